@@ -1,0 +1,136 @@
+//! The contract of a protocol adapter. Invariant: a backend owns the protocol state of the links of its side on one shard and
+//! nothing else; it never decides where a stanza goes, and it never loses one: each stanza given to [`Backend::send`] comes back
+//! in the result or, when kept, as one `Event::Done`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::home::HostPort;
+use crate::io::{Closed, Door, LinkId, Outbox, Secured, Side};
+use crate::jid::Domain;
+use crate::refusal::Refusal;
+use crate::stanza::{Origin, Stanza};
+use crate::world::World;
+
+/// What a dialed link is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// The XMPP stream from one of the domains we speak for to one of the domains we reach on that side. Order between two
+    /// users is the order on this stream.
+    Pair {
+        /// The side.
+        side: Side,
+        /// The domain we speak for: a local domain towards partners, a partner's domain towards the gateway.
+        ours: Domain,
+        /// The domain we reach.
+        theirs: Domain,
+    },
+    /// One node of a SIP home.
+    Node {
+        /// The side, always a home.
+        side: Side,
+        /// Index into the home's `connect` list.
+        node: u16,
+    },
+}
+
+impl Destination {
+    /// The side it lies on.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::Pair { side, .. } | Self::Node { side, .. } => *side,
+        }
+    }
+}
+
+/// What became of a stanza given to a backend.
+#[derive(Debug)]
+#[must_use]
+pub enum Sent {
+    /// Its bytes are in the outbox, last of this link: it is delivered when the link has written them.
+    OnWrite(Stanza),
+    /// The backend keeps it and will say `Event::Done` once.
+    Kept,
+    /// It was answered in place of the recipient (a ping to a user of a home without XMPP): delivered.
+    Answered,
+    /// The link cannot take it now; the shard keeps it and offers it again after `Event::Ready`.
+    NotNow(Stanza),
+    /// It cannot be sent.
+    Refused(Stanza, Refusal),
+}
+
+/// A fault of the peer that ends its link. The backend has already written what the protocol wants said (a stream error, a 400)
+/// and closed the link in the outbox; this is for the counters and the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The condition as the protocol names it: `not-well-formed`, `400`.
+    pub condition: &'static str,
+    /// What was wrong, where.
+    pub text: String,
+}
+
+/// A protocol adapter: `xmpp` towards partners and the legacy gateway, `sip` towards a 2019 pool.
+pub trait Backend: Send {
+    /// A peer connected; for a door with TLS first `secured` comes before any bytes.
+    fn accepted(&mut self, now: Instant, link: LinkId, door: Door, peer: &Arc<str>, out: &mut Outbox);
+
+    /// Dials a destination: emits `Output::Connect` with this link. `node` is the pool's choice for a home; `None` towards
+    /// partners, where policy and DNS decide.
+    fn dial(&mut self, now: Instant, link: LinkId, destination: &Destination, node: Option<&HostPort>, out: &mut Outbox);
+
+    /// A dialed connection is up. With `direct_tls`, `secured` follows before any bytes.
+    fn connected(&mut self, now: Instant, link: LinkId, direct_tls: bool, out: &mut Outbox);
+
+    /// TLS is up on this link.
+    fn secured(&mut self, now: Instant, link: LinkId, secured: Secured, out: &mut Outbox);
+
+    /// Plain text arrived. Whole stanzas go to `out.arrivals`.
+    fn receive(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) -> Result<(), Fault>;
+
+    /// Sends one stanza to the destination the link was dialed for.
+    fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent;
+
+    /// A connection is gone or never came (`Failed` is told as `Closed::Broken`). For a dialed link that has stanzas depending
+    /// on it the shard knows by itself; kept stanzas are the backend's to end or to move to another link.
+    fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox);
+
+    /// A stanza of this backend's found its end. `origin.ticket` says which; called for every refusal, and for a delivery
+    /// only when the ticket is not 0. XMPP answers a refusal with an error stanza, made from the stanza given.
+    fn settle(&mut self, now: Instant, origin: &Origin, verdict: Verdict<'_>, out: &mut Outbox);
+
+    /// A stanza addressed to the router itself (a local domain without a user): answer it, or say why not.
+    fn answer(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) -> Result<(), Refusal>;
+
+    /// A message read by another shard's instance that this shard must decide on (see `Handoff::Message`).
+    fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox);
+
+    /// The link a stanza should go out on is lost for good; `kept` stanzas of a moving user are asked for here: how many
+    /// stanzas for this bare JID are kept, so that a move waits for them.
+    fn kept_for(&self, bare: &str) -> usize;
+
+    /// Stanzas kept in all.
+    fn kept(&self) -> usize;
+
+    /// A new configuration.
+    fn configure(&mut self, now: Instant, world: &Arc<World>, out: &mut Outbox);
+
+    /// Close politely: no new stanza is accepted, open streams end after what is queued.
+    fn drain(&mut self, now: Instant, out: &mut Outbox);
+
+    /// Timers.
+    fn wake(&mut self, now: Instant, out: &mut Outbox);
+
+    /// When `wake` is wanted.
+    fn deadline(&self) -> Option<Instant>;
+}
+
+/// The end of a stanza, told to the backend it arrived by.
+#[derive(Debug)]
+pub enum Verdict<'a> {
+    /// The next hop has it.
+    Delivered,
+    /// It was refused; the stanza is given where it is at hand (always when `ticket` is 0).
+    Refused(Option<&'a Stanza>, &'a Refusal),
+}

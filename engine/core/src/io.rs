@@ -1,0 +1,446 @@
+//! What goes into a shard and what comes out. Invariant: both are closed enums, and everything that needs the world is an output
+//! that comes back as an input: `Connect` comes back as `Connected` or `Failed`, `StartTls` as `Secured` or `Closed`, `Transmit`
+//! as `Written`, `Handoff` arrives at another shard.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::directory::Snapshot;
+use crate::home::{HomeId, HostPort};
+use crate::jid::{Domain, Jid};
+use crate::refusal::Refusal;
+use crate::stanza::{Origin, Stanza};
+use crate::world::World;
+
+/// One connection, never reused: the owning shard in the top 16 bits, then a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(u64);
+
+impl LinkId {
+    /// No link: the origin of stanzas the router makes.
+    pub const NONE: Self = Self(0);
+    /// Set on the counter of links the driver names (accepted ones), so that they never meet those the shard names.
+    const ACCEPTED: u64 = 1 << 47;
+
+    /// The `count`th link that shard `shard` asks for. `count` starts at 1.
+    pub fn dialed(shard: u16, count: u64) -> Self {
+        Self((u64::from(shard) << 48) | (count & (Self::ACCEPTED - 1)))
+    }
+
+    /// The `count`th connection that was accepted for shard `shard`.
+    pub fn accepted(shard: u16, count: u64) -> Self {
+        Self((u64::from(shard) << 48) | Self::ACCEPTED | (count & (Self::ACCEPTED - 1)))
+    }
+
+    /// The shard that owns it.
+    pub fn shard(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    /// Whether the peer opened it.
+    pub fn is_accepted(self) -> bool {
+        self.0 & Self::ACCEPTED != 0
+    }
+
+    /// As a number, for logs.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}{}", self.shard(), if self.is_accepted() { "i" } else { "o" }, self.0 & (Self::ACCEPTED - 1))
+    }
+}
+
+/// One side of the router: the partners outside, or one home inside. Each side has one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// XMPP federation with partner domains.
+    Partners,
+    /// A home of local users.
+    Home(HomeId),
+}
+
+/// How an accepted connection came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// Whose listener it was.
+    pub side: Side,
+    /// TLS comes first, before any byte of the protocol (XEP-0368, SIP over TLS): the driver secures it and says `Secured`.
+    pub direct_tls: bool,
+}
+
+/// A set of trust anchors and checks the service knows by number. 0 is the federation's own (the system's roots and
+/// `federation.ca_file`); partners and homes with a `ca_file` of their own have further ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TrustId(pub u16);
+
+impl TrustId {
+    /// The trust of partners that name no other.
+    pub const FEDERATION: Self = Self(0);
+}
+
+/// Which certificate of ours to show.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// The one of this local domain.
+    Domain(Domain),
+    /// The one configured for the home.
+    Home(HomeId),
+    /// None.
+    Anonymous,
+}
+
+/// How to be a TLS client. The driver finishes the handshake whatever the certificate is and reports the facts; the backend
+/// judges them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTls {
+    /// Server name indication: the XMPP domain (XEP-0368) or the pool's host.
+    pub server_name: Arc<str>,
+    /// The anchors to hold the chain against.
+    pub trust: TrustId,
+    /// Our certificate, if the server asks for one.
+    pub identity: Identity,
+    /// Offer ALPN `xmpp-server`.
+    pub alpn_xmpp: bool,
+}
+
+/// How a plain link becomes a secured one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsRole {
+    /// We answer the handshake with the certificates of this side.
+    Server(Side),
+    /// We begin it.
+    Client(ClientTls),
+}
+
+/// Where to connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The XMPP service of a domain: `_xmpps-server._tcp` and `_xmpp-server._tcp` merged by priority and weight, addresses of
+    /// the domain itself on 5269 only where no SRV record exists (RFC 6120 §3.2, XEP-0368).
+    XmppService(Domain),
+    /// These hosts, in this order; no SRV look-up.
+    Hosts(Vec<HostPort>),
+}
+
+/// A wish to connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// The name the connection will have.
+    pub link: LinkId,
+    /// Where.
+    pub target: Target,
+    /// Used at once when the address found (or `direct`) asks for TLS first; kept by the backend for STARTTLS otherwise.
+    pub tls: ClientTls,
+    /// TLS from the first byte at `Hosts` (SIP over TLS). For `XmppService` DNS decides.
+    pub direct: bool,
+}
+
+/// Why no connection came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unreachable {
+    /// The name does not exist, or says it has no such service (target `.`).
+    NotFound,
+    /// The name could not be looked up just now.
+    Unresolved,
+    /// Addresses were found and none answered.
+    NoAnswer,
+    /// The TLS handshake failed.
+    Tls,
+    /// A limit of our own.
+    Limit,
+}
+
+/// What was learnt of a peer in a TLS handshake. A presented certificate is not an authenticated peer: whoever reads this must
+/// match names and look at `trusted`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// Trust sets whose anchors the chain leads to, valid at the time of the handshake, with a purpose fit for the role (a
+    /// serverAuth-only certificate is accepted of an XMPP client too).
+    pub trusted: Vec<TrustId>,
+    /// Why no set trusts it, for the log; `None` where one does.
+    pub untrusted_because: Option<Arc<str>>,
+    /// dNSName entries, lower case, wildcards as written.
+    pub dns: Vec<Arc<str>>,
+    /// SRVName entries (`_xmpp-server.example.com`), lower case.
+    pub srv: Vec<Arc<str>>,
+    /// xmppAddr entries (UTF8String otherName 1.3.6.1.5.5.7.8.5).
+    pub xmpp_addresses: Vec<Arc<str>>,
+    /// uniformResourceIdentifier entries.
+    pub uris: Vec<Arc<str>>,
+    /// The last common name of the subject. Names no identity unless a policy says so.
+    pub common_name: Option<Arc<str>>,
+    /// SHA-256 of the subject public key info.
+    pub spki_sha256: [u8; 32],
+    /// Issuer, for the log.
+    pub issuer: Arc<str>,
+}
+
+/// Facts of a finished handshake.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Secured {
+    /// The peer's certificate, if it showed one.
+    pub certificate: Option<Box<PeerCertificate>>,
+    /// The protocol version, for the log and the metrics: `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The peer ended it in order (close_notify where there is TLS).
+    Eof,
+    /// It broke: reset, truncated TLS, failed handshake.
+    Broken(Arc<str>),
+    /// We asked for it.
+    Ours,
+}
+
+/// A change of homes on its way: while it lasts, stanzas for these users wait.
+#[derive(Debug)]
+pub struct MoveOrder {
+    /// Its number, unique in the process.
+    pub id: u64,
+    /// The users, bare JIDs as prepared text.
+    pub users: Vec<Arc<str>>,
+}
+
+/// What one shard sends another, over a bounded ring that keeps order.
+#[derive(Debug)]
+pub enum Handoff {
+    /// A routed stanza for a destination this shard owns.
+    Stanza(Stanza, crate::route::Route),
+    /// The verdict on a stanza, for the backend that waits for it.
+    Verdict(Origin, Result<(), Refusal>),
+    /// Bytes a backend read on a link of its own and another shard must decide on (a SIP message, whole).
+    Message {
+        /// The side it came in on.
+        side: Side,
+        /// The link it came in on.
+        link: LinkId,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// Bytes to write on a link the receiving shard owns.
+    Transmit {
+        /// The link.
+        link: LinkId,
+        /// What to write.
+        bytes: Bytes,
+    },
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A peer connected. With `direct_tls` the door is secured first: `Secured` follows before any bytes.
+    Accepted {
+        /// Its name.
+        link: LinkId,
+        /// How it came in.
+        door: Door,
+        /// The peer's address, for the log.
+        peer: Arc<str>,
+    },
+    /// A wished connection is there (not yet secured, also when TLS comes first).
+    Connected {
+        /// The link.
+        link: LinkId,
+        /// TLS was begun at once; `Secured` follows.
+        direct_tls: bool,
+        /// The peer's address, for the log.
+        peer: Arc<str>,
+    },
+    /// A wished connection will not be.
+    Failed {
+        /// The link.
+        link: LinkId,
+        /// The class of failure.
+        why: Unreachable,
+        /// What was tried, for the log.
+        text: Arc<str>,
+    },
+    /// The handshake is done.
+    Secured(LinkId, Secured),
+    /// Plain text arrived.
+    Received(LinkId, Bytes),
+    /// So many bytes of plain text, in all, were given to the kernel.
+    Written(LinkId, u64),
+    /// The connection is gone; nothing more comes from it.
+    Closed(LinkId, Closed),
+    /// From another shard.
+    Handoff(Handoff),
+    /// A new directory.
+    Directory(Arc<Snapshot>),
+    /// A new configuration.
+    World(Arc<World>),
+    /// Step 1 of a move: keep stanzas for these users back. Answered by `Output::Holding`.
+    Hold(Arc<MoveOrder>),
+    /// Step 2, when every shard holds: answered by `Output::Settled` when nothing for these users is under way here.
+    Settle(u64),
+    /// Step 3, when every shard has settled or time is up: the directory knows the new homes, let go.
+    Release(u64),
+    /// Stop taking connections and stanzas, finish what was accepted, close politely.
+    Drain,
+}
+
+/// How loud a note is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Of interest when looking for something.
+    Debug,
+    /// Normal and rare.
+    Info,
+    /// Somebody should look, not at night.
+    Warn,
+    /// Somebody must act.
+    Error,
+}
+
+/// Something for the operator's log. Never a message body.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// How loud.
+    pub level: Level,
+    /// The side it concerns.
+    pub side: Option<Side>,
+    /// The link it concerns.
+    pub link: Option<LinkId>,
+    /// The partner domain, pool node or user it concerns; escaped when written.
+    pub about: Arc<str>,
+    /// What happened, why, what to do.
+    pub text: String,
+}
+
+/// How to end a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// Write what is queued, close_notify, then close.
+    Flush,
+    /// At once.
+    Abort,
+}
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Connect.
+    Connect(Box<Connect>),
+    /// Begin TLS on a plain link. Everything received before and not yet processed is gone (XEP-less rule of RFC 6120 §5.4.3.3).
+    StartTls(LinkId, TlsRole),
+    /// Write. Neighbouring slices of one link are one gathered write.
+    Transmit(LinkId, Bytes),
+    /// End a connection. `Input::Closed` follows.
+    Close(LinkId, Close),
+    /// Give to another shard.
+    Handoff(u16, Handoff),
+    /// Step 1 of that move is done here.
+    Holding(u64),
+    /// Step 2 of that move is done here.
+    Settled(u64),
+    /// Nothing accepted is left and every link is closed.
+    Drained,
+    /// For the log.
+    Note(Note),
+}
+
+/// What a link's backend tells the shard.
+#[derive(Debug)]
+pub enum Event {
+    /// A dialed link carries stanzas for its destination from now on.
+    Ready(LinkId),
+    /// A dialed link takes no more stanzas: it is closing or was refused. `None`: an orderly close, reconnect when needed.
+    Unready(LinkId, Option<Refusal>),
+    /// A kept stanza found its end.
+    Done(Box<Stanza>, Result<(), Refusal>),
+    /// A local user of a SIP home wrote to this partner user first (bare JIDs): he may answer (requirement 11).
+    Introduced(Jid, Jid),
+}
+
+/// Where a shard and its backends put what they want done. One a shard; emptied by the driver.
+#[derive(Debug)]
+pub struct Outbox {
+    /// To be done by the driver, in order.
+    pub outputs: Vec<Output>,
+    /// Whole stanzas that backends read or made, in order.
+    pub arrivals: VecDeque<Stanza>,
+    /// What backends tell the shard, in order.
+    pub events: VecDeque<Event>,
+    /// Links that backends dialed by themselves (dialback verification), with their side.
+    pub dialed: Vec<(LinkId, Side)>,
+    shard: u16,
+    count: u64,
+}
+
+impl Outbox {
+    /// An empty outbox for shard `shard`.
+    pub fn new(shard: u16) -> Self {
+        Self {
+            outputs: Vec::new(),
+            arrivals: VecDeque::new(),
+            events: VecDeque::new(),
+            dialed: Vec::new(),
+            shard,
+            count: 0,
+        }
+    }
+
+    /// The shard it belongs to.
+    pub fn shard(&self) -> u16 {
+        self.shard
+    }
+
+    /// A name for a new link.
+    pub fn next_link(&mut self) -> LinkId {
+        self.count += 1;
+        LinkId::dialed(self.shard, self.count)
+    }
+
+    /// Connects. `link` comes from [`Outbox::next_link`] or from the shard.
+    pub fn connect(&mut self, connect: Connect) {
+        self.outputs.push(Output::Connect(Box::new(connect)));
+    }
+
+    /// Writes bytes to a link, which may belong to another shard.
+    pub fn transmit(&mut self, link: LinkId, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        if link.shard() == self.shard {
+            self.outputs.push(Output::Transmit(link, bytes));
+        } else {
+            self.outputs.push(Output::Handoff(link.shard(), Handoff::Transmit { link, bytes }));
+        }
+    }
+
+    /// Ends a connection.
+    pub fn close(&mut self, link: LinkId, close: Close) {
+        self.outputs.push(Output::Close(link, close));
+    }
+
+    /// A line for the log.
+    pub fn note(&mut self, level: Level, side: Side, link: LinkId, about: &str, text: impl Into<String>) {
+        self.outputs.push(Output::Note(Note {
+            level,
+            side: Some(side),
+            link: Some(link),
+            about: about.into(),
+            text: text.into(),
+        }));
+    }
+}
+
+/// The earlier of two deadlines.
+pub fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

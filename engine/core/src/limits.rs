@@ -1,0 +1,65 @@
+//! Every bound of the core in one room. Invariant: a queue, table or text that outside input can grow has its limit here or in
+//! a value derived from here; a limit that depends on another is asserted against it at compile time.
+
+/// Longest part (local, domain or resource) of an address, in octets (RFC 7622 §3.1).
+pub const JID_PART_BYTES_MAX: usize = 1023;
+
+/// Smallest value allowed for the largest accepted stanza, in bytes (RFC 6120 §13.12 point 4).
+pub const STANZA_BYTES_FLOOR: usize = 10_000;
+
+/// Largest accepted stanza unless configured, in bytes.
+pub const STANZA_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes that may be handed to the driver for one link and not yet be written, before its stanzas wait in the spool.
+pub const LINK_CREDIT_BYTES: u64 = 1024 * 1024;
+
+/// Stanzas that may be handed to the driver for one link and not yet be written.
+pub const LINK_CREDIT_STANZAS: usize = 8192;
+
+/// Stanzas one destination may have waiting in one shard.
+pub const SPOOL_STANZAS_MAX: usize = 65_536;
+
+/// Bytes one destination may have waiting in one shard.
+pub const SPOOL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes all destinations of one shard may have waiting together.
+pub const SHARD_SPOOL_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Destinations (domain pairs and pool nodes) one shard remembers.
+pub const DESTINATIONS_MAX: usize = 65_536;
+
+/// Seconds a stanza may wait for a destination before it is bounced.
+pub const SPOOL_AGE_SECONDS: u64 = 60;
+
+/// Seconds a stanza that came over SIP may wait: its transaction must be answered before Timer F ends (RFC 3261 §17.1.2.2, 32 s).
+pub const SPOOL_AGE_SIP_SECONDS: u64 = 20;
+
+/// Seconds from the wish to connect until the link carries stanzas, else the attempt has failed.
+pub const CONNECT_SECONDS: u64 = 30;
+
+/// Longest wait between two attempts to reach a destination, in seconds (RFC 6120 §3.3: truncated exponential back-off).
+pub const BACKOFF_SECONDS_MAX: u64 = 60;
+
+/// Longest time stanzas are held while their user moves, in milliseconds.
+pub const HOLD_MILLIS_MAX: u64 = 5_000;
+
+/// Seconds after a move during which the old home may still speak for the user: what was under way when he moved.
+pub const MOVE_GRACE_SECONDS: u64 = 60;
+
+/// Users one move order may name.
+pub const MOVE_USERS_MAX: usize = 100_000;
+
+/// Pairs (local user, partner user) remembered as introduced by the local user, per shard.
+pub const INTRODUCTIONS_MAX: usize = 1_000_000;
+
+/// Longest text of an error told to a peer, in bytes.
+pub const ERROR_TEXT_BYTES_MAX: usize = 256;
+
+/// Shards one process may have.
+pub const SHARDS_MAX: usize = 256;
+
+const _: () = assert!(STANZA_BYTES_MAX >= STANZA_BYTES_FLOOR);
+const _: () = assert!(SPOOL_BYTES_MAX >= 64 * STANZA_BYTES_MAX);
+const _: () = assert!(SHARD_SPOOL_BYTES_MAX >= SPOOL_BYTES_MAX);
+const _: () = assert!(SPOOL_AGE_SIP_SECONDS < 32 && SPOOL_AGE_SIP_SECONDS < SPOOL_AGE_SECONDS);
+const _: () = assert!(HOLD_MILLIS_MAX < SPOOL_AGE_SIP_SECONDS * 1000);

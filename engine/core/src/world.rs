@@ -1,0 +1,82 @@
+//! One generation of the configuration, as the shards see it. Invariant: immutable; a reload builds a new one and swaps it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use crate::home::{Homes, HomeId};
+use crate::jid::Domain;
+use crate::policy::Policy;
+use crate::io::{Side, TrustId};
+
+/// Everything a shard may ask the configuration.
+#[derive(Debug)]
+pub struct World {
+    /// Counts reloads, from 1.
+    pub generation: u64,
+    /// The local domains.
+    pub domains: Vec<Domain>,
+    /// Partners, their defaults and the federation's limits.
+    pub policy: Policy,
+    /// Homes of local users.
+    pub homes: Homes,
+    /// Per SIP home: what its backend needs beside the home itself.
+    pub sip: HashMap<HomeId, SipHome>,
+    /// Per XMPP home: what the inside leg needs.
+    pub inside: HashMap<HomeId, InsideHome>,
+    /// Secret of dialback keys (XEP-0185), the same on every shard; at least 128 bits.
+    pub dialback_secret: Arc<[u8]>,
+    /// Largest stanza accepted, in bytes.
+    pub stanza_bytes_max: usize,
+    /// How long a message for a user who is not introduced may... kept for partners of type `public-unverified`: whether the
+    /// rule of requirement 11 is enforced for 2019 users.
+    pub enforce_introductions: bool,
+    /// Number of shards.
+    pub shards: u16,
+}
+
+/// Settings of a SIP home.
+#[derive(Clone, Debug)]
+pub struct SipHome {
+    /// The name in our certificate: used in Via, Contact and Record-Route, never an address (requirement 15).
+    pub our_name: Arc<str>,
+    /// Port of our listener, for Contact.
+    pub our_port: u16,
+    /// TLS (else TCP).
+    pub tls: bool,
+    /// Names whose certificates may speak SIP to us.
+    pub trusted_names: Vec<Arc<str>>,
+    /// The trust set of the home.
+    pub trust: TrustId,
+    /// IM dialogs without traffic are ended after this.
+    pub idle: Duration,
+    /// Largest text sent to the pool in one message, in bytes.
+    pub message_bytes_max: usize,
+    /// Answer `Supported: ms-text-format` and take the first message from the INVITE (requirement 19; default false).
+    pub first_message_in_invite: bool,
+}
+
+/// Settings of the inside leg to a legacy gateway.
+#[derive(Clone, Debug)]
+pub struct InsideHome {
+    /// TLS towards the gateway.
+    pub tls: crate::policy::Negotiation,
+    /// The trust set of the home.
+    pub trust: TrustId,
+}
+
+impl World {
+    /// Whether this is one of our domains.
+    pub fn is_local(&self, domain: &Domain) -> bool {
+        self.domains.contains(domain)
+    }
+
+    /// The short name of a side, for logs and metrics.
+    pub fn side_name(&self, side: Side) -> &str {
+        match side {
+            Side::Partners => "partners",
+            Side::Home(id) => self.homes.get(id).map_or("unknown", |home| &home.name),
+        }
+    }
+}
