@@ -1,1 +1,5 @@
 //! Placeholder.
+
+pub mod home;
+pub mod jid;
+pub mod policy;
