@@ -1,0 +1,122 @@
+//! The overlay: changes made to a running directory.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::{DashMap, Entry};
+
+use super::{Snapshot, User};
+use crate::home::Residence;
+use crate::jid::JidRef;
+
+/// Users changed since the snapshot. Shared by all shards; bounded.
+#[derive(Debug)]
+pub struct Overlay {
+    users: DashMap<Box<str>, User, foldhash::fast::RandomState>,
+    /// Counted apart, as the map's own count locks every part of it.
+    entries: AtomicUsize,
+    entries_max: usize,
+}
+
+/// Why a change cannot be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverlayError {
+    /// The overlay is full.
+    Full {
+        /// How many users it may hold.
+        entries_max: usize,
+    },
+    /// The address has no local part, or has a resource.
+    NotAUser,
+    /// Nobody can be moved to a pool that no home names.
+    UnknownPool,
+}
+
+impl fmt::Display for OverlayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full { entries_max } => write!(
+                f,
+                "{entries_max} users have been changed by hand since the directory was loaded and no more can be; \
+                 export the users anew and reload the directory"
+            ),
+            Self::NotAUser => f.write_str("a user's address is local@domain, with no resource"),
+            Self::UnknownPool => f.write_str("a user can be moved to a home of the configuration only"),
+        }
+    }
+}
+
+impl std::error::Error for OverlayError {}
+
+impl Overlay {
+    /// An empty overlay for at most `entries_max` users.
+    pub fn new(entries_max: usize) -> Self {
+        Self { users: DashMap::default(), entries: AtomicUsize::new(0), entries_max }
+    }
+
+    /// Whether nothing has been changed. One plain read.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many users have been changed.
+    pub fn len(&self) -> usize {
+        self.entries.load(Ordering::Acquire)
+    }
+
+    /// The changed user with this prepared bare address.
+    pub fn look_up(&self, bare: &str) -> Option<User> {
+        self.users.get(bare).map(|user| *user)
+    }
+
+    /// Changes a user, or adds one the snapshot does not know. Returns the change it replaces.
+    ///
+    /// # Errors
+    /// [`OverlayError`]; the overlay is then as it was.
+    pub fn set(&self, jid: JidRef<'_>, user: User) -> Result<Option<User>, OverlayError> {
+        if jid.local().is_none() || jid.resource().is_some() {
+            return Err(OverlayError::NotAUser);
+        }
+        if matches!(user.residence, Residence::UnknownPool(_)) {
+            return Err(OverlayError::UnknownPool);
+        }
+        match self.users.entry(Box::from(jid.bare())) {
+            Entry::Occupied(mut entry) => Ok(Some(entry.insert(user))),
+            Entry::Vacant(entry) => {
+                let more = |entries| (entries < self.entries_max).then_some(entries + 1);
+                self.entries
+                    .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+                    .map_err(|_| OverlayError::Full { entries_max: self.entries_max })?;
+                entry.insert(user);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes a change back; the snapshot speaks for the user again.
+    pub fn remove(&self, bare: &str) -> Option<User> {
+        let (_, user) = self.users.remove(bare)?;
+        self.entries.fetch_sub(1, Ordering::AcqRel);
+        Some(user)
+    }
+
+    /// Drops the changes a new snapshot has caught up with: those whose user lives there too. Permissions are then
+    /// the snapshot's. A change it does not show yet stays, as a source may lag behind. Returns how many went.
+    pub fn settle(&self, snapshot: &Snapshot) -> usize {
+        let mut settled = 0;
+        self.users.retain(|bare, user| {
+            let agreed = snapshot.look_up(bare).is_some_and(|known| known.residence == user.residence);
+            settled += usize::from(agreed);
+            !agreed
+        });
+        self.entries.fetch_sub(settled, Ordering::AcqRel);
+        settled
+    }
+
+    /// Calls `visit` for every changed user, in no particular order. `visit` must not touch this overlay.
+    pub(super) fn for_each(&self, mut visit: impl FnMut(&str, User)) {
+        for entry in &self.users {
+            visit(entry.key(), *entry.value());
+        }
+    }
+}
