@@ -54,7 +54,7 @@ pub enum Sent {
     /// The backend keeps it and will say `Event::Done` once.
     Kept,
     /// It was answered in place of the recipient (a ping to a user of a home without XMPP): delivered.
-    Answered,
+    Answered(Stanza),
     /// The link cannot take it now; the shard keeps it and offers it again after `Event::Ready`.
     NotNow(Stanza),
     /// It cannot be sent.
@@ -78,7 +78,14 @@ pub trait Backend: Send {
 
     /// Dials a destination: emits `Output::Connect` with this link. `node` is the pool's choice for a home; `None` towards
     /// partners, where policy and DNS decide.
-    fn dial(&mut self, now: Instant, link: LinkId, destination: &Destination, node: Option<&HostPort>, out: &mut Outbox);
+    fn dial(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        destination: &Destination,
+        node: Option<&HostPort>,
+        out: &mut Outbox,
+    );
 
     /// A dialed connection is up. With `direct_tls`, `secured` follows before any bytes.
     fn connected(&mut self, now: Instant, link: LinkId, direct_tls: bool, out: &mut Outbox);

@@ -54,7 +54,13 @@ impl LinkId {
 
 impl fmt::Display for LinkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}{}", self.shard(), if self.is_accepted() { "i" } else { "o" }, self.0 & (Self::ACCEPTED - 1))
+        write!(
+            f,
+            "{}.{}{}",
+            self.shard(),
+            if self.is_accepted() { "i" } else { "o" },
+            self.0 & (Self::ACCEPTED - 1)
+        )
     }
 }
 

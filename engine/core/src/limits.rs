@@ -55,6 +55,9 @@ pub const INTRODUCTIONS_MAX: usize = 1_000_000;
 /// Longest text of an error told to a peer, in bytes.
 pub const ERROR_TEXT_BYTES_MAX: usize = 256;
 
+/// How often a stanza that a next hop gave back is offered again before it is bounced.
+pub const ATTEMPTS_MAX: u8 = 3;
+
 /// Shards one process may have.
 pub const SHARDS_MAX: usize = 256;
 

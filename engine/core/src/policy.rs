@@ -10,6 +10,7 @@ use std::str::FromStr;
 use hashbrown::HashMap;
 
 use crate::home::{HostPort, NameError};
+use crate::io::TrustId;
 use crate::jid::Domain;
 
 mod matrix;
@@ -19,10 +20,6 @@ pub use matrix::{MATRIX, MatrixRow, Methods};
 /// A partner of the running configuration; the index into [`Policy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartnerId(pub u32);
-
-/// A set of trust anchors for one partner, kept by whoever does TLS; the core only carries the number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TrustId(pub u32);
 
 /// How far a partner's users are trusted (`PartnerType` of the legacy gateway).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -90,10 +90,15 @@ impl Condition {
     /// The error type RFC 6120 §8.3.3 recommends for the condition.
     pub fn usual_type(self) -> ErrorType {
         match self {
-            Self::BadRequest | Self::JidMalformed | Self::NotAcceptable | Self::PolicyViolation | Self::Redirect => {
-                ErrorType::Modify
-            }
-            Self::Forbidden | Self::NotAuthorized | Self::RegistrationRequired | Self::SubscriptionRequired => ErrorType::Auth,
+            Self::BadRequest
+            | Self::JidMalformed
+            | Self::NotAcceptable
+            | Self::PolicyViolation
+            | Self::Redirect => ErrorType::Modify,
+            Self::Forbidden
+            | Self::NotAuthorized
+            | Self::RegistrationRequired
+            | Self::SubscriptionRequired => ErrorType::Auth,
             Self::RecipientUnavailable
             | Self::RemoteServerTimeout
             | Self::ResourceConstraint
@@ -297,8 +302,13 @@ mod tests {
 
     #[test]
     fn told_text_is_bounded_at_a_character() {
-        let refusal =
-            Refusal::new(Condition::Gone, Blame::Sender, Retry::Never, Bounce::Yes, "ü".repeat(crate::limits::ERROR_TEXT_BYTES_MAX));
+        let refusal = Refusal::new(
+            Condition::Gone,
+            Blame::Sender,
+            Retry::Never,
+            Bounce::Yes,
+            "ü".repeat(crate::limits::ERROR_TEXT_BYTES_MAX),
+        );
         assert!(refusal.text.len() <= crate::limits::ERROR_TEXT_BYTES_MAX);
         assert!(refusal.text.chars().all(|c| c == 'ü'));
     }

@@ -168,6 +168,8 @@ pub struct Stanza {
     pub arrived: Instant,
     /// Made by the router itself (a bounce, an answer): counted apart, never bounced.
     pub made: bool,
+    /// How often a next hop took it and gave it back; bounded by `limits::ATTEMPTS_MAX`.
+    pub attempts: u8,
 }
 
 impl Stanza {

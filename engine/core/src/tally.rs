@@ -45,8 +45,8 @@ impl DropRule {
 
 /// Bounds of the latency histogram in microseconds; the last bucket has no bound.
 pub const LATENCY_BOUNDS_US: [u64; 20] = [
-    10, 20, 50, 100, 200, 350, 500, 750, 1_000, 2_000, 3_500, 5_000, 10_000, 20_000, 50_000, 100_000, 250_000, 1_000_000,
-    5_000_000, 30_000_000,
+    10, 20, 50, 100, 200, 350, 500, 750, 1_000, 2_000, 3_500, 5_000, 10_000, 20_000, 50_000, 100_000,
+    250_000, 1_000_000, 5_000_000, 30_000_000,
 ];
 
 /// A histogram with fixed buckets.

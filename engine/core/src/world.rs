@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use crate::home::{Homes, HomeId};
+use crate::home::{HomeId, Homes};
+use crate::io::{Side, TrustId};
 use crate::jid::Domain;
 use crate::policy::Policy;
-use crate::io::{Side, TrustId};
 
 /// Everything a shard may ask the configuration.
 #[derive(Debug)]

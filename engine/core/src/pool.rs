@@ -1,0 +1,130 @@
+//! The nodes of one home. Invariant: as long as the same nodes are healthy, one key always gets the same node (rendezvous
+//! hashing), so a domain pair or a pair of users keeps its link and with it its order; a node that fails loses only its own keys.
+
+use std::time::{Duration, Instant};
+
+use crate::home::HostPort;
+use crate::limits::BACKOFF_SECONDS_MAX;
+use crate::placement::score;
+use crate::random::Random;
+
+/// A node and its health.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Where it is.
+    pub host: HostPort,
+    /// Failed attempts since it last worked.
+    pub failures: u32,
+    /// Not to be tried before this.
+    pub down_until: Option<Instant>,
+    name: String,
+}
+
+/// The nodes of a home.
+#[derive(Clone, Debug, Default)]
+pub struct Pool {
+    nodes: Vec<Node>,
+}
+
+impl Pool {
+    /// All nodes healthy.
+    pub fn new(hosts: &[HostPort]) -> Self {
+        let nodes = hosts
+            .iter()
+            .map(|host| Node { host: host.clone(), failures: 0, down_until: None, name: host.to_string() })
+            .collect();
+        Self { nodes }
+    }
+
+    /// The node for a key among those that may be tried now; `Err` says when one may be tried again (`None`: there is no node).
+    ///
+    /// # Errors
+    /// Every node is waiting after a failure.
+    pub fn pick(&self, key: &str, now: Instant) -> Result<u16, Option<Instant>> {
+        let up = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.down_until.is_none_or(|until| until <= now));
+        match up.max_by_key(|(_, node)| score(key, &node.name)) {
+            Some((index, _)) => Ok(u16::try_from(index).unwrap_or(u16::MAX)),
+            None => Err(self.nodes.iter().filter_map(|node| node.down_until).min()),
+        }
+    }
+
+    /// The node with this index.
+    pub fn node(&self, index: u16) -> Option<&Node> {
+        self.nodes.get(usize::from(index))
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// An attempt to use the node failed: it rests, longer each time.
+    pub fn fail(&mut self, index: u16, now: Instant, random: &mut Random) {
+        if let Some(node) = self.nodes.get_mut(usize::from(index)) {
+            node.failures = node.failures.saturating_add(1);
+            node.down_until = Some(now + backoff(node.failures, random));
+        }
+    }
+
+    /// The node works.
+    pub fn succeed(&mut self, index: u16) {
+        if let Some(node) = self.nodes.get_mut(usize::from(index)) {
+            node.failures = 0;
+            node.down_until = None;
+        }
+    }
+}
+
+/// How long to wait after so many failures in a row: random in a span that doubles (RFC 6120 §3.3), from half a second up.
+pub fn backoff(failures: u32, random: &mut Random) -> Duration {
+    let span_ms = (500_u64 << failures.saturating_sub(1).min(10)).min(BACKOFF_SECONDS_MAX * 1000);
+    Duration::from_millis(span_ms / 4 + random.below(span_ms * 3 / 4 + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(names: &[&str]) -> Vec<HostPort> {
+        names.iter().map(|name| HostPort { host: (*name).to_owned(), port: 5061 }).collect()
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+    fn a_failed_node_loses_only_its_own_keys() {
+        let now = Instant::now();
+        let mut pool = Pool::new(&hosts(&["a", "b", "c"]));
+        let mut random = Random::new(1);
+        let keys: Vec<String> = (0..300).map(|n| format!("pair {n}")).collect();
+        let before: Vec<u16> = keys.iter().map(|key| pool.pick(key, now).unwrap()).collect();
+        assert!((0..3).all(|node| before.iter().filter(|&&picked| picked == node).count() > 60));
+        pool.fail(1, now, &mut random);
+        for (key, before) in keys.iter().zip(&before) {
+            let after = pool.pick(key, now).unwrap();
+            assert_ne!(after, 1);
+            assert!(*before == 1 || after == *before);
+        }
+        pool.fail(0, now, &mut random);
+        pool.fail(2, now, &mut random);
+        let again = pool.pick("x", now).unwrap_err().unwrap();
+        assert!(again > now);
+        assert!(pool.pick("x", again).is_ok());
+        pool.succeed(1);
+        assert_eq!(pool.pick("x", now), Ok(1));
+    }
+
+    #[test]
+    fn waits_grow_and_are_bounded() {
+        let mut random = Random::new(7);
+        for failures in 1..100 {
+            let wait = backoff(failures, &mut random);
+            assert!(wait <= Duration::from_secs(BACKOFF_SECONDS_MAX));
+            assert!(wait >= Duration::from_millis(125));
+        }
+        assert!(backoff(1, &mut random) <= Duration::from_millis(501));
+    }
+}

@@ -1,0 +1,473 @@
+//! One thread's world: links, destinations, spools, users being moved. Invariant: nothing in here waits, locks or looks at a
+//! clock; each stanza that enters is in exactly one place (a spool, a link's unwritten queue, a hold, a backend) until it is
+//! delivered, bounced, dropped by a named rule or handed to another shard, and `Tally` counts each of these once.
+//!
+//! > Hand a shard one batch of inputs and the time; submit everything it put in the outbox; sleep until its deadline.
+
+mod deliver;
+mod moving;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hashbrown::{HashMap, HashSet};
+
+use crate::backend::{Backend, Destination, Verdict};
+use crate::directory::Directory;
+use crate::io::{
+    Close, Closed, Door, Event, Handoff, Input, Level, LinkId, Outbox, Output, Secured, Side, earlier,
+};
+use crate::jid::Jid;
+use crate::limits::INTRODUCTIONS_MAX;
+use crate::link::Link;
+use crate::pool::Pool;
+use crate::random::Random;
+use crate::refusal::{Bounce, Condition, Refusal};
+use crate::route::{Asked, Route, View, route, unanswerable};
+use crate::stanza::{Origin, Stanza};
+use crate::tally::{DropRule, Flow, SideTally, Tally};
+use crate::timers::Timers;
+use crate::world::World;
+
+use deliver::Waiting;
+use moving::Holds;
+
+/// How long a draining shard waits for the next hops before it bounces what is left.
+const DRAIN_SECONDS: u64 = 5;
+
+/// What a shard's own timers are for.
+#[derive(Debug)]
+enum Timer {
+    /// A destination may be tried again, or its attempt has taken too long.
+    Destination(Destination),
+    /// Look whether moves have settled.
+    Moves,
+    /// Look whether draining is done.
+    Drain,
+}
+
+/// One shard.
+pub struct Shard {
+    index: u16,
+    world: Arc<World>,
+    directory: Directory,
+    /// Partners first, then homes by number.
+    backends: Vec<Box<dyn Backend>>,
+    links: HashMap<LinkId, Link>,
+    destinations: HashMap<Destination, Waiting>,
+    /// Per home.
+    pools: Vec<Pool>,
+    timers: Timers<Timer>,
+    holds: Holds,
+    introductions: HashSet<(Jid, Jid)>,
+    random: Random,
+    tally: Tally,
+    /// Outputs already looked at for transmitted bytes.
+    accounted: usize,
+    draining: Option<Instant>,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("index", &self.index)
+            .field("links", &self.links.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// A shard with its backends: the partners' first, then one per home in the order of their numbers. `seed` is for jitter.
+    pub fn new(
+        index: u16,
+        world: Arc<World>,
+        directory: Directory,
+        backends: Vec<Box<dyn Backend>>,
+        seed: u64,
+    ) -> Self {
+        debug_assert_eq!(backends.len(), world.homes.len() + 1);
+        let pools = world.homes.iter().map(|(_, home)| Pool::new(&home.connect)).collect();
+        let tally = Tally { sides: vec![SideTally::default(); backends.len()], ..Tally::default() };
+        Self {
+            index,
+            world,
+            directory,
+            backends,
+            links: HashMap::new(),
+            destinations: HashMap::new(),
+            pools,
+            timers: Timers::default(),
+            holds: Holds::default(),
+            introductions: HashSet::new(),
+            random: Random::new(seed),
+            tally,
+            accounted: 0,
+            draining: None,
+        }
+    }
+
+    /// Takes one input and puts what follows from it in the outbox.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Outbox) {
+        self.accounted = out.outputs.len();
+        match input {
+            Input::Accepted { link, door, peer } => self.accepted(now, link, door, &peer, out),
+            Input::Connected { link, direct_tls, peer: _ } => self.connected(now, link, direct_tls, out),
+            Input::Failed { link, why, text } => self.dial_failed(now, link, why, text, out),
+            Input::Secured(link, secured) => self.secured(now, link, secured, out),
+            Input::Received(link, bytes) => self.received(now, link, bytes, out),
+            Input::Written(link, total) => self.written(now, link, total, out),
+            Input::Closed(link, why) => self.closed(now, link, &why, out),
+            Input::Handoff(handoff) => self.handed(now, handoff, out),
+            Input::Directory(snapshot) => self.directory = self.directory.with_snapshot(snapshot),
+            Input::World(world) => self.configure(now, world, out),
+            Input::Hold(order) => self.hold(&order, out),
+            Input::Settle(id) => self.begin_settling(now, id, out),
+            Input::Release(id) => self.release(now, id, out),
+            Input::Drain => self.drain(now, out),
+        }
+        self.pump(now, out);
+    }
+
+    /// Fires what is due. Call when [`Shard::deadline`] has passed; harmless otherwise.
+    pub fn wake(&mut self, now: Instant, out: &mut Outbox) {
+        self.accounted = out.outputs.len();
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Destination(destination) => self.destination_due(now, &destination, out),
+                Timer::Moves => self.settle_moves(now, out),
+                Timer::Drain => self.drain_due(now, out),
+            }
+            self.pump(now, out);
+        }
+        for index in 0..self.backends.len() {
+            if self.backends[index].deadline().is_some_and(|at| at <= now) {
+                self.backends[index].wake(now, out);
+                self.pump(now, out);
+            }
+        }
+    }
+
+    /// When [`Shard::wake`] is next wanted.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.backends.iter().fold(self.timers.deadline(), |at, backend| earlier(at, backend.deadline()))
+    }
+
+    /// The counters, with the gauges brought up to date.
+    pub fn tally(&mut self) -> &Tally {
+        self.tally.held = self.held() as u64;
+        self.tally.spooled_bytes =
+            self.destinations.values().map(|waiting| waiting.spool.bytes() as u64).sum();
+        self.tally.moving_users = self.holds.users() as u64;
+        for side in &mut self.tally.sides {
+            side.links = 0;
+        }
+        for link in self.links.values().filter(|link| link.is_opened()) {
+            let index = side_index(link.side());
+            if let Some(side) = self.tally.sides.get_mut(index) {
+                side.links += 1;
+            }
+        }
+        &self.tally
+    }
+
+    /// Counts one turn of the loop.
+    pub fn count_turn(&mut self) {
+        self.tally.turns += 1;
+    }
+
+    /// Stanzas in this shard, counted from the queues themselves.
+    pub fn held(&self) -> usize {
+        let spooled: usize = self.destinations.values().map(|waiting| waiting.spool.len()).sum();
+        let unwritten: usize = self.links.values().map(Link::unwritten_len).sum();
+        let kept: usize = self.backends.iter().map(|backend| backend.kept()).sum();
+        spooled + unwritten + kept + self.holds.stanzas()
+    }
+
+    /// How many of the held stanzas the router made itself.
+    pub fn held_made(&self) -> usize {
+        let spooled: usize = self.destinations.values().map(|waiting| waiting.spool.made()).sum();
+        let unwritten: usize = self.links.values().map(Link::unwritten_made).sum();
+        spooled + unwritten + self.holds.made()
+    }
+
+    /// The users and homes as this shard sees them.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Health of the nodes of every home, by number.
+    pub fn pools(&self) -> &[Pool] {
+        &self.pools
+    }
+
+    fn accepted(&mut self, now: Instant, link: LinkId, door: Door, peer: &Arc<str>, out: &mut Outbox) {
+        if self.draining.is_some() {
+            out.close(link, Close::Abort);
+            return;
+        }
+        let mut state = Link::new(door.side, None);
+        state.set_opened();
+        self.links.insert(link, state);
+        self.side(door.side).accepted += 1;
+        self.backend(door.side).accepted(now, link, door, peer, out);
+    }
+
+    fn connected(&mut self, now: Instant, link: LinkId, direct_tls: bool, out: &mut Outbox) {
+        let Some(state) = self.links.get_mut(&link) else {
+            out.close(link, Close::Abort);
+            return;
+        };
+        state.set_opened();
+        let side = state.side();
+        self.side(side).dialed += 1;
+        self.backend(side).connected(now, link, direct_tls, out);
+    }
+
+    fn secured(&mut self, now: Instant, link: LinkId, secured: Secured, out: &mut Outbox) {
+        if let Some(side) = self.links.get(&link).map(Link::side) {
+            self.backend(side).secured(now, link, secured, out);
+        }
+    }
+
+    fn received(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) {
+        let Some(side) = self.links.get(&link).map(Link::side) else { return };
+        if let Err(fault) = self.backend(side).receive(now, link, bytes, out) {
+            self.side(side).faults += 1;
+            out.note(Level::Info, side, link, fault.condition, fault.text);
+        }
+    }
+
+    fn handed(&mut self, now: Instant, handoff: Handoff, out: &mut Outbox) {
+        match handoff {
+            Handoff::Stanza(stanza, route) => {
+                self.flow(stanza.made).handed_in += 1;
+                self.forward(now, stanza, route, out);
+            }
+            Handoff::Verdict(origin, verdict) => match verdict {
+                Ok(()) => self.backend(origin.side).settle(now, &origin, Verdict::Delivered, out),
+                Err(refusal) => {
+                    self.backend(origin.side).settle(now, &origin, Verdict::Refused(None, &refusal), out);
+                }
+            },
+            Handoff::Message { side, link, bytes } => self.backend(side).adopt(now, link, bytes, out),
+            Handoff::Transmit { link, bytes } => {
+                if self.links.contains_key(&link) {
+                    out.transmit(link, bytes);
+                }
+            }
+        }
+    }
+
+    fn configure(&mut self, now: Instant, world: Arc<World>, out: &mut Outbox) {
+        for (pool, (_, home)) in self.pools.iter_mut().zip(world.homes.iter()) {
+            if !pool.nodes().iter().map(|node| &node.host).eq(&home.connect) {
+                *pool = Pool::new(&home.connect);
+            }
+        }
+        self.world = world;
+        for index in 0..self.backends.len() {
+            let world = Arc::clone(&self.world);
+            self.backends[index].configure(now, &world, out);
+            self.pump(now, out);
+        }
+    }
+
+    /// Works off what backends put in the outbox for the shard itself, until nothing is left.
+    fn pump(&mut self, now: Instant, out: &mut Outbox) {
+        loop {
+            self.account(out);
+            for (link, side) in out.dialed.drain(..) {
+                self.links.entry(link).or_insert_with(|| Link::new(side, None));
+            }
+            if let Some(stanza) = out.arrivals.pop_front() {
+                self.arrive(now, stanza, out);
+            } else if let Some(event) = out.events.pop_front() {
+                self.event(now, event, out);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Adds what backends transmitted to the links' counts, so that a stanza knows at which byte it ends.
+    fn account(&mut self, out: &Outbox) {
+        for output in &out.outputs[self.accounted.min(out.outputs.len())..] {
+            if let Output::Transmit(link, bytes) = output
+                && let Some(link) = self.links.get_mut(link)
+            {
+                link.queue(bytes.len());
+            }
+        }
+        self.accounted = out.outputs.len();
+    }
+
+    fn event(&mut self, now: Instant, event: Event, out: &mut Outbox) {
+        match event {
+            Event::Ready(link) => self.ready(now, link, out),
+            Event::Unready(link, refusal) => self.unready(now, link, refusal, out),
+            Event::Done(stanza, Ok(())) => self.delivered(now, *stanza, out),
+            Event::Done(stanza, Err(refusal)) => self.given_back(now, *stanza, refusal, out),
+            Event::Introduced(local, partner) => {
+                if self.introductions.len() < INTRODUCTIONS_MAX {
+                    self.introductions.insert((local, partner));
+                }
+            }
+        }
+    }
+
+    /// A stanza entered the router.
+    fn arrive(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
+        self.flow(stanza.made).received += 1;
+        let side = stanza.origin.side;
+        if !stanza.made {
+            self.side(side).received += 1;
+        }
+        if let Some(stanza) = self.hold_back(stanza) {
+            match stanza {
+                Ok(stanza) => self.follow(now, stanza, out),
+                Err((stanza, refusal)) => self.refuse(now, stanza, refusal, out),
+            }
+        }
+    }
+
+    /// Asks which way, and goes it.
+    fn follow(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
+        let was_home = self.holds.was_home(&stanza, now);
+        let view = View { world: &self.world, directory: &self.directory };
+        match route(view, &Asked::of(&stanza, was_home), &mut |_, _| ()) {
+            Ok(Route::Own) => {
+                let side = stanza.origin.side;
+                match self.backend(side).answer(now, &stanza, out) {
+                    Ok(()) => self.delivered(now, stanza, out),
+                    Err(refusal) => self.refuse(now, stanza, refusal, out),
+                }
+            }
+            Ok(route) => self.forward(now, stanza, route, out),
+            Err(refusal) => self.refuse(now, stanza, refusal, out),
+        }
+    }
+
+    /// The next hop has it.
+    fn delivered(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
+        self.flow(stanza.made).delivered += 1;
+        if !stanza.made {
+            let waited = now.saturating_duration_since(stanza.arrived);
+            let side = self.side_towards(&stanza);
+            let tally = self.side(side);
+            tally.delivered += 1;
+            tally.latency.observe_us(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
+        }
+        if stanza.origin.ticket != 0 {
+            self.tell(now, stanza.origin, Ok(()), out);
+        }
+    }
+
+    /// It is not delivered: its sender is told, or it is dropped by the rule that forbids telling.
+    fn refuse(&mut self, now: Instant, stanza: Stanza, refusal: Refusal, out: &mut Outbox) {
+        self.count_refusal(&refusal);
+        if let Some(detail) = &refusal.detail {
+            let text = format!("{} refused: {}: {detail}", stanza.kind.element(), refusal.condition.as_str());
+            out.note(Level::Debug, stanza.origin.side, stanza.origin.link, stanza.from.domain(), text);
+        }
+        let rule = if stanza.made { Some(DropRule::MadeUndeliverable) } else { unanswerable(stanza.kind) };
+        let rule = rule.or_else(|| (refusal.bounce == Bounce::No).then_some(DropRule::ForRouter));
+        if let Some(rule) = rule {
+            self.flow(stanza.made).dropped[rule as usize] += 1;
+        } else {
+            self.flow(stanza.made).bounced += 1;
+            let side = stanza.origin.side;
+            self.side(side).bounced += 1;
+        }
+        if stanza.origin.ticket != 0 {
+            self.tell(now, stanza.origin, Err(refusal), out);
+        } else if rule.is_none() {
+            let origin = stanza.origin;
+            self.backend(origin.side).settle(now, &origin, Verdict::Refused(Some(&stanza), &refusal), out);
+        }
+    }
+
+    /// Tells the backend that waits for a verdict, wherever it is.
+    fn tell(&mut self, now: Instant, origin: Origin, verdict: Result<(), Refusal>, out: &mut Outbox) {
+        if origin.link.shard() == self.index {
+            self.handed(now, Handoff::Verdict(origin, verdict), out);
+        } else {
+            out.outputs.push(Output::Handoff(origin.link.shard(), Handoff::Verdict(origin, verdict)));
+        }
+    }
+
+    fn count_refusal(&mut self, refusal: &Refusal) {
+        if let Some(at) = Condition::ALL.iter().position(|condition| *condition == refusal.condition) {
+            self.tally.refusals[at] += 1;
+        }
+    }
+
+    /// The side a stanza is delivered to, for the counters: the other one of a local user.
+    fn side_towards(&self, stanza: &Stanza) -> Side {
+        match stanza.origin.side {
+            Side::Home(_) => Side::Partners,
+            Side::Partners => match self.directory.look_up(stanza.to.bare_str()).map(|user| user.residence) {
+                Some(crate::home::Residence::Home(home)) => Side::Home(home),
+                _ => Side::Partners,
+            },
+        }
+    }
+
+    fn drain(&mut self, now: Instant, out: &mut Outbox) {
+        if self.draining.is_some() {
+            return;
+        }
+        self.draining = Some(now + Duration::from_secs(DRAIN_SECONDS));
+        for index in 0..self.backends.len() {
+            self.backends[index].drain(now, out);
+            self.pump(now, out);
+        }
+        self.drain_due(now, out);
+    }
+
+    /// Ends when nothing accepted is left; what the next hops do not take in time is bounced, and the bounces go out.
+    fn drain_due(&mut self, now: Instant, out: &mut Outbox) {
+        let Some(deadline) = self.draining else { return };
+        if now >= deadline {
+            self.give_up_waiting(now, out);
+        }
+        let late = now >= deadline + Duration::from_secs(DRAIN_SECONDS);
+        if self.held() > 0 && !late {
+            self.timers.set(now + Duration::from_millis(10), Timer::Drain);
+            return;
+        }
+        for link in self.links.keys() {
+            out.close(*link, Close::Flush);
+        }
+        out.outputs.push(Output::Drained);
+    }
+
+    fn backend(&mut self, side: Side) -> &mut dyn Backend {
+        let index = side_index(side).min(self.backends.len() - 1);
+        &mut *self.backends[index]
+    }
+
+    fn side(&mut self, side: Side) -> &mut SideTally {
+        let index = side_index(side).min(self.tally.sides.len() - 1);
+        &mut self.tally.sides[index]
+    }
+
+    fn flow(&mut self, made: bool) -> &mut Flow {
+        if made { &mut self.tally.made } else { &mut self.tally.passed }
+    }
+
+    /// A connection is gone.
+    fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {
+        let Some(state) = self.links.remove(&link) else { return };
+        self.backend(state.side()).closed(now, link, why, out);
+        self.link_lost(now, link, state, why, out);
+    }
+}
+
+/// Where a side's backend and counters stand.
+pub fn side_index(side: Side) -> usize {
+    match side {
+        Side::Partners => 0,
+        Side::Home(home) => usize::from(home.0) + 1,
+    }
+}

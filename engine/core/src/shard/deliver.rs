@@ -1,0 +1,539 @@
+//! Destinations: the way from a route to a link. Invariant: a destination has at most one link, one spool and one timer; a stanza
+//! goes to the link only when nothing older waits in the spool, so the order of arrival is the order of delivery.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Shard, Timer};
+use crate::backend::{Destination, Sent};
+use crate::home::{BackendKind, HomeId};
+use crate::io::{Close, Closed, Handoff, Level, LinkId, Outbox, Output, Side, Unreachable};
+use crate::jid::Domain;
+use crate::limits::{ATTEMPTS_MAX, CONNECT_SECONDS, DESTINATIONS_MAX, SHARD_SPOOL_BYTES_MAX};
+use crate::link::Link;
+use crate::placement::{owner_of_domain, owner_of_user};
+use crate::pool::backoff;
+use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+use crate::route::{Route, unknown_user};
+use crate::spool::Spool;
+use crate::stanza::{Kind, MessageType, PresenceType, Stanza};
+use crate::timers::TimerId;
+
+/// A destination and what waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    pub(super) spool: Spool,
+    state: State,
+    failures: u32,
+    /// The node of the pool the link was dialed to.
+    node: Option<u16>,
+    timer: Option<TimerId>,
+}
+
+/// Where a destination stands.
+#[derive(Debug, Default)]
+enum State {
+    /// No link, none wanted.
+    #[default]
+    Idle,
+    /// Dialed at this time; not ready yet.
+    Opening(LinkId, Instant),
+    /// Carries stanzas.
+    Ready(LinkId),
+    /// The last attempt failed: not before this.
+    Resting(Instant),
+}
+
+impl Shard {
+    /// Goes the way of a route: here, or on the shard that owns it.
+    pub(super) fn forward(&mut self, now: Instant, stanza: Stanza, route: Route, out: &mut Outbox) {
+        match route {
+            Route::Own => self.follow(now, stanza, out),
+            Route::Partner { ours, theirs } => {
+                let owner = owner_of_domain(theirs.as_str(), self.world.shards);
+                if owner == self.index {
+                    self.deliver(now, Destination::Pair { side: Side::Partners, ours, theirs }, stanza, out);
+                } else {
+                    self.hand_over(owner, stanza, Route::Partner { ours, theirs }, out);
+                }
+            }
+            Route::Home(home) => match self.world.homes.get(home).map(|home| home.backend) {
+                Some(BackendKind::Sip) => {
+                    let owner = owner_of_user(stanza.to.bare_str(), self.world.shards);
+                    if owner == self.index {
+                        self.give_to_pool(now, home, stanza, out);
+                    } else {
+                        self.hand_over(owner, stanza, Route::Home(home), out);
+                    }
+                }
+                _ => {
+                    let (ours, theirs) = (Domain::from(&stanza.from), Domain::from(&stanza.to));
+                    self.deliver(
+                        now,
+                        Destination::Pair { side: Side::Home(home), ours, theirs },
+                        stanza,
+                        out,
+                    );
+                }
+            },
+        }
+    }
+
+    fn hand_over(&mut self, owner: u16, stanza: Stanza, route: Route, out: &mut Outbox) {
+        self.flow(stanza.made).handed_out += 1;
+        out.outputs.push(Output::Handoff(owner, Handoff::Stanza(stanza, route)));
+    }
+
+    /// To a SIP home: the gate of requirement 11, then the node of this pair of users.
+    fn give_to_pool(&mut self, now: Instant, home: HomeId, stanza: Stanza, out: &mut Outbox) {
+        if !self.may_write(&stanza) {
+            let detail = format!(
+                "{} is of type public-unverified and {} has not written to {} first",
+                stanza.from.domain(),
+                stanza.to.bare_str(),
+                stanza.from.bare_str()
+            );
+            self.refuse(now, stanza, unknown_user(detail), out);
+            return;
+        }
+        let key = format!("{} {}", stanza.to.bare_str(), stanza.from.bare_str());
+        let picked = match self.pools.get(usize::from(home.0)) {
+            Some(pool) => pool.pick(&key, now),
+            None => Err(None),
+        };
+        // With every node resting the stanza waits at the first one's spool: that node is tried again when its time comes.
+        let node = picked.unwrap_or(0);
+        self.deliver(now, Destination::Node { side: Side::Home(home), node }, stanza, out);
+    }
+
+    /// Requirement 11: users of unverified partners may not start with a 2019 user.
+    fn may_write(&self, stanza: &Stanza) -> bool {
+        let starts = matches!(
+            stanza.kind,
+            Kind::Message(
+                MessageType::Normal | MessageType::Chat | MessageType::Headline | MessageType::Groupchat
+            ) | Kind::Presence(PresenceType::Subscribe)
+        );
+        if !starts || !self.world.enforce_introductions || stanza.made || stanza.origin.side != Side::Partners
+        {
+            return true;
+        }
+        match self.world.policy.find(stanza.from.domain()) {
+            Some(partner) if partner.kind.may_start() => true,
+            _ => self.introductions.contains(&(stanza.to.bare(), stanza.from.bare())),
+        }
+    }
+
+    /// Gives a stanza to a destination: to its link when nothing older waits, else to its spool.
+    pub(super) fn deliver(
+        &mut self,
+        now: Instant,
+        destination: Destination,
+        stanza: Stanza,
+        out: &mut Outbox,
+    ) {
+        if !self.destinations.contains_key(&destination) {
+            if self.destinations.len() >= DESTINATIONS_MAX && !self.forget_idle() {
+                self.refuse(now, stanza, full("too many destinations at once"), out);
+                return;
+            }
+            self.destinations.insert(destination.clone(), Waiting::default());
+        }
+        let spooled: usize = if self.destinations.len() < 64 {
+            self.destinations.values().map(|w| w.spool.bytes()).sum()
+        } else {
+            0
+        };
+        let Some(waiting) = self.destinations.get_mut(&destination) else { return };
+        if let State::Ready(link) = waiting.state
+            && waiting.spool.is_empty()
+            && self.links.get(&link).is_some_and(Link::has_credit)
+        {
+            self.send(now, link, &destination, stanza, out);
+            return;
+        }
+        if spooled + stanza.len() > SHARD_SPOOL_BYTES_MAX {
+            self.refuse(now, stanza, full("too much waits in the router"), out);
+            return;
+        }
+        if let Err(stanza) = waiting.spool.push(stanza) {
+            self.refuse(now, stanza, full("too many stanzas wait for this server"), out);
+            return;
+        }
+        if let State::Idle = waiting.state {
+            self.dial(now, &destination, out);
+        } else {
+            self.set_timer(&destination);
+        }
+    }
+
+    fn send(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        destination: &Destination,
+        stanza: Stanza,
+        out: &mut Outbox,
+    ) {
+        match self.backend(destination.side()).send(now, link, stanza, out) {
+            Sent::OnWrite(stanza) => {
+                self.account(out);
+                match self.links.get_mut(&link) {
+                    Some(link) => link.push(stanza),
+                    None => self.give_back(now, destination, stanza, out),
+                }
+            }
+            Sent::Kept => (),
+            Sent::Answered(stanza) => self.delivered(now, stanza, out),
+            Sent::NotNow(stanza) => {
+                if let Some(waiting) = self.destinations.get_mut(destination) {
+                    waiting.spool.put_back(std::iter::once(stanza));
+                    waiting.state = State::Opening(link, now);
+                    self.set_timer(destination);
+                }
+            }
+            Sent::Refused(stanza, refusal) => self.refuse(now, stanza, refusal, out),
+        }
+    }
+
+    /// Sends what waits as long as the link takes it.
+    fn flush(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
+        loop {
+            let Some(waiting) = self.destinations.get_mut(destination) else { return };
+            let State::Ready(link) = waiting.state else { return };
+            if !self.links.get(&link).is_some_and(Link::has_credit) {
+                return;
+            }
+            let Some(stanza) = waiting.spool.pop() else { return };
+            self.send(now, link, destination, stanza, out);
+        }
+    }
+
+    /// Begins an attempt to reach a destination.
+    fn dial(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
+        let node = match destination {
+            Destination::Pair { side: Side::Partners, .. } => None,
+            Destination::Pair { side: Side::Home(home), ours, theirs } => {
+                let pool = self.pools.get(usize::from(home.0));
+                Some(pool.map_or(Err(None), |pool| pool.pick(&format!("{ours} {theirs}"), now)))
+            }
+            Destination::Node { node, .. } => Some(Ok(*node)),
+        };
+        let Some(waiting) = self.destinations.get_mut(destination) else { return };
+        let node = match node {
+            None => None,
+            Some(Ok(node)) => Some(node),
+            Some(Err(again)) => {
+                waiting.state = State::Resting(again.unwrap_or(now + Duration::from_secs(1)));
+                self.set_timer(destination);
+                return;
+            }
+        };
+        let link = out.next_link();
+        waiting.state = State::Opening(link, now);
+        waiting.node = node;
+        let host = match (destination.side(), node) {
+            (Side::Home(home), Some(node)) => self
+                .pools
+                .get(usize::from(home.0))
+                .and_then(|pool| pool.node(node))
+                .map(|node| node.host.clone()),
+            _ => None,
+        };
+        self.links.insert(link, Link::new(destination.side(), Some(destination.clone())));
+        self.set_timer(destination);
+        self.backend(destination.side()).dial(now, link, destination, host.as_ref(), out);
+    }
+
+    /// The link carries stanzas.
+    pub(super) fn ready(&mut self, now: Instant, link: LinkId, out: &mut Outbox) {
+        let Some(destination) = self.links.get(&link).and_then(Link::destination).cloned() else { return };
+        let Some(waiting) = self.destinations.get_mut(&destination) else { return };
+        match waiting.state {
+            State::Opening(opening, _) if opening == link => (),
+            _ => return,
+        }
+        waiting.state = State::Ready(link);
+        waiting.failures = 0;
+        if let (Side::Home(home), Some(node)) = (destination.side(), waiting.node)
+            && let Some(pool) = self.pools.get_mut(usize::from(home.0))
+        {
+            pool.succeed(node);
+        }
+        self.set_timer(&destination);
+        self.flush(now, &destination, out);
+    }
+
+    /// The link takes no more stanzas: refused, or closing in order.
+    pub(super) fn unready(&mut self, now: Instant, link: LinkId, refusal: Option<Refusal>, out: &mut Outbox) {
+        let Some(destination) = self.links.get(&link).and_then(Link::destination).cloned() else { return };
+        self.part(now, &destination, link, refusal, out);
+    }
+
+    /// The driver has written more.
+    pub(super) fn written(&mut self, now: Instant, link: LinkId, total: u64, out: &mut Outbox) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        state.set_written(total);
+        while let Some(stanza) = self.links.get_mut(&link).and_then(Link::pop_written) {
+            self.delivered(now, stanza, out);
+        }
+        if let Some(destination) = self.links.get(&link).and_then(Link::destination).cloned() {
+            self.flush(now, &destination, out);
+        }
+    }
+
+    /// A dial came to nothing.
+    pub(super) fn dial_failed(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        why: Unreachable,
+        text: Arc<str>,
+        out: &mut Outbox,
+    ) {
+        let Some(state) = self.links.remove(&link) else { return };
+        let side = state.side();
+        self.side(side).failed += 1;
+        self.backend(side).closed(now, link, &Closed::Broken(Arc::clone(&text)), out);
+        if let Some(destination) = state.destination().cloned() {
+            let name = destination_name(&destination);
+            out.note(Level::Warn, side, link, &name, format!("cannot be reached: {text}"));
+            self.part(now, &destination, link, Some(unreachable(why, &name).with_detail(&*text)), out);
+        }
+    }
+
+    /// A link is gone: what it had not written goes back in front of what waits.
+    pub(super) fn link_lost(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        mut state: Link,
+        why: &Closed,
+        out: &mut Outbox,
+    ) {
+        let Some(destination) = state.destination().cloned() else { return };
+        let opening = match self.destinations.get_mut(&destination) {
+            Some(waiting) => {
+                waiting.spool.put_back(state.take_unwritten());
+                matches!(waiting.state, State::Opening(opening, _) if opening == link)
+            }
+            None => false,
+        };
+        let text = match why {
+            Closed::Eof => "the server closed the connection",
+            Closed::Broken(text) => text,
+            Closed::Ours => "closed here",
+        };
+        let refusal = opening
+            .then(|| unreachable(Unreachable::NoAnswer, &destination_name(&destination)).with_detail(text));
+        self.part(now, &destination, link, refusal, out);
+    }
+
+    /// A destination and a link part. With a refusal the attempt has failed: it rests, and what waits for a partner is bounced;
+    /// without one it was good until now, and is dialed again if anything waits.
+    fn part(
+        &mut self,
+        now: Instant,
+        destination: &Destination,
+        link: LinkId,
+        refusal: Option<Refusal>,
+        out: &mut Outbox,
+    ) {
+        let Some(waiting) = self.destinations.get_mut(destination) else { return };
+        match waiting.state {
+            State::Opening(current, _) | State::Ready(current) if current == link => (),
+            State::Idle | State::Resting(_) | State::Opening(..) | State::Ready(_) => {
+                // An older link of this destination; what it gave back waits for the current one.
+                if matches!(waiting.state, State::Idle) && !waiting.spool.is_empty() {
+                    self.dial(now, destination, out);
+                }
+                return;
+            }
+        }
+        let Some(refusal) = refusal else {
+            waiting.state = State::Idle;
+            if waiting.spool.is_empty() {
+                self.set_timer(destination);
+            } else {
+                self.dial(now, destination, out);
+            }
+            return;
+        };
+        waiting.failures = waiting.failures.saturating_add(1);
+        let rest = backoff(waiting.failures, &mut self.random);
+        waiting.state = State::Resting(now + rest);
+        match (destination.side(), waiting.node) {
+            (Side::Home(home), Some(node)) => {
+                if let Some(pool) = self.pools.get_mut(usize::from(home.0)) {
+                    pool.fail(node, now, &mut self.random);
+                }
+                self.move_to_other_nodes(now, destination, home, out);
+            }
+            _ => {
+                let stanzas = waiting.spool.take();
+                for stanza in stanzas {
+                    self.refuse(now, stanza, refusal.clone(), out);
+                }
+            }
+        }
+        self.set_timer(destination);
+    }
+
+    /// What waited for a node of a SIP home that failed goes to the nodes that work; a gateway pair is dialed anew at once when
+    /// another node is there.
+    fn move_to_other_nodes(
+        &mut self,
+        now: Instant,
+        destination: &Destination,
+        home: HomeId,
+        out: &mut Outbox,
+    ) {
+        let Some(pool) = self.pools.get(usize::from(home.0)) else { return };
+        if pool.pick("", now).is_err() {
+            return;
+        }
+        let Some(waiting) = self.destinations.get_mut(destination) else { return };
+        match destination {
+            Destination::Pair { .. } => {
+                waiting.state = State::Idle;
+                if !waiting.spool.is_empty() {
+                    self.dial(now, destination, out);
+                }
+            }
+            Destination::Node { .. } => {
+                for stanza in waiting.spool.take() {
+                    self.give_to_pool(now, home, stanza, out);
+                }
+            }
+        }
+    }
+
+    /// A backend gave a stanza back: again on the way it would go now, or refused when that cannot help.
+    pub(super) fn given_back(
+        &mut self,
+        now: Instant,
+        mut stanza: Stanza,
+        refusal: Refusal,
+        out: &mut Outbox,
+    ) {
+        stanza.attempts = stanza.attempts.saturating_add(1);
+        if refusal.retry == Retry::Never
+            || stanza.attempts >= ATTEMPTS_MAX
+            || crate::spool::expiry(&stanza) <= now
+        {
+            self.refuse(now, stanza, refusal, out);
+        } else {
+            self.follow(now, stanza, out);
+        }
+    }
+
+    fn give_back(&mut self, now: Instant, destination: &Destination, stanza: Stanza, out: &mut Outbox) {
+        if let Some(waiting) = self.destinations.get_mut(destination) {
+            waiting.spool.put_back(std::iter::once(stanza));
+            waiting.state = State::Idle;
+            self.dial(now, destination, out);
+        } else {
+            self.refuse(now, stanza, full("the way is gone"), out);
+        }
+    }
+
+    /// A destination's timer: an attempt took too long, a rest is over, or a stanza waited too long.
+    pub(super) fn destination_due(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
+        let Some(waiting) = self.destinations.get_mut(destination) else { return };
+        waiting.timer = None;
+        let name = destination_name(destination);
+        for stanza in waiting.spool.expired(now) {
+            let refusal = unreachable(Unreachable::NoAnswer, &name).with_detail("it waited too long");
+            self.refuse(now, stanza, refusal, out);
+        }
+        let Some(waiting) = self.destinations.get_mut(destination) else { return };
+        match waiting.state {
+            State::Opening(link, since) if now >= since + Duration::from_secs(CONNECT_SECONDS) => {
+                out.close(link, Close::Abort);
+                let refusal = unreachable(Unreachable::NoAnswer, &name)
+                    .with_detail(format!("no stream after {CONNECT_SECONDS} s"));
+                self.part(now, destination, link, Some(refusal), out);
+            }
+            State::Resting(until) if until <= now => {
+                if waiting.spool.is_empty() {
+                    waiting.state = State::Idle;
+                } else {
+                    self.dial(now, destination, out);
+                }
+            }
+            State::Idle | State::Opening(..) | State::Ready(_) | State::Resting(_) => {
+                self.set_timer(destination)
+            }
+        }
+    }
+
+    /// Sets the one timer of a destination to the earliest thing it waits for.
+    fn set_timer(&mut self, destination: &Destination) {
+        let Some(waiting) = self.destinations.get_mut(destination) else { return };
+        if let Some(timer) = waiting.timer.take() {
+            self.timers.cancel(timer);
+        }
+        let state = match waiting.state {
+            State::Opening(_, since) => Some(since + Duration::from_secs(CONNECT_SECONDS)),
+            State::Resting(until) => Some(until),
+            State::Idle | State::Ready(_) => None,
+        };
+        if let Some(at) = crate::io::earlier(state, waiting.spool.next_expiry()) {
+            waiting.timer = Some(self.timers.set(at, Timer::Destination(destination.clone())));
+        }
+    }
+
+    /// Bounces everything that waits: the shard is going away.
+    pub(super) fn give_up_waiting(&mut self, now: Instant, out: &mut Outbox) {
+        let mut left = Vec::new();
+        for waiting in self.destinations.values_mut() {
+            if !matches!(waiting.state, State::Ready(_)) {
+                left.extend(waiting.spool.take());
+            }
+        }
+        for stanza in left {
+            self.refuse(
+                now,
+                stanza,
+                unreachable(Unreachable::NoAnswer, "the server").with_detail("draining"),
+                out,
+            );
+            self.pump(now, out);
+        }
+    }
+
+    /// Makes room among the destinations. False when none is idle.
+    fn forget_idle(&mut self) -> bool {
+        let before = self.destinations.len();
+        self.destinations
+            .retain(|_, waiting| !matches!(waiting.state, State::Idle) || !waiting.spool.is_empty());
+        self.destinations.len() < before
+    }
+}
+
+/// How logs and errors call a destination.
+fn destination_name(destination: &Destination) -> String {
+    match destination {
+        Destination::Pair { theirs, .. } => theirs.to_string(),
+        Destination::Node { node, .. } => format!("node {node}"),
+    }
+}
+
+/// RFC 6120 §8.3.3.16 and 17, XR-05: a domain that is not there, or that is and does not answer.
+fn unreachable(why: Unreachable, name: &str) -> Refusal {
+    let (condition, text) = match why {
+        Unreachable::NotFound => (Condition::RemoteServerNotFound, format!("{name} offers no such service")),
+        Unreachable::Unresolved => {
+            (Condition::RemoteServerNotFound, format!("{name} could not be looked up"))
+        }
+        Unreachable::NoAnswer => (Condition::RemoteServerTimeout, format!("{name} cannot be reached")),
+        Unreachable::Tls => (Condition::RemoteServerTimeout, format!("{name} could not be secured")),
+        Unreachable::Limit => (Condition::ResourceConstraint, "too many connections".to_owned()),
+    };
+    Refusal::new(condition, Blame::NextHop, Retry::Later, Bounce::Yes, text)
+}
+
+/// A limit of the router: the sender may try later.
+fn full(text: &'static str) -> Refusal {
+    Refusal::new(Condition::ResourceConstraint, Blame::Router, Retry::Later, Bounce::Yes, text)
+}

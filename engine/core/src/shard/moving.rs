@@ -1,0 +1,171 @@
+//! Users being moved. Invariant: while a user is held, every stanza for him waits here in the order it came, bounded by count;
+//! after the release they follow in that order before any later one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hashbrown::{HashMap, HashSet};
+
+use super::{Shard, Timer};
+use crate::home::{HomeId, Residence};
+use crate::io::{MoveOrder, Outbox, Output, Side};
+use crate::limits::{HOLD_MILLIS_MAX, MOVE_GRACE_SECONDS};
+use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+use crate::spool::Spool;
+use crate::stanza::Stanza;
+
+/// How often a shard looks whether a move has settled.
+const LOOK_MILLIS: u64 = 2;
+
+/// What is held on this shard.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    users: HashMap<Arc<str>, Held>,
+    orders: HashMap<u64, Order>,
+    /// Homes just left, and until when what is under way from there is let through.
+    left: HashMap<Arc<str>, (HomeId, Instant)>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    spool: Spool,
+    was_home: Option<HomeId>,
+    order: u64,
+}
+
+#[derive(Debug)]
+struct Order {
+    order: Arc<MoveOrder>,
+    /// `Settle` was asked; the answer is owed.
+    settling: bool,
+    give_up: Option<Instant>,
+}
+
+impl Holds {
+    /// Users held.
+    pub(super) fn users(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Stanzas held.
+    pub(super) fn stanzas(&self) -> usize {
+        if self.users.is_empty() { 0 } else { self.users.values().map(|held| held.spool.len()).sum() }
+    }
+
+    /// Stanzas held that the router made.
+    pub(super) fn made(&self) -> usize {
+        if self.users.is_empty() { 0 } else { self.users.values().map(|held| held.spool.made()).sum() }
+    }
+
+    /// The home the sender of a stanza left just now.
+    pub(super) fn was_home(&self, stanza: &Stanza, now: Instant) -> Option<HomeId> {
+        if self.left.is_empty() || stanza.origin.side == Side::Partners {
+            return None;
+        }
+        self.left.get(stanza.from.bare_str()).filter(|(_, until)| *until > now).map(|(home, _)| *home)
+    }
+}
+
+impl Shard {
+    /// Keeps a stanza whose recipient is being moved. `None`: it is kept. Otherwise it comes back, to go on or to be refused.
+    pub(super) fn hold_back(&mut self, stanza: Stanza) -> Option<Result<Stanza, (Stanza, Refusal)>> {
+        if self.holds.users.is_empty() {
+            return Some(Ok(stanza));
+        }
+        let Some(held) = self.holds.users.get_mut(stanza.to.bare_str()) else { return Some(Ok(stanza)) };
+        match held.spool.push(stanza) {
+            Ok(()) => None,
+            Err(stanza) => Some(Err((
+                stanza,
+                Refusal::new(
+                    Condition::ResourceConstraint,
+                    Blame::Router,
+                    Retry::Later,
+                    Bounce::Yes,
+                    "too many stanzas wait for this user",
+                ),
+            ))),
+        }
+    }
+
+    /// Step 1 of a move.
+    pub(super) fn hold(&mut self, order: &Arc<MoveOrder>, out: &mut Outbox) {
+        for user in &order.users {
+            let was_home = match self.directory.look_up(user).map(|user| user.residence) {
+                Some(Residence::Home(home)) => Some(home),
+                _ => None,
+            };
+            let held = self.holds.users.entry(Arc::clone(user)).or_default();
+            held.was_home = was_home;
+            held.order = order.id;
+        }
+        self.holds
+            .orders
+            .insert(order.id, Order { order: Arc::clone(order), settling: false, give_up: None });
+        out.outputs.push(Output::Holding(order.id));
+    }
+
+    /// Step 2 of a move.
+    pub(super) fn begin_settling(&mut self, now: Instant, id: u64, out: &mut Outbox) {
+        if let Some(order) = self.holds.orders.get_mut(&id) {
+            order.settling = true;
+            order.give_up = Some(now + Duration::from_millis(HOLD_MILLIS_MAX));
+            self.settle_moves(now, out);
+        }
+    }
+
+    /// Says `Settled` for every move that has nothing under way here any more.
+    pub(super) fn settle_moves(&mut self, now: Instant, out: &mut Outbox) {
+        let open: Vec<u64> =
+            self.holds.orders.iter().filter(|(_, order)| order.settling).map(|(id, _)| *id).collect();
+        let mut again = false;
+        for id in open {
+            if self.under_way(id) {
+                again = true;
+                continue;
+            }
+            if let Some(order) = self.holds.orders.get_mut(&id) {
+                order.settling = false;
+            }
+            out.outputs.push(Output::Settled(id));
+        }
+        // The coordinator gives a move up after its time; until its release comes, looking costs little.
+        if again {
+            self.timers.set(now + Duration::from_millis(LOOK_MILLIS), Timer::Moves);
+        }
+    }
+
+    /// Step 3 of a move: the directory knows the new homes.
+    pub(super) fn release(&mut self, now: Instant, id: u64, out: &mut Outbox) {
+        let Some(order) = self.holds.orders.remove(&id) else { return };
+        self.holds.left.retain(|_, (_, until)| *until > now);
+        for user in &order.order.users {
+            // A later move of the same user holds him on.
+            if self.holds.users.get(user).is_none_or(|held| held.order != id) {
+                continue;
+            }
+            let Some(mut held) = self.holds.users.remove(user) else { continue };
+            if let Some(home) = held.was_home {
+                self.holds
+                    .left
+                    .insert(Arc::clone(user), (home, now + Duration::from_secs(MOVE_GRACE_SECONDS)));
+            }
+            for stanza in held.spool.take() {
+                self.follow(now, stanza, out);
+                self.pump(now, out);
+            }
+        }
+    }
+
+    /// Whether a stanza for one of the users is still on its way on this shard.
+    fn under_way(&self, id: u64) -> bool {
+        let Some(order) = self.holds.orders.get(&id) else { return false };
+        let users: HashSet<&str> = order.order.users.iter().map(|user| &**user).collect();
+        let waits = |stanza: &Stanza| users.contains(stanza.to.bare_str());
+        self.destinations.values().any(|waiting| waiting.spool.iter().any(waits))
+            || self.links.values().any(|link| link.unwritten().any(waits))
+            || self.backends.iter().any(|backend| {
+                backend.kept() > 0 && order.order.users.iter().any(|user| backend.kept_for(user) > 0)
+            })
+    }
+}
