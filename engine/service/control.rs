@@ -1,0 +1,204 @@
+//! The control plane's one task: moves and directory changes. Invariant: the directory changes nowhere else, so what the shards
+//! are told about it is told in one order.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hashbrown::HashMap;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::oneshot;
+use turnout_core::directory::{Directory, Snapshot, User, diff};
+use turnout_core::io::Input;
+use turnout_core::jid::Jid;
+use turnout_core::moves::{Act, Mover};
+use turnout_core::world::World;
+
+use crate::mail::{Mail, Post};
+use crate::outside::Report;
+
+/// Commands that may wait.
+const COMMANDS_MAX: usize = 64;
+
+/// A change that is on its way, or its result.
+#[derive(Debug)]
+pub enum Command {
+    /// Give users other homes.
+    Move(Vec<(Jid, User)>, oneshot::Sender<Result<Moved, String>>),
+    /// Take a new snapshot; users whose home changes are moved.
+    Snapshot(Arc<Snapshot>, oneshot::Sender<Result<Moved, String>>),
+    /// Take a new configuration.
+    World(Arc<World>, oneshot::Sender<()>),
+}
+
+/// What a move did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Moved {
+    /// Users with another home than before.
+    pub users: usize,
+    /// Whether nothing was under way on the old side when the directory changed.
+    pub in_time: bool,
+    /// How long their stanzas were held, in milliseconds.
+    pub held_millis: u64,
+}
+
+enum Change {
+    Users(Vec<(Jid, User)>),
+    Snapshot(Arc<Snapshot>),
+}
+
+struct Pending {
+    change: Change,
+    users: usize,
+    begun: std::time::Instant,
+    done: oneshot::Sender<Result<Moved, String>>,
+}
+
+/// The directory as the control plane sees it; the shards' own copies follow by mail.
+pub type SharedDirectory = Arc<Mutex<Directory>>;
+
+/// Reads the shared directory.
+pub fn current(directory: &SharedDirectory) -> Directory {
+    directory.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Makes the command channel.
+pub fn commands() -> (Sender<Command>, Receiver<Command>) {
+    channel(COMMANDS_MAX)
+}
+
+/// Runs until the command channel is closed.
+pub struct Control {
+    post: Post,
+    directory: SharedDirectory,
+    mover: Mover,
+    pending: HashMap<u64, Pending>,
+    drained: usize,
+    all_drained: Option<oneshot::Sender<()>>,
+}
+
+impl Control {
+    /// `all_drained` is told when every shard has drained.
+    pub fn new(post: Post, directory: SharedDirectory, all_drained: oneshot::Sender<()>) -> Self {
+        let mover = Mover::new(post.shards());
+        Self { post, directory, mover, pending: HashMap::new(), drained: 0, all_drained: Some(all_drained) }
+    }
+
+    /// The task.
+    pub async fn run(mut self, mut commands: Receiver<Command>, mut reports: Receiver<Report>) {
+        loop {
+            let deadline = self.mover.deadline();
+            let due = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command).await,
+                    None => return,
+                },
+                report = reports.recv() => match report {
+                    Some(report) => self.report(report).await,
+                    None => return,
+                },
+                () = due => {
+                    for act in self.mover.expire(crate::clock::now()) {
+                        self.act(act).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Move(users, done) => {
+                let names = users.iter().map(|(jid, _)| Arc::from(jid.bare_str())).collect();
+                self.begin(names, Change::Users(users), done).await;
+            }
+            Command::Snapshot(snapshot, done) => {
+                let mut names: Vec<Arc<str>> = Vec::new();
+                let old = current(&self.directory);
+                diff(old.snapshot(), &snapshot, |change| names.push(change.bare.into()));
+                // A user an administrator moved by hand stays where the overlay has him.
+                names.retain(|name| old.overlay().look_up(name).is_none());
+                self.begin(names, Change::Snapshot(snapshot), done).await;
+            }
+            Command::World(world, done) => {
+                self.broadcast(|| Input::World(Arc::clone(&world))).await;
+                // Whoever asked may have given up waiting.
+                drop(done.send(()));
+            }
+        }
+    }
+
+    async fn begin(&mut self, users: Vec<Arc<str>>, change: Change, done: oneshot::Sender<Result<Moved, String>>) {
+        let begun = crate::clock::now();
+        let count = users.len();
+        let (id, act) = self.mover.begin(begun, users);
+        self.pending.insert(id, Pending { change, users: count, begun, done });
+        self.act(act).await;
+    }
+
+    async fn report(&mut self, report: Report) {
+        let act = match report {
+            Report::Holding(id) => self.mover.holding(id),
+            Report::Settled(id) => self.mover.settled(id),
+            Report::Drained(_) => {
+                self.drained += 1;
+                if self.drained == usize::from(self.post.shards())
+                    && let Some(done) = self.all_drained.take()
+                {
+                    drop(done.send(()));
+                }
+                None
+            }
+        };
+        if let Some(act) = act {
+            self.act(act).await;
+        }
+    }
+
+    async fn act(&mut self, act: Act) {
+        match act {
+            Act::Hold(order) => self.broadcast(|| Input::Hold(Arc::clone(&order))).await,
+            Act::Settle(id) => self.broadcast(|| Input::Settle(id)).await,
+            Act::Commit { id, in_time } => self.commit(id, in_time).await,
+        }
+    }
+
+    async fn commit(&mut self, id: u64, in_time: bool) {
+        let Some(Pending { change, users, begun, done }) = self.pending.remove(&id) else { return };
+        let result = match change {
+            Change::Users(users) => self.change_users(&users),
+            Change::Snapshot(snapshot) => {
+                let newer = current(&self.directory).with_snapshot(Arc::clone(&snapshot));
+                newer.overlay().settle(&snapshot);
+                *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = newer;
+                self.broadcast(|| Input::Directory(Arc::clone(&snapshot))).await;
+                Ok(())
+            }
+        };
+        self.broadcast(|| Input::Release(id)).await;
+        let held = crate::clock::now().saturating_duration_since(begun);
+        if !in_time {
+            tracing::warn!(users, "moved before everything under way had arrived: is the old side slow or down?");
+        }
+        let moved = Moved { users, in_time, held_millis: u64::try_from(held.as_millis()).unwrap_or(u64::MAX) };
+        drop(done.send(result.map(|()| moved)));
+    }
+
+    fn change_users(&self, users: &[(Jid, User)]) -> Result<(), String> {
+        let directory = current(&self.directory);
+        for (jid, user) in users {
+            directory.overlay().set(jid.as_ref(), *user).map_err(|error| format!("{jid}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    async fn broadcast(&self, input: impl Fn() -> Input) {
+        for shard in 0..self.post.shards() {
+            self.post.send(shard, Mail::Control(input())).await;
+        }
+    }
+}

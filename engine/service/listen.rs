@@ -1,0 +1,113 @@
+//! Listeners. Invariant: every configured address is bound before the router says it is up, or it does not start; a connection
+//! beyond the limit is closed before anything is read from it; a new one goes to the least loaded shard and stays there.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{Semaphore, watch};
+use turnout_core::home::BackendKind;
+use turnout_core::io::{Door, Side};
+
+use crate::config::Config;
+use crate::mail::{Mail, Post};
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// Pause after an accept failed: usually the limit of open files, which waiting may cure and spinning does not.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections one home's servers may have open to us.
+const HOME_CONNECTIONS_MAX: usize = 4096;
+
+/// A bound address.
+#[derive(Debug)]
+pub struct Bound {
+    /// What it is for, as errors and logs call it.
+    pub name: String,
+    /// How connections come in.
+    pub door: Door,
+    listener: TcpListener,
+    limit: Arc<Semaphore>,
+}
+
+impl Bound {
+    /// The address, with the port the kernel chose where 0 was configured.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_addr().ok()
+    }
+}
+
+/// Binds everything the configuration names.
+///
+/// # Errors
+/// The first address that cannot be bound: which key, why.
+pub fn bind(config: &Config) -> Result<Vec<Bound>, String> {
+    let outside = Arc::new(Semaphore::new(config.policy.limits().connections_max as usize));
+    let mut wanted: Vec<(String, SocketAddr, Door, Arc<Semaphore>)> = Vec::new();
+    for (key, addresses, direct_tls) in
+        [("listen", &config.federation.listen, false), ("listen_tls", &config.federation.listen_tls, true)]
+    {
+        for address in addresses {
+            let door = Door { side: Side::Partners, direct_tls };
+            wanted.push((format!("federation.{key}"), *address, door, Arc::clone(&outside)));
+        }
+    }
+    for (id, home) in config.homes_with_ids() {
+        let direct_tls =
+            home.backend == BackendKind::Sip && home.tls != turnout_core::policy::Negotiation::NotSupported;
+        let door = Door { side: Side::Home(id), direct_tls };
+        let limit = Arc::new(Semaphore::new(HOME_CONNECTIONS_MAX));
+        wanted.push((format!("home.{}.listen", home.name), home.listen, door, limit));
+    }
+    wanted
+        .into_iter()
+        .map(|(name, address, door, limit)| {
+            let listener = listener(address)
+                .map_err(|error| format!("{name}: cannot listen on {address}: {error}; free the port or change the key"))?;
+            Ok(Bound { name, door, listener, limit })
+        })
+        .collect()
+}
+
+fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts until `stop` says so.
+pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = bound.listener.accept() => accepted,
+            _ = stop.changed() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(listener = bound.name, "cannot accept: {error}; is the limit of open files too low?");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&bound.limit).try_acquire_owned() else {
+            tracing::warn!(listener = bound.name, %peer, "refused: the limit of connections is reached");
+            continue;
+        };
+        // Small stanzas must not wait for each other's acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(listener = bound.name, %peer, "no TCP_NODELAY: {error}");
+        }
+        match stream.into_std() {
+            Ok(stream) => {
+                let mail = Mail::Accepted(stream, bound.door, peer.to_string().into(), permit);
+                post.send(post.place(), mail).await;
+            }
+            Err(error) => tracing::warn!(listener = bound.name, %peer, "lost on the way to its shard: {error}"),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What reaches a shard's thread from other threads. Invariant: one bounded queue a shard, first in first out per sender, so a
+//! control message sent after a hand-off is read after it. Shards never wait on a full queue: they keep what did not fit, in
+//! order, and stop reading sockets until it is gone.
+
+use std::collections::VecDeque;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
+use turnout_core::io::{Door, Handoff, Input, LinkId, Unreachable};
+
+/// Messages that may wait for one shard.
+pub const MAIL_MAX: usize = 32_768;
+
+/// A message to a shard's thread.
+#[derive(Debug)]
+pub enum Mail {
+    /// From another shard.
+    Handoff(Handoff),
+    /// From the control plane.
+    Control(Input),
+    /// A connection was accepted for this shard; it counts against its listener's limit as long as the permit lives.
+    Accepted(TcpStream, Door, Arc<str>, OwnedSemaphorePermit),
+    /// A wished connection is there.
+    Connected(LinkId, TcpStream, bool, Arc<str>),
+    /// A wished connection will not be.
+    Failed(LinkId, Unreachable, Arc<str>),
+    /// Leave the loop now.
+    Stop,
+}
+
+/// The sending end, one a shard, shared by all.
+#[derive(Clone, Debug)]
+pub struct Post {
+    boxes: Arc<[Sender<Mail>]>,
+    /// Links of each shard, for placing new connections.
+    load: Arc<[AtomicU64]>,
+}
+
+/// Makes the queues of so many shards.
+pub fn post_office(shards: u16) -> (Post, Vec<Receiver<Mail>>) {
+    let (boxes, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| channel(MAIL_MAX)).unzip();
+    let load = (0..shards).map(|_| AtomicU64::new(0)).collect();
+    (Post { boxes: boxes.into(), load }, receivers)
+}
+
+impl Post {
+    /// How many shards there are.
+    pub fn shards(&self) -> u16 {
+        u16::try_from(self.boxes.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Sends without waiting; the message comes back when the queue is full.
+    ///
+    /// # Errors
+    /// The queue is full. A shard that is gone swallows what is sent to it: the process is ending.
+    #[expect(clippy::result_large_err, reason = "the message must go back to the caller whole")]
+    pub fn try_send(&self, shard: u16, mail: Mail) -> Result<(), Mail> {
+        match self.boxes.get(usize::from(shard)).map(|sender| sender.try_send(mail)) {
+            Some(Err(TrySendError::Full(mail))) => Err(mail),
+            Some(Ok(()) | Err(TrySendError::Closed(_))) | None => Ok(()),
+        }
+    }
+
+    /// Sends, waiting for room. For the control plane only.
+    pub async fn send(&self, shard: u16, mail: Mail) {
+        if let Some(sender) = self.boxes.get(usize::from(shard)) {
+            // A closed queue means the process is ending.
+            drop(sender.send(mail).await);
+        }
+    }
+
+    /// The shard with the fewest links; counts the new one at once, so that a burst spreads.
+    pub fn place(&self) -> u16 {
+        let least = self.load.iter().enumerate().min_by_key(|(_, load)| load.load(Ordering::Relaxed));
+        let index = least.map_or(0, |(index, _)| index);
+        if let Some(load) = self.load.get(index) {
+            load.fetch_add(1, Ordering::Relaxed);
+        }
+        u16::try_from(index).unwrap_or(0)
+    }
+
+    /// A shard says how many links it has.
+    pub fn set_load(&self, shard: u16, links: u64) {
+        if let Some(load) = self.load.get(usize::from(shard)) {
+            load.store(links, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Hand-offs that did not fit yet, in order per shard.
+#[derive(Debug, Default)]
+pub struct Overflow {
+    waiting: Vec<VecDeque<Handoff>>,
+    count: usize,
+}
+
+impl Overflow {
+    /// Sends, or keeps what does not fit behind what already waits.
+    pub fn send(&mut self, post: &Post, shard: u16, handoff: Handoff) {
+        let index = usize::from(shard);
+        if self.waiting.len() <= index {
+            self.waiting.resize_with(index + 1, VecDeque::new);
+        }
+        if self.waiting[index].is_empty() {
+            match post.try_send(shard, Mail::Handoff(handoff)) {
+                Ok(()) => return,
+                Err(Mail::Handoff(handoff)) => self.waiting[index].push_back(handoff),
+                Err(_) => return,
+            }
+        } else {
+            self.waiting[index].push_back(handoff);
+        }
+        self.count += 1;
+    }
+
+    /// Sends what fits now.
+    pub fn flush(&mut self, post: &Post) {
+        if self.count == 0 {
+            return;
+        }
+        for (shard, waiting) in (0_u16..).zip(&mut self.waiting) {
+            while let Some(handoff) = waiting.pop_front() {
+                match post.try_send(shard, Mail::Handoff(handoff)) {
+                    Ok(()) => self.count -= 1,
+                    Err(Mail::Handoff(handoff)) => {
+                        waiting.push_front(handoff);
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}

@@ -1,0 +1,125 @@
+//! What a shard's driver asks of the rest of the process: connections made by the control plane, TLS sessions, a place for its
+//! counters. Invariant: nothing here blocks a shard; the one mutex guards a copy made ten times a second.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Sender;
+use turnout_core::io::{ClientTls, Connect, TlsRole, Unreachable};
+use turnout_core::shard::Shard;
+use turnout_core::tally::Tally;
+
+use crate::mail::{Mail, Post};
+use crate::resolve::Connector;
+use crate::tls::{TlsContext, TlsSession};
+
+/// What a shard tells the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Step 1 of this move is done on one shard.
+    Holding(u64),
+    /// Step 2 of this move is done on one shard.
+    Settled(u64),
+    /// This shard holds nothing more and its links are closing.
+    Drained(u16),
+}
+
+/// A node of a home as one shard sees it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct NodeHealth {
+    /// The home.
+    pub home: String,
+    /// The node.
+    pub node: String,
+    /// Failed attempts since it last worked.
+    pub failures: u32,
+}
+
+/// What a shard lets the outside see.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// Its counters.
+    pub tally: Tally,
+    /// Nodes that are resting after a failure.
+    pub resting: Vec<(u16, String, u32)>,
+}
+
+/// Shared by the drivers of all shards.
+pub struct Outside {
+    handle: Handle,
+    tls: ArcSwap<TlsContext>,
+    connector: ArcSwap<Connector>,
+    /// Where drivers report.
+    pub reports: Sender<Report>,
+    published: Box<[Mutex<Published>]>,
+}
+
+impl Outside {
+    /// `handle` is the control plane's runtime.
+    pub fn new(
+        handle: Handle,
+        tls: Arc<TlsContext>,
+        connector: Connector,
+        reports: Sender<Report>,
+        shards: u16,
+    ) -> Self {
+        let published = (0..shards).map(|_| Mutex::default()).collect();
+        Self { handle, tls: ArcSwap::new(tls), connector: ArcSwap::from_pointee(connector), reports, published }
+    }
+
+    /// A reload: new handshakes and connections use these.
+    pub fn swap(&self, tls: Arc<TlsContext>, connector: Connector) {
+        self.tls.store(tls);
+        self.connector.store(Arc::new(connector));
+    }
+
+    /// Begins a TLS session.
+    ///
+    /// # Errors
+    /// No certificate for the side, or a name that cannot be sent: text for the log.
+    pub fn tls_session(&self, role: &TlsRole) -> Result<TlsSession, Arc<str>> {
+        let tls = self.tls.load();
+        match role {
+            TlsRole::Server(side) => tls.accept(*side),
+            TlsRole::Client(client) => tls.connect(client),
+        }
+        .map_err(|error| error.to_string().into())
+    }
+
+    /// Connects on the control plane; the result comes to the shard by mail.
+    pub fn connect(&self, shard: u16, post: &Post, connect: Connect) {
+        let connector = self.connector.load_full();
+        let post = post.clone();
+        self.handle.spawn(async move {
+            let link = connect.link;
+            let ClientTls { .. } = connect.tls;
+            let mail = match connector.connect(&connect.target, connect.direct).await {
+                Ok(found) => match found.stream.into_std() {
+                    Ok(stream) => Mail::Connected(link, stream, found.direct_tls, found.peer.into()),
+                    Err(error) => Mail::Failed(link, Unreachable::NoAnswer, error.to_string().into()),
+                },
+                Err((why, text)) => Mail::Failed(link, why, text.into()),
+            };
+            post.send(shard, mail).await;
+        });
+    }
+
+    /// Copies a shard's counters.
+    pub fn publish(&self, index: u16, shard: &mut Shard) {
+        let Some(slot) = self.published.get(usize::from(index)) else { return };
+        let tally = shard.tally().clone();
+        let mut resting = Vec::new();
+        for (home, pool) in (0_u16..).zip(shard.pools()) {
+            resting.extend(
+                pool.nodes().iter().filter(|node| node.failures > 0).map(|node| (home, node.host.to_string(), node.failures)),
+            );
+        }
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Published { tally, resting };
+    }
+
+    /// What every shard published last.
+    pub fn published(&self) -> Vec<Published> {
+        self.published.iter().map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+    }
+}
