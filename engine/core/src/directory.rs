@@ -17,6 +17,8 @@ mod access;
 mod compare;
 mod overlay;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use access::AccessPolicies;
 pub use compare::{Change, GuardRefusal, diff, guard};

@@ -8,6 +8,9 @@ use std::str::FromStr;
 
 use hashbrown::HashMap;
 
+#[cfg(test)]
+mod tests;
+
 /// Most homes a configuration may name.
 pub const HOMES_MAX: usize = 1024;
 

@@ -22,6 +22,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 mod parts;
+#[cfg(test)]
+mod tests;
 
 /// Most octets a prepared part may hold (RFC 7622 §3.1).
 pub const PART_BYTES_MAX: usize = 1023;
@@ -160,7 +162,8 @@ impl<'a> JidRef<'a> {
     /// XJ-04: peers that still use stringprep (RFC 6122) may send resources that PRECIS refuses, for example an
     /// emoji newer than our Unicode tables or one built with joiners. A resource PRECIS refuses is therefore
     /// taken as it is, compared byte for byte, if it holds no control character, no line or paragraph separator,
-    /// no character that changes the direction of writing and no noncharacter.
+    /// no character that changes the direction of writing and no noncharacter. A local part gets no such grace:
+    /// taken as it is, it could stand for another user at a server that maps it.
     pub fn resource(&self) -> Option<&'a str> {
         self.text.get(usize::from(self.bare_bytes) + 1..)
     }

@@ -14,6 +14,8 @@ use crate::io::TrustId;
 use crate::jid::Domain;
 
 mod matrix;
+#[cfg(test)]
+mod tests;
 
 pub use matrix::{MATRIX, MatrixRow, Methods};
 

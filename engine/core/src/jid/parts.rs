@@ -15,6 +15,10 @@ use super::{JidError, JidPart, JidProblem, PART_BYTES_MAX, RAW_PART_BYTES_MAX};
 /// How often a PRECIS profile is applied until the text stands still (RFC 8264 §7 asks for stability).
 const PASSES_MAX: usize = 4;
 
+/// Most characters of a part that are allowed in some surroundings only (RFC 5892 appendix A). The profiles look
+/// at the whole part for each of them, so without a bound the work would grow with the square of the length.
+const CONTEXTUAL_MAX: usize = 64;
+
 /// Most octets of an A-label (RFC 5890 §2.3.2.1); Punycode is not decoded beyond it.
 const A_LABEL_BYTES_MAX: usize = 63;
 
@@ -171,8 +175,11 @@ fn is_unfit_for_resource(c: char) -> bool {
         || u32::from(c) & 0xFFFE == 0xFFFE
 }
 
-/// Applies a profile until its output stands still; `None` where it refuses or never does.
+/// Applies a profile until its output stands still; `None` where it refuses, never does, or would cost too much.
 fn enforce<P: Profile>(profile: &P, raw: &str) -> Option<String> {
+    if raw.chars().filter(|&c| is_contextual(c)).nth(CONTEXTUAL_MAX).is_some() {
+        return None;
+    }
     let mut text = profile.enforce(raw).ok()?.into_owned();
     for _ in 0..PASSES_MAX {
         let again = profile.enforce(text.as_str()).ok()?;
@@ -182,6 +189,14 @@ fn enforce<P: Profile>(profile: &P, raw: &str) -> Option<String> {
         text = again.into_owned();
     }
     None
+}
+
+/// Whether RFC 5892 has a rule on the surroundings of a character, or of what it is mapped to.
+fn is_contextual(c: char) -> bool {
+    matches!(
+        c,
+        '\u{B7}' | '\u{375}' | '\u{5F3}' | '\u{5F4}' | '\u{200C}' | '\u{200D}' | '\u{30FB}' | '\u{FF65}'
+    ) || matches!(c, '\u{660}'..='\u{669}' | '\u{6F0}'..='\u{6F9}')
 }
 
 fn is_prepared_local(part: &str) -> bool {

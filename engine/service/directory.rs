@@ -1,0 +1,3 @@
+//! Where the directory's snapshots come from.
+
+pub mod csv;
