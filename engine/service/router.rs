@@ -96,6 +96,14 @@ impl Router {
     /// # Errors
     /// What could not be set up, where, and what to do.
     pub async fn start(config: Config) -> Result<Self, String> {
+        Self::start_with(config, &standard_backend).await
+    }
+
+    /// As [`Router::start`], with other backends for the homes: the demo's peers are routers whose users are made of code.
+    ///
+    /// # Errors
+    /// As [`Router::start`].
+    pub async fn start_with(config: Config, make: &MakeBackend) -> Result<Self, String> {
         let secret = config.dialback_secret(random_bytes()?).map_err(|errors| errors.to_string())?;
         let world = Arc::new(config.world(1, Arc::clone(&secret)).map_err(|errors| errors.to_string())?);
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
@@ -110,7 +118,7 @@ impl Router {
         let (reports, reported) = channel(REPORTS_MAX);
         let outside = Arc::new(Outside::new(Handle::current(), tls, connector, reports, shards));
         let directory = Directory::new(snapshot, Arc::new(Overlay::new(OVERLAY_MAX)));
-        let threads = spawn_shards(&world, &directory, &post, &outside, boxes)?;
+        let threads = spawn_shards(&world, &directory, &post, &outside, boxes, make)?;
 
         let directory: SharedDirectory = Arc::new(Mutex::new(directory));
         let (commands, commanded) = commands();
@@ -340,20 +348,24 @@ async fn load_directory(config: &Config) -> Result<Arc<Snapshot>, String> {
     Ok(Arc::new(snapshot))
 }
 
+/// Makes the backend of one home for one shard.
+pub type MakeBackend = dyn Fn(BackendKind, HomeId, &Arc<World>) -> Result<Box<dyn Backend>, String> + Send + Sync;
+
 /// The backends of one shard: the partners' first, then one per home.
-fn backends(world: &Arc<World>) -> Result<Vec<Box<dyn Backend>>, String> {
+fn backends(world: &Arc<World>, make: &MakeBackend) -> Result<Vec<Box<dyn Backend>>, String> {
     let mut backends: Vec<Box<dyn Backend>> =
         vec![Box::new(XmppBackend::new(Side::Partners, Arc::clone(world), random_bytes()?))];
     for (id, home) in world.homes.iter() {
-        backends.push(backend(home.backend, id, world)?);
+        backends.push(make(home.backend, id, world)?);
     }
     Ok(backends)
 }
 
-fn backend(kind: BackendKind, id: HomeId, world: &Arc<World>) -> Result<Box<dyn Backend>, String> {
+fn standard_backend(kind: BackendKind, id: HomeId, world: &Arc<World>) -> Result<Box<dyn Backend>, String> {
+    let (side, world) = (Side::Home(id), Arc::clone(world));
     Ok(match kind {
-        BackendKind::Xmpp => Box::new(XmppBackend::new(Side::Home(id), Arc::clone(world), random_bytes()?)),
-        BackendKind::Sip => Box::new(SipBackend::new(Side::Home(id), Arc::clone(world), random_bytes()?)),
+        BackendKind::Xmpp => Box::new(XmppBackend::new(side, world, random_bytes()?)),
+        BackendKind::Sip => Box::new(SipBackend::new(side, world, random_bytes()?)),
     })
 }
 
@@ -363,13 +375,14 @@ fn spawn_shards(
     post: &Post,
     outside: &Arc<Outside>,
     boxes: Vec<Receiver<Mail>>,
+    make: &MakeBackend,
 ) -> Result<Vec<JoinHandle<()>>, String> {
     let mut threads = Vec::with_capacity(boxes.len());
     for (index, mail) in (0_u16..).zip(boxes) {
         let (world, directory) = (Arc::clone(world), directory.clone());
         let (post, outside) = (post.clone(), Arc::clone(outside));
         let seed = u64::from_le_bytes(random_bytes()?[..8].try_into().unwrap_or_default());
-        let backends = backends(&world)?;
+        let backends = backends(&world, make)?;
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name(format!("shard {index}")).spawn(move || {
             let mut driver = match Poll::new(index, mail, post, outside) {
