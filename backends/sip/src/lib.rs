@@ -1,1 +1,5 @@
-//! Placeholder.
+//! SIP as turnout speaks it: no sockets, no clock; bytes come in and go out.
+#![forbid(unsafe_code)]
+
+pub mod frame;
+pub mod parse;
