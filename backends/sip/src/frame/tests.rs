@@ -126,7 +126,7 @@ fn limits_hold() {
             let mut fault = None;
             for part in input.as_bytes().chunks(chunk) {
                 framer.feed(Bytes::copy_from_slice(part));
-                fault = fault.or(drain(&mut framer).1.map(|error| error.fault));
+                fault = fault.or_else(|| drain(&mut framer).1.map(|error| error.fault));
             }
             assert_eq!(fault, expected, "{input}");
         }

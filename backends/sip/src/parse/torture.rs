@@ -121,7 +121,7 @@ fn answers_say_what_would_have_been_right() {
 fn streams_are_cut_the_same_wherever_they_are_split() {
     for (name, _) in EXPECTED {
         let bytes = read(name);
-        let whole = frames(&[bytes.clone()]);
+        let whole = frames(std::slice::from_ref(&bytes));
         for at in 0..bytes.len() {
             assert_eq!(frames(&[bytes.slice(..at), bytes.slice(at..)]), whole, "{name} split at {at}");
         }
