@@ -158,9 +158,9 @@ impl Framer {
     }
 
     /// Whether the start of a message has come and its end has not. A caller that sees this for too long closes
-    /// (RFC 4475 §3.1.2.2).
+    /// (RFC 4475 §3.1.2.2). A line end that waits for a second one is not the start of a message.
     pub fn is_partial(&self) -> bool {
-        !self.carry.is_empty() || !self.chunk.is_empty() || !self.queue.is_empty()
+        self.scan.started
     }
 
     fn take(&mut self, cut: Cut, piece: usize) -> Frame {
@@ -184,6 +184,7 @@ impl Framer {
         let view: &[u8] = if self.carry.is_empty() { &self.chunk } else { &self.carry };
         let head = self.scan.head.map(|end| Bytes::copy_from_slice(&view[..end]));
         self.failed = Some(fault);
+        self.scan = Scan::default();
         self.carry = BytesMut::new();
         self.chunk = Bytes::new();
         self.queue = VecDeque::new();

@@ -8,7 +8,9 @@ mod text;
 
 use bytes::Bytes;
 
-use crate::parse::{HeaderName, Malformed, Message, NameAddr, Scheme, Uri, has_naked_control, is_token};
+use crate::parse::{
+    Answer, HeaderName, Malformed, Message, NameAddr, Scheme, Uri, has_naked_control, is_token,
+};
 
 pub use text::{display_name, quoted, reason_phrase, subject};
 
@@ -19,6 +21,8 @@ pub enum WriteError {
     NotToken(String),
     /// The value of this header holds a line end or another control character.
     Control(String),
+    /// The value of this header holds a byte outside ASCII, which its grammar has no place for.
+    NotAscii(String),
     /// An address is malformed.
     Address(Malformed),
     /// A status code outside 100 to 699.
@@ -36,6 +40,7 @@ impl std::fmt::Display for WriteError {
             Self::Control(name) => {
                 write!(f, "the value for {name} holds a control character; clean the text first")
             }
+            Self::NotAscii(name) => write!(f, "the value for {name} is not ASCII"),
             Self::Address(what) => what.fmt(f),
             Self::Status(code) => write!(f, "{code} is not a SIP status code"),
             Self::Length => f.write_str("Content-Length is written when the message is finished"),
@@ -121,10 +126,23 @@ impl Builder {
         Ok(builder)
     }
 
+    /// Starts the answer that [`crate::parse::check()`] asks for, with the header that says what would have been right.
+    ///
+    /// # Errors
+    /// As [`Builder::answer`].
+    pub fn refusal(request: &Message, refusal: &Answer, to_tag: Option<&str>) -> Result<Self, WriteError> {
+        let builder = Self::answer(request, refusal.status, refusal.reason, to_tag)?;
+        match &refusal.header {
+            Some((name, value)) => builder.header(*name, value),
+            None => Ok(builder),
+        }
+    }
+
     /// Adds a header. Its value must be valid as it stands: free text goes through [`subject`] or [`name_addr`] first.
     ///
     /// # Errors
-    /// The value holds a control character other than a tab, or this is `Content-Length`, or the name is
+    /// The value holds a control character other than a tab, or a character outside ASCII in a header that has no free text
+    /// or name in it, or this is `Content-Length`, or the name is
     /// [`HeaderName::Other`].
     pub fn header(self, name: HeaderName, value: &str) -> Result<Self, WriteError> {
         self.named(name.as_str(), value)
@@ -143,6 +161,9 @@ impl Builder {
         }
         if value.chars().any(|char| char.is_control() && char != '\t') {
             return Err(WriteError::Control(name.to_owned()));
+        }
+        if !value.is_ascii() && !takes_utf8(HeaderName::of(name.as_bytes())) {
+            return Err(WriteError::NotAscii(name.to_owned()));
         }
         self.push(&[name.as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
         Ok(self)
@@ -197,6 +218,28 @@ const ECHOED: [HeaderName; 6] = [
     HeaderName::CallId,
     HeaderName::CSeq,
 ];
+
+/// Whether the grammar of this header has text or quoted strings, and so UTF-8, in it (RFC 3261 §25.1).
+fn takes_utf8(name: HeaderName) -> bool {
+    matches!(
+        name,
+        HeaderName::Contact
+            | HeaderName::ErrorInfo
+            | HeaderName::From
+            | HeaderName::MsDiagnostics
+            | HeaderName::MsDiagnosticsPublic
+            | HeaderName::Organization
+            | HeaderName::Other
+            | HeaderName::PAssertedIdentity
+            | HeaderName::Reason
+            | HeaderName::ReferredBy
+            | HeaderName::Server
+            | HeaderName::Subject
+            | HeaderName::To
+            | HeaderName::UserAgent
+            | HeaderName::Warning
+    )
+}
 
 /// The value of From, To or Contact: the name quoted and cleaned, the address in brackets (RFC 3261 §20.10). Parameters are
 /// added behind it by the caller.

@@ -106,6 +106,7 @@ fn keep_alives_are_told_from_padding() {
                 })
                 .collect();
             assert_eq!((kinds.as_str(), error), (expected, None));
+            assert!(!framer.is_partial(), "a line end alone is no start of a message");
         }
     };
     check(b"\r\n\r\n", "p");

@@ -195,6 +195,7 @@ fn extensions(message: &Message, method: &[u8], able: &Capabilities) -> Result<(
         .filter(|tag| !able.extensions.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(tag)))
         .filter_map(|tag| std::str::from_utf8(tag).ok())
         .filter(|tag| super::is_token(tag.as_bytes()))
+        .take(UNSUPPORTED_MAX)
         .collect();
     let any = required.into_iter().flat_map(|name| message.headers(name));
     let malformed = any.filter(|tag| !super::is_token(tag)).count();
@@ -211,6 +212,9 @@ fn extensions(message: &Message, method: &[u8], able: &Capabilities) -> Result<(
         detail: "an extension is required that is not supported",
     }))
 }
+
+/// Most extensions named in an answer, so that it never grows with the request.
+const UNSUPPORTED_MAX: usize = 16;
 
 /// RFC 6665 §4.1.3 and §4.2.1.
 fn event(message: &Message, method: &[u8], able: &Capabilities) -> Result<(), Problem> {

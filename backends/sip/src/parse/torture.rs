@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::frame::{Fault, Frame, Framer, Limits};
+use crate::write::Builder;
 
 fn folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/wire/sip/torture"))
@@ -142,6 +143,39 @@ fn streams_break_where_the_length_is_in_doubt() {
     let kinds: Vec<bool> = double.iter().map(|frame| matches!(frame, Frame::Message(_))).collect();
     assert_eq!(kinds, [true, false, true], "the second message starts where the first ends");
     assert_eq!(fault, Some(Fault::LengthMissing), "its body is five bytes longer than it says");
+}
+
+/// What cannot be used can still be answered, in one message that holds the Vias as they came.
+#[test]
+fn every_answer_is_one_whole_message() {
+    let mut answered = 0;
+    for (name, _) in EXPECTED {
+        let request = parsed(name);
+        let Err(Problem::Answer(refusal)) = check(&request, &Capabilities::default()) else { continue };
+        let answer = Builder::refusal(&request, &refusal, Some("tag")).unwrap().finish();
+        let (frames, fault) = frames(std::slice::from_ref(&answer));
+        assert_eq!((frames, fault), (vec![Frame::Message(answer.clone())], None), "{name}");
+        let answer = Message::parse(answer).unwrap();
+        assert_eq!((answer.status(), answer.flaw()), (Some(refusal.status), None), "{name}");
+        assert!(answer.lines(HeaderName::Via).eq(request.lines(HeaderName::Via)), "{name}");
+        answered += 1;
+    }
+    assert_eq!(answered, EXPECTED.iter().filter(|(_, status)| *status > DROP).count());
+}
+
+/// The same for a stream that breaks: its head is enough to answer with.
+#[test]
+fn the_head_of_a_broken_stream_is_enough_to_answer() {
+    for name in ["ncl", "mcl01", "inv2543"] {
+        let mut framer = Framer::new(Limits::default());
+        framer.feed(read(name));
+        let error = framer.next().unwrap_err();
+        let request = Message::parse(error.head.clone().unwrap()).unwrap();
+        let answer = Builder::answer(&request, error.status(), "Bad Request", Some("tag")).unwrap().finish();
+        let answer = Message::parse(answer).unwrap();
+        assert_eq!((answer.status(), answer.flaw()), (Some(400), None), "{name}");
+        assert_eq!(answer.header(HeaderName::Via), request.header(HeaderName::Via), "{name}");
+    }
 }
 
 fn frames(chunks: &[Bytes]) -> (Vec<Frame>, Option<Fault>) {

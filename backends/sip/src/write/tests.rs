@@ -22,6 +22,7 @@ fn reread(bytes: &Bytes) -> Message {
     let mut framer = Framer::new(Limits::default());
     framer.feed(bytes.clone());
     let Ok(Some(Frame::Message(one))) = framer.next() else { panic!("no message in {bytes:?}") };
+    assert_eq!(framer.next(), Ok(None), "more than one message in {bytes:?}");
     assert!(!framer.is_partial(), "more than one message in {bytes:?}");
     Message::parse(one).unwrap()
 }
@@ -76,6 +77,7 @@ fn unfit_parts_are_refused() {
     assert!(matches!(Builder::status(700, ""), Err(WriteError::Status(700))));
     let header = |name: &str, value: &str| Builder::status(200, "OK").unwrap().named(name, value).map(drop);
     assert_eq!(header("Subject", "a\tb ü"), Ok(()));
+    assert_eq!(header("Call-ID", "ü"), Err(WriteError::NotAscii("Call-ID".to_owned())));
     for value in ["a\r\nX: y", "a\n", "a\r", "\0", "\u{7f}", "\u{85}", "\r\n folded"] {
         assert_eq!(header("Subject", value), Err(WriteError::Control("Subject".to_owned())), "{value:?}");
     }
