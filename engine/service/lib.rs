@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The service.
+
+pub mod config;
+pub mod tls;
