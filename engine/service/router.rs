@@ -28,7 +28,7 @@ use crate::driver::poll::Poll;
 use crate::listen::{self, Bound};
 use crate::mail::{Mail, Post, post_office};
 use crate::outside::{Outside, Published, Report};
-use crate::resolve::Connector;
+use crate::resolve::Resolver;
 use crate::tls::TlsContext;
 use crate::turn;
 
@@ -107,7 +107,7 @@ impl Router {
         let secret = config.dialback_secret(random_bytes()?).map_err(|errors| errors.to_string())?;
         let world = Arc::new(config.world(1, Arc::clone(&secret)).map_err(|errors| errors.to_string())?);
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
-        let connector = Connector::new(&config.dns_servers).map_err(|error| error.to_string())?;
+        let resolver = Resolver::new(&config.dns_servers)?;
         let snapshot = load_directory(&config).await?;
         let bound = listen::bind(&config)?;
         let addresses =
@@ -116,7 +116,7 @@ impl Router {
         let shards = config.shards();
         let (post, boxes) = post_office(shards);
         let (reports, reported) = channel(REPORTS_MAX);
-        let outside = Arc::new(Outside::new(Handle::current(), tls, connector, reports, shards));
+        let outside = Arc::new(Outside::new(Handle::current(), tls, resolver, reports, shards));
         let directory = Directory::new(snapshot, Arc::new(Overlay::new(OVERLAY_MAX)));
         let threads = spawn_shards(&world, &directory, &post, &outside, boxes, make)?;
 
@@ -234,7 +234,7 @@ impl Router {
         let secret = Arc::clone(&self.inner.secret);
         let world = Arc::new(config.world(generation, secret).map_err(|errors| errors.to_string())?);
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
-        let connector = Connector::new(&config.dns_servers).map_err(|error| error.to_string())?;
+        let resolver = Resolver::new(&config.dns_servers)?;
         let snapshot = load_directory(&config).await?;
         turnout_core::directory::guard(
             self.directory().snapshot(),
@@ -243,7 +243,7 @@ impl Router {
         )
         .map_err(|refusal| refusal.to_string())?;
 
-        self.inner.outside.swap(tls, connector);
+        self.inner.outside.swap(tls, resolver);
         let (done, changed) = oneshot::channel();
         self.send(Command::World(Arc::clone(&world), done)).await?;
         changed.await.map_err(|_| gone())?;
