@@ -1,1 +1,12 @@
-//! Placeholder.
+//! The XMPP side of turnout: server-to-server streams of RFC 6120, to partners and to the legacy gateway.
+//!
+//! Invariant: bytes go in and bytes come out. Nothing here opens a socket, reads a clock, starts a thread or keeps
+//! a lock, so every rule of the protocol can be tested by handing it bytes. What was received is checked in full
+//! ([`frame`]) before anything looks at it, and is never repaired.
+
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod frame;
+pub mod parse;
+pub mod write;
