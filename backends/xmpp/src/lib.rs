@@ -6,7 +6,22 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
+mod arrival;
+mod backend;
+mod dialback;
 pub mod error;
 pub mod frame;
+mod identity;
+mod inbound;
+mod made;
+mod negotiate;
+mod outbound;
+mod pairs;
 pub mod parse;
+mod random;
+mod terms;
+mod turn;
 pub mod write;
+
+pub use backend::XmppBackend;
