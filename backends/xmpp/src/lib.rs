@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The XMPP side of turnout: server-to-server streams of RFC 6120, to partners and to the legacy gateway.
+//!
+//! Invariant: bytes go in and bytes come out. Nothing here opens a socket, reads a clock, starts a thread or keeps
+//! a lock, so every rule of the protocol can be tested by handing it bytes. What was received is checked in full
+//! ([`frame`]) before anything looks at it, and is never repaired.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod arrival;
+mod backend;
+mod dialback;
+pub mod error;
+pub mod frame;
+mod identity;
+mod inbound;
+mod made;
+mod negotiate;
+mod outbound;
+mod pairs;
+pub mod parse;
+mod random;
+mod terms;
+mod turn;
+pub mod write;
+
+pub use backend::XmppBackend;

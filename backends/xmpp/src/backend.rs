@@ -1,0 +1,479 @@
+//! The adapter for server-to-server XMPP: one for the partners and one for each legacy gateway, on every shard. Invariant: one
+//! stream's fault ends that stream and no other; what streams need of each other (a key to be verified, the answer) is carried
+//! here and matched by names that only the right stream knows.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use turnout_core::backend::{Backend, Destination, Fault, Sent, Verdict};
+use turnout_core::home::HostPort;
+use turnout_core::io::{Close, Closed, Connect, Door, Event, Level, LinkId, Outbox, Secured, Side, Target};
+use turnout_core::jid::Domain;
+use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+use turnout_core::stanza::{Origin, Stanza};
+use turnout_core::timers::{TimerId, Timers};
+use turnout_core::world::World;
+
+use crate::dialback::{Answer, Ask, Outcome};
+use crate::frame::FrameLimits;
+use crate::inbound::Inbound;
+use crate::outbound::{self, Outbound, Purpose};
+use crate::random::Random;
+use crate::terms::{self, Terms};
+use crate::turn::{Flow, Step, Turn};
+use crate::{answer, made};
+
+/// Streams to authoritative servers that may be open at a time.
+const VERIFY_STREAMS_MAX: usize = 512;
+
+/// Pairs remembered for which a partner refused our certificate.
+const EXTERNAL_REFUSED_MAX: usize = 4096;
+
+/// A stream, by who opened it.
+#[derive(Debug)]
+enum Stream {
+    In(Box<Inbound>),
+    Out(Box<Outbound>),
+}
+
+/// A stream and the timer that is set for it.
+#[derive(Debug)]
+struct Slot {
+    stream: Stream,
+    timer: TimerId,
+    due: Instant,
+}
+
+/// Our domain and theirs.
+type Pair = (Domain, Domain);
+
+/// Server-to-server XMPP on one side of one shard.
+///
+/// Towards partners it speaks for the local domains, by the policy of each partner. Towards a legacy gateway it speaks for the
+/// partners' domains, and is the authoritative server for them there and only there.
+#[derive(Debug)]
+pub struct XmppBackend {
+    side: Side,
+    world: Arc<World>,
+    random: Random,
+    streams: HashMap<LinkId, Slot>,
+    /// Streams on which keys are verified.
+    verifiers: HashMap<Pair, LinkId>,
+    /// Streams in, by the partner they count for.
+    accounts: HashMap<Domain, u32>,
+    /// Where EXTERNAL failed lately: dialback is tried at once.
+    external_refused: HashMap<Pair, ()>,
+    timers: Timers<LinkId>,
+    asks: Vec<Ask>,
+    answers: Vec<Answer>,
+    draining: bool,
+}
+
+impl XmppBackend {
+    /// A backend without streams. `seed` comes from the system's source of randomness and is another one for every backend: stream
+    /// ids are made from it, and whoever knows it can foretell them.
+    pub fn new(side: Side, world: Arc<World>, seed: [u8; 32]) -> Self {
+        Self {
+            side,
+            world,
+            random: Random::new(seed),
+            streams: HashMap::new(),
+            verifiers: HashMap::new(),
+            accounts: HashMap::new(),
+            external_refused: HashMap::new(),
+            timers: Timers::default(),
+            asks: Vec::new(),
+            answers: Vec::new(),
+            draining: false,
+        }
+    }
+
+    /// How many streams there are, in both directions.
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    fn limits(&self) -> FrameLimits {
+        FrameLimits { stanza_bytes_max: self.world.stanza_bytes_max, ..FrameLimits::default() }
+    }
+
+    fn insert(&mut self, link: LinkId, stream: Stream) {
+        let due = stream.wake_at(&self.world);
+        let timer = self.timers.set(due, link);
+        self.streams.insert(link, Slot { stream, timer, due });
+    }
+
+    /// Lets a stream work, then sees to its timer, and to its end.
+    fn with(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        out: &mut Outbox,
+        work: impl FnOnce(&mut Stream, &mut Turn<'_>) -> Step,
+    ) -> Result<(), Fault> {
+        let Some(slot) = self.streams.get_mut(&link) else { return Ok(()) };
+        let mut turn = Turn {
+            now,
+            side: self.side,
+            link,
+            world: &self.world,
+            random: &mut self.random,
+            out,
+            asks: &mut self.asks,
+            answers: &mut self.answers,
+            accounts: &mut self.accounts,
+        };
+        let step = work(&mut slot.stream, &mut turn);
+        if matches!(step, Ok(Flow::On)) {
+            let due = slot.stream.wake_at(&self.world);
+            if due < slot.due {
+                self.timers.cancel(slot.timer);
+                slot.timer = self.timers.set(due, link);
+                slot.due = due;
+            }
+        } else {
+            self.remove(link);
+        }
+        step.map(|_| ())
+    }
+
+    /// As [`Self::with`], for inputs whose faults nobody waits for, with what follows from it.
+    fn run(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        out: &mut Outbox,
+        work: impl FnOnce(&mut Stream, &mut Turn<'_>) -> Step,
+    ) {
+        if let Err(fault) = self.with(now, link, out, work) {
+            out.note(Level::Debug, self.side, link, fault.condition, fault.text);
+        }
+        self.carry_questions(now, out);
+    }
+
+    fn remove(&mut self, link: LinkId) {
+        let Some(slot) = self.streams.remove(&link) else { return };
+        self.timers.cancel(slot.timer);
+        match slot.stream {
+            Stream::In(stream) => {
+                if let Some(account) = stream.account()
+                    && let Some(count) = self.accounts.get_mut(account)
+                {
+                    *count = count.saturating_sub(1);
+                    if *count == 0 {
+                        self.accounts.remove(account);
+                    }
+                }
+            }
+            Stream::Out(stream) => {
+                let pair = (stream.pair().0.clone(), stream.pair().1.clone());
+                if stream.external_failed() && self.external_refused.len() < EXTERNAL_REFUSED_MAX {
+                    self.external_refused.insert(pair.clone(), ());
+                }
+                if self.verifiers.get(&pair) == Some(&link) {
+                    self.verifiers.remove(&pair);
+                }
+            }
+        }
+    }
+
+    /// Takes keys to the servers they claim to come from, and the answers back to the streams they were given on.
+    fn carry_questions(&mut self, now: Instant, out: &mut Outbox) {
+        loop {
+            if let Some(ask) = self.asks.pop() {
+                self.verify(now, ask, out);
+            } else if let Some(answer) = self.answers.pop() {
+                let link = answer.ask.inbound;
+                let told = self.with(now, link, out, |stream, turn| match stream {
+                    Stream::In(stream) => stream.verdict(&answer, turn),
+                    Stream::Out(_) => Ok(Flow::On),
+                });
+                if let Err(fault) = told {
+                    out.note(Level::Debug, self.side, link, fault.condition, fault.text);
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Role of the receiving server: asks the authoritative one, on a stream of its own (never on the one the key came on, XB-03).
+    fn verify(&mut self, now: Instant, ask: Ask, out: &mut Outbox) {
+        let pair = (ask.ours.clone(), ask.theirs.clone());
+        let mut ask = Some(ask);
+        if let Some(&link) = self.verifiers.get(&pair) {
+            let told = self.with(now, link, out, |stream, turn| {
+                if let (Stream::Out(stream), Some(question)) = (stream, ask.take()) {
+                    ask = stream.ask(question, turn);
+                }
+                Ok(Flow::On)
+            });
+            if let Err(fault) = told {
+                out.note(Level::Debug, self.side, link, fault.condition, fault.text);
+            }
+        }
+        let Some(ask) = ask else { return };
+        let terms = Terms::of(&self.world, self.side, &ask.theirs);
+        let (Some(terms), true) = (terms, self.verifiers.len() < VERIFY_STREAMS_MAX) else {
+            let outcome = Outcome::Error(Condition::ResourceConstraint);
+            self.answers.push(Answer { ask, outcome });
+            return;
+        };
+        let link = out.next_link();
+        out.dialed.push((link, self.side));
+        let (ours, theirs) = pair.clone();
+        let stream = Outbound::new(now, ours, theirs, Purpose::Verify, terms, self.limits());
+        self.connect(link, &pair, None, &stream, out);
+        self.insert(link, Stream::Out(Box::new(stream)));
+        self.verifiers.insert(pair, link);
+        let told = self.with(now, link, out, |stream, turn| {
+            if let Stream::Out(stream) = stream
+                && let Some(ask) = stream.ask(ask, turn)
+            {
+                turn.answers.push(Answer { ask, outcome: Outcome::Error(Condition::ResourceConstraint) });
+            }
+            Ok(Flow::On)
+        });
+        if let Err(fault) = told {
+            out.note(Level::Debug, self.side, link, fault.condition, fault.text);
+        }
+    }
+
+    fn connect(
+        &self,
+        link: LinkId,
+        pair: &Pair,
+        node: Option<&HostPort>,
+        stream: &Outbound,
+        out: &mut Outbox,
+    ) {
+        let target = match (self.side, node) {
+            (Side::Home(_), Some(node)) => Target::Hosts(vec![node.clone()]),
+            _ => terms::target(&self.world, self.side, &pair.1),
+        };
+        let tls = terms::client_tls(self.side, &pair.0, &pair.1, stream.trust(), true);
+        out.connect(Connect { link, target, tls, direct: false });
+    }
+
+    fn links(&self) -> Vec<LinkId> {
+        let mut links: Vec<LinkId> = self.streams.keys().copied().collect();
+        links.sort_unstable();
+        links
+    }
+}
+
+impl Backend for XmppBackend {
+    fn accepted(&mut self, now: Instant, link: LinkId, door: Door, peer: &Arc<str>, out: &mut Outbox) {
+        let most = usize::try_from(self.world.policy.limits().connections_max).unwrap_or(usize::MAX);
+        let open = self.streams.values().filter(|slot| matches!(slot.stream, Stream::In(_))).count();
+        if self.draining || open >= most {
+            if !self.draining {
+                let text = format!("refused a connection: {open} are open, and connections_max is {most}");
+                out.note(Level::Warn, self.side, link, peer, text);
+            }
+            out.close(link, Close::Abort);
+            return;
+        }
+        let stream = Inbound::new(now, peer, door.direct_tls, self.limits());
+        self.insert(link, Stream::In(Box::new(stream)));
+    }
+
+    fn dial(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        destination: &Destination,
+        node: Option<&HostPort>,
+        out: &mut Outbox,
+    ) {
+        let refusal = match destination {
+            Destination::Pair { ours, theirs, .. } => {
+                let terms = Terms::of(&self.world, self.side, theirs);
+                match terms.filter(|_| !self.draining && terms::is_ours(&self.world, self.side, ours)) {
+                    Some(terms) => {
+                        let pair = (ours.clone(), theirs.clone());
+                        let (ours, theirs) = pair.clone();
+                        let mut stream =
+                            Outbound::new(now, ours, theirs, Purpose::Deliver, terms, self.limits());
+                        if self.external_refused.contains_key(&pair) {
+                            stream.without_external();
+                        }
+                        self.connect(link, &pair, node, &stream, out);
+                        self.insert(link, Stream::Out(Box::new(stream)));
+                        return;
+                    }
+                    None => outbound::not_allowed(),
+                }
+            }
+            Destination::Node { .. } => wrong("an XMPP backend has no SIP nodes"),
+        };
+        out.events.push_back(Event::Unready(link, Some(refusal)));
+        out.close(link, Close::Abort);
+    }
+
+    fn connected(&mut self, now: Instant, link: LinkId, direct_tls: bool, out: &mut Outbox) {
+        if !self.streams.contains_key(&link) {
+            out.close(link, Close::Abort);
+        }
+        self.run(now, link, out, |stream, turn| {
+            if let Stream::Out(stream) = stream {
+                stream.connected(direct_tls, turn);
+            }
+            Ok(Flow::On)
+        });
+    }
+
+    fn secured(&mut self, now: Instant, link: LinkId, secured: Secured, out: &mut Outbox) {
+        self.run(now, link, out, |stream, turn| match stream {
+            Stream::In(stream) => {
+                stream.secured(secured);
+                Ok(Flow::On)
+            }
+            Stream::Out(stream) => stream.secured(secured, turn),
+        });
+    }
+
+    fn receive(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) -> Result<(), Fault> {
+        let result = self.with(now, link, out, |stream, turn| match stream {
+            Stream::In(stream) => stream.receive(bytes, turn),
+            Stream::Out(stream) => stream.receive(bytes, turn),
+        });
+        self.carry_questions(now, out);
+        result
+    }
+
+    fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent {
+        let ready = match self.streams.get(&link) {
+            Some(Slot { stream: Stream::Out(stream), .. }) if stream.is_ready() => {
+                let (ours, theirs) = stream.pair();
+                // Never relay: a stanza goes out on the stream of its own two domains only (XR-02).
+                if stanza.from.domain() != ours.as_str() || stanza.to.domain() != theirs.as_str() {
+                    return Sent::Refused(
+                        stanza,
+                        wrong("a stanza was given to the stream of another pair of domains"),
+                    );
+                }
+                true
+            }
+            _ => false,
+        };
+        if !ready {
+            return Sent::NotNow(stanza);
+        }
+        let slices = stanza.slices();
+        self.run(now, link, out, |stream, turn| {
+            if let Stream::Out(stream) = stream {
+                stream.carry(slices, turn);
+            }
+            Ok(Flow::On)
+        });
+        Sent::OnWrite(stanza)
+    }
+
+    fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {
+        let text: Arc<str> = match why {
+            Closed::Eof => "the peer closed the connection".into(),
+            Closed::Broken(text) => Arc::clone(text),
+            Closed::Ours => "the connection was closed here".into(),
+        };
+        self.run(now, link, out, |stream, turn| {
+            if let Stream::Out(stream) = stream {
+                stream.closed(&text, turn);
+            }
+            Ok(Flow::Over)
+        });
+    }
+
+    fn settle(&mut self, now: Instant, _origin: &Origin, verdict: Verdict<'_>, out: &mut Outbox) {
+        if let Verdict::Refused(Some(stanza), refusal) = verdict
+            && let Some(error) = made::bounce(stanza, refusal, self.side, now)
+        {
+            out.arrivals.push_back(error);
+        }
+    }
+
+    fn answer(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) -> Result<(), Refusal> {
+        if let Some(answer) = answer::answer(stanza, self.side, now)? {
+            out.arrivals.push_back(answer);
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, _now: Instant, link: LinkId, _bytes: Bytes, out: &mut Outbox) {
+        // Only SIP hands messages over; a stanza is routed by the shard that read it.
+        out.note(
+            Level::Error,
+            self.side,
+            link,
+            "handoff",
+            "an XMPP backend was given a SIP message; dropped",
+        );
+    }
+
+    fn kept_for(&self, _bare: &str) -> usize {
+        0
+    }
+
+    fn kept(&self) -> usize {
+        0
+    }
+
+    fn configure(&mut self, now: Instant, world: &Arc<World>, out: &mut Outbox) {
+        self.world = Arc::clone(world);
+        self.external_refused.clear();
+        for link in self.links() {
+            self.run(now, link, out, |stream, turn| match stream {
+                Stream::In(stream) => stream.configure(turn),
+                Stream::Out(stream) => Ok(stream.configure(turn)),
+            });
+        }
+    }
+
+    fn drain(&mut self, now: Instant, out: &mut Outbox) {
+        self.draining = true;
+        for link in self.links() {
+            self.run(now, link, out, |stream, turn| match stream {
+                Stream::In(stream) => Ok(stream.finish(turn)),
+                Stream::Out(stream) => Ok(stream.finish(None, turn)),
+            });
+        }
+    }
+
+    fn wake(&mut self, now: Instant, out: &mut Outbox) {
+        while let Some(link) = self.timers.pop(now) {
+            self.run(now, link, out, |stream, turn| match stream {
+                Stream::In(stream) => stream.wake(turn),
+                Stream::Out(stream) => Ok(stream.wake(turn)),
+            });
+            let world = Arc::clone(&self.world);
+            if let Some(slot) = self.streams.get_mut(&link) {
+                // Most timers find that the stream was busy meanwhile and are set again; cancelling is then no work.
+                self.timers.cancel(slot.timer);
+                slot.due = slot.stream.wake_at(&world);
+                slot.timer = self.timers.set(slot.due, link);
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.timers.deadline()
+    }
+}
+
+impl Stream {
+    fn wake_at(&self, world: &World) -> Instant {
+        match self {
+            Self::In(stream) => stream.wake_at(world),
+            Self::Out(stream) => stream.wake_at(world),
+        }
+    }
+}
+
+/// A fault of our own.
+fn wrong(detail: &'static str) -> Refusal {
+    let text = "an internal error";
+    Refusal::new(Condition::InternalServerError, Blame::Router, Retry::Never, Bounce::Yes, text)
+        .with_detail(detail)
+}

@@ -1,0 +1,525 @@
+//! A stream a peer opened to us: it brings stanzas. Invariant: no stanza leaves this module but of a pair of domains that was
+//! proven on this stream since it was opened last, and the domains of the header never change (RFC 6120 §4.3.3, XS-12).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use turnout_core::backend::Fault;
+use turnout_core::io::{Close, Level, Output, Secured, Side, TlsRole};
+use turnout_core::jid::Domain;
+use turnout_core::policy::Negotiation;
+use turnout_core::world::World;
+
+use crate::arrival::{self, Arrival};
+use crate::error::StreamCondition;
+use crate::frame::{Element, Frame, FrameLimits, Framer, Namespace, StreamHeader};
+use crate::negotiate;
+use crate::pairs::Pairs;
+use crate::terms::{self, Terms};
+use crate::turn::{Flow, Step, Turn, fault};
+use crate::write::{self, Features, Header};
+
+mod proof;
+
+/// How long a peer may take to answer our end of the stream with its own (RFC 6120 §4.4).
+pub(crate) const LINGER: Duration = Duration::from_secs(10);
+
+/// Where a stream stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// TLS is being agreed on; no byte of the protocol is expected.
+    Handshake,
+    /// The peer has to open the stream, or to open it anew.
+    Header,
+    /// Open.
+    Open,
+    /// Open, and an empty challenge waits for its response.
+    Challenged,
+    /// We said the last word at this time; what the peer still says counts (XS-13).
+    Closing(Instant),
+}
+
+/// What a first-level element is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Stanza,
+    StartTls,
+    Auth,
+    Response,
+    Abort,
+    Result,
+    Verify,
+    StreamError,
+    WrongNamespace,
+    Unknown,
+}
+
+/// A stream a peer opened.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    framer: Framer,
+    peer: Arc<str>,
+    phase: Phase,
+    /// The header of the stream as it was opened last.
+    header: Option<Box<StreamHeader>>,
+    ours: Option<Domain>,
+    theirs: Option<Domain>,
+    terms: Option<Terms>,
+    id: String,
+    lang: Option<Bytes>,
+    secured: Option<Secured>,
+    /// SASL has succeeded.
+    authenticated: bool,
+    pairs: Pairs,
+    sasl_failures: u32,
+    dialback_failures: u32,
+    started: Instant,
+    heard: Instant,
+}
+
+type Refused = (StreamCondition, String);
+
+impl Inbound {
+    /// A connection that was just accepted.
+    pub(crate) fn new(now: Instant, peer: &Arc<str>, direct_tls: bool, limits: FrameLimits) -> Self {
+        Self {
+            framer: Framer::new(limits),
+            peer: Arc::clone(peer),
+            phase: if direct_tls { Phase::Handshake } else { Phase::Header },
+            header: None,
+            ours: None,
+            theirs: None,
+            terms: None,
+            id: String::new(),
+            lang: None,
+            secured: None,
+            authenticated: false,
+            pairs: Pairs::default(),
+            sasl_failures: 0,
+            dialback_failures: 0,
+            started: now,
+            heard: now,
+        }
+    }
+
+    /// The partner this stream counts for.
+    pub(crate) fn account(&self) -> Option<&Domain> {
+        self.terms.as_ref().map(|terms| &terms.account)
+    }
+
+    /// TLS is up: everything said before is forgotten, but not whom the peer said it was (RFC 6120 §5.4.3.3).
+    pub(crate) fn secured(&mut self, secured: Secured) {
+        self.framer.restart();
+        self.pairs.clear();
+        self.secured = Some(secured);
+        self.phase = Phase::Header;
+    }
+
+    /// Bytes arrived.
+    pub(crate) fn receive(&mut self, bytes: Bytes, turn: &mut Turn<'_>) -> Step {
+        self.heard = turn.now;
+        if self.phase == Phase::Handshake {
+            return Ok(Flow::On);
+        }
+        self.framer.feed(bytes);
+        loop {
+            let flow = match self.framer.next() {
+                Ok(None) => return Ok(Flow::On),
+                Ok(Some(Frame::KeepAlive)) => Flow::On,
+                Ok(Some(Frame::Open(header))) => self.open(header, turn)?,
+                Ok(Some(Frame::Element(element))) => self.element(element, turn)?,
+                Ok(Some(Frame::Close)) => return Ok(self.ended(turn)),
+                Err(error) => return self.fail(turn, error.condition, &error.text, error.too_big),
+            };
+            if flow == Flow::Over {
+                return Ok(Flow::Over);
+            }
+        }
+    }
+
+    /// Ends the stream politely.
+    pub(crate) fn finish(&mut self, turn: &mut Turn<'_>) -> Flow {
+        match self.phase {
+            Phase::Handshake | Phase::Header => {
+                turn.out.close(turn.link, Close::Flush);
+                Flow::Over
+            }
+            Phase::Open | Phase::Challenged => {
+                turn.send(negotiate::bytes(write::stream_end));
+                self.phase = Phase::Closing(turn.now);
+                Flow::On
+            }
+            Phase::Closing(_) => Flow::On,
+        }
+    }
+
+    /// A new configuration: a stream whose domains are no longer allowed ends.
+    pub(crate) fn configure(&mut self, turn: &mut Turn<'_>) -> Step {
+        let (world, side) = (turn.world, turn.side);
+        let allowed = |ours: &Domain, theirs: &Domain| {
+            terms::is_ours(world, side, ours) && Terms::of(world, side, theirs).is_some()
+        };
+        let header_allowed = match (&self.ours, &self.theirs) {
+            (Some(ours), Some(theirs)) => allowed(ours, theirs),
+            _ => true,
+        };
+        if header_allowed && self.pairs.all(allowed) {
+            return Ok(Flow::On);
+        }
+        self.fail(
+            turn,
+            StreamCondition::PolicyViolation,
+            "the configuration no longer allows this partner",
+            false,
+        )
+    }
+
+    /// When [`Self::wake`] is wanted.
+    pub(crate) fn wake_at(&self, world: &World) -> Instant {
+        let limits = world.policy.limits();
+        match self.phase {
+            Phase::Closing(since) => since + LINGER,
+            _ if self.pairs.any_proven() => self.heard + Duration::from_secs(limits.idle_seconds.into()),
+            _ => self.started + Duration::from_secs(limits.establishment_seconds.into()),
+        }
+    }
+
+    /// The time may be up.
+    pub(crate) fn wake(&mut self, turn: &mut Turn<'_>) -> Step {
+        if turn.now < self.wake_at(turn.world) {
+            return Ok(Flow::On);
+        }
+        match self.phase {
+            Phase::Closing(_) | Phase::Handshake => {
+                turn.out.close(turn.link, Close::Abort);
+                Ok(Flow::Over)
+            }
+            _ if self.pairs.any_proven() => Ok(self.finish(turn)),
+            _ => self.fail(
+                turn,
+                StreamCondition::ConnectionTimeout,
+                "the stream was not authenticated in time",
+                false,
+            ),
+        }
+    }
+
+    fn about(&self) -> &str {
+        self.theirs.as_ref().map_or(&*self.peer, |theirs| theirs.as_str())
+    }
+
+    /// The peer ended the stream.
+    fn ended(&mut self, turn: &mut Turn<'_>) -> Flow {
+        if !matches!(self.phase, Phase::Closing(_)) {
+            turn.send(negotiate::bytes(write::stream_end));
+        }
+        turn.out.close(turn.link, Close::Flush);
+        Flow::Over
+    }
+
+    /// Says what is wrong, inside a stream as the standard demands even where the peer's header was never read (RFC 6120
+    /// §4.9.1.2), and closes.
+    fn fail(&mut self, turn: &mut Turn<'_>, condition: StreamCondition, text: &str, too_big: bool) -> Step {
+        let before = match self.phase {
+            Phase::Header => Some(self.answer_header(None, turn)),
+            Phase::Open | Phase::Challenged => Some(BytesMut::new()),
+            Phase::Handshake | Phase::Closing(_) => None,
+        };
+        if let Some(before) = before {
+            turn.send(negotiate::last_words(before, condition, text, too_big));
+        }
+        turn.note(
+            Level::Warn,
+            self.about(),
+            format!("closed the stream from {}: {condition}: {text}", self.peer),
+        );
+        turn.out.close(turn.link, Close::Flush);
+        Err(fault(condition, text))
+    }
+
+    fn fail_with<T>(&mut self, turn: &mut Turn<'_>, (condition, text): Refused) -> Result<T, Fault> {
+        match self.fail(turn, condition, &text, false) {
+            Err(fault) => Err(fault),
+            Ok(_) => Err(fault(condition, text)),
+        }
+    }
+
+    /// Our header in answer to one of the peer's, or to none.
+    fn answer_header(&mut self, header: Option<&StreamHeader>, turn: &mut Turn<'_>) -> BytesMut {
+        self.id = turn.random.stream_id();
+        let first = match turn.side {
+            Side::Partners => turn.world.domains.first(),
+            Side::Home(_) => None,
+        };
+        let to = header.and_then(StreamHeader::from);
+        let said = Header {
+            to: to.as_deref(),
+            from: self.ours.as_ref().or(first).map(Domain::as_str),
+            id: Some(&self.id),
+            lang: None,
+            dialback: true,
+        };
+        negotiate::header(&said, header.is_none_or(|header| header.version().has_features()))
+    }
+
+    /// The peer's header: it is answered in every case, then judged.
+    fn open(&mut self, header: Box<StreamHeader>, turn: &mut Turn<'_>) -> Step {
+        let judged = self.judge(&header, turn);
+        let mut answer = self.answer_header(Some(&header), turn);
+        self.phase = Phase::Open;
+        if let Err((condition, text)) = judged {
+            turn.send(negotiate::last_words(answer, condition, &text, false));
+            self.phase = Phase::Closing(turn.now);
+            return self.fail(turn, condition, &text, false);
+        }
+        if header.version().has_features() {
+            write::features(&mut answer, &self.features(turn.world, turn.side));
+        }
+        turn.send(answer);
+        self.lang =
+            header.lang().map(|lang| negotiate::bytes(|out| write::attribute(out, "xml:lang", &lang)));
+        self.header = Some(header);
+        Ok(Flow::On)
+    }
+
+    /// Holds a header against the rules (XS-08 to XS-12) and the policy.
+    fn judge(&mut self, header: &StreamHeader, turn: &mut Turn<'_>) -> Result<(), Refused> {
+        if !matches!(header.content_namespace(), None | Some(Namespace::Server)) {
+            let text = "this port is for servers: the content namespace has to be jabber:server";
+            return Err((StreamCondition::InvalidNamespace, text.to_owned()));
+        }
+        self.judge_to(header.to().as_deref(), turn)?;
+        self.judge_from(header.from().as_deref(), turn)?;
+        if !header.version().has_features() && !self.terms.as_ref().is_some_and(Terms::plain_allowed) {
+            let text = "a server of before XMPP 1.0 cannot use TLS, which is required here";
+            return Err((StreamCondition::UnsupportedVersion, text.to_owned()));
+        }
+        if let (Some(terms), Some(secured), Some(theirs), false) =
+            (&self.terms, &self.secured, &self.theirs, self.authenticated)
+            && !terms.dialback_allowed(Some(secured), theirs)
+            && let Err(why) = terms.vouches(secured, theirs)
+        {
+            return Err((StreamCondition::NotAuthorized, why));
+        }
+        Ok(())
+    }
+
+    fn judge_to(&mut self, to: Option<&str>, turn: &Turn<'_>) -> Result<(), Refused> {
+        let Some(Ok(to)) = to.map(Domain::parse) else {
+            let text = "the stream header needs 'to', the domain this stream is for";
+            return Err((StreamCondition::ImproperAddressing, text.to_owned()));
+        };
+        if self.ours.as_ref().is_some_and(|ours| *ours != to) {
+            let text = "'to' may not change when the stream is opened anew";
+            return Err((StreamCondition::ImproperAddressing, text.to_owned()));
+        }
+        if !terms::is_ours(turn.world, turn.side, &to) {
+            return Err((StreamCondition::HostUnknown, "that domain is not served here".to_owned()));
+        }
+        self.ours = Some(to);
+        Ok(())
+    }
+
+    fn judge_from(&mut self, from: Option<&str>, turn: &mut Turn<'_>) -> Result<(), Refused> {
+        // Before TLS a peer may leave out who it is (RFC 6120 §4.7.1); each dialback element says so itself.
+        let Some(from) = from else { return Ok(()) };
+        let Ok(from) = Domain::parse(from) else {
+            return Err((
+                StreamCondition::InvalidFrom,
+                "'from' of the stream header is no domain".to_owned(),
+            ));
+        };
+        match &self.theirs {
+            Some(theirs) if *theirs != from => {
+                let text = "'from' may not change when the stream is opened anew";
+                return Err((StreamCondition::InvalidFrom, text.to_owned()));
+            }
+            Some(_) => return Ok(()),
+            None => {}
+        }
+        let Some(terms) = Terms::of(turn.world, turn.side, &from) else {
+            turn.note(
+                Level::Warn,
+                &from,
+                format!("{} wants to speak for {from}, which is no partner here; add a [[partner]] if it should be", self.peer),
+            );
+            return Err((
+                StreamCondition::PolicyViolation,
+                "this domain is not allowed to federate with us".to_owned(),
+            ));
+        };
+        let count = turn.accounts.entry(terms.account.clone()).or_insert(0);
+        if *count >= terms.connections_max {
+            let text = format!("there are {count} connections of this partner already");
+            return Err((StreamCondition::ResourceConstraint, text));
+        }
+        *count += 1;
+        self.terms = Some(terms);
+        self.theirs = Some(from);
+        Ok(())
+    }
+
+    /// What is offered now: nothing but TLS where TLS is required (XT-01), EXTERNAL only for a certificate that would be
+    /// accepted (XE-01).
+    fn features(&self, world: &World, side: Side) -> Features {
+        let Some(secured) = &self.secured else {
+            let required = self.tls_required();
+            let dialback = !required && self.terms.as_ref().is_none_or(Terms::plain_allowed);
+            return Features {
+                starttls: self.tls(world, side) != Negotiation::NotSupported,
+                starttls_required: required,
+                sasl_external: false,
+                dialback,
+            };
+        };
+        let dialback = match (&self.terms, &self.theirs) {
+            (Some(terms), Some(theirs)) => terms.dialback_allowed(Some(secured), theirs),
+            _ => true,
+        };
+        Features {
+            starttls: false,
+            starttls_required: false,
+            sasl_external: !self.authenticated && self.external_fits(),
+            dialback,
+        }
+    }
+
+    fn tls(&self, world: &World, side: Side) -> Negotiation {
+        match (&self.terms, side) {
+            (Some(terms), _) => terms.tls,
+            (None, Side::Partners) => Negotiation::Optional,
+            (None, Side::Home(id)) => {
+                world.inside.get(&id).map_or(Negotiation::NotSupported, |inside| inside.tls)
+            }
+        }
+    }
+
+    /// Whether nothing but the wish for TLS is heard now (XT-02).
+    fn tls_required(&self) -> bool {
+        self.secured.is_none() && self.terms.as_ref().is_some_and(|terms| !terms.plain_allowed())
+    }
+
+    fn external_fits(&self) -> bool {
+        match (&self.terms, &self.secured, &self.theirs) {
+            (Some(terms), Some(secured), Some(theirs)) => {
+                terms.methods.sasl_over_tls && terms.vouches(secured, theirs).is_ok()
+            }
+            _ => false,
+        }
+    }
+
+    fn element(&mut self, element: Element, turn: &mut Turn<'_>) -> Step {
+        let what = what(&element);
+        if self.tls_required() && !matches!(what, What::StartTls | What::StreamError) {
+            let text = "TLS is required before anything else".to_owned();
+            return self.fail_with(turn, (StreamCondition::PolicyViolation, text));
+        }
+        if self.phase == Phase::Challenged
+            && !matches!(what, What::Response | What::Abort | What::StreamError)
+        {
+            let text = "the SASL challenge has to be answered first".to_owned();
+            return self.fail_with(turn, (StreamCondition::NotAuthorized, text));
+        }
+        match what {
+            What::Stanza => self.stanza(element, turn),
+            What::StartTls => self.start_tls(turn),
+            What::Auth => self.auth(&element, turn),
+            What::Response => self.response(&element, turn),
+            What::Abort => self.sasl_failed("aborted", turn),
+            What::Result => self.dialback_result(&element, turn),
+            What::Verify => self.dialback_verify(&element, turn),
+            What::StreamError => {
+                if let Some(header) = &self.header {
+                    let (condition, text) = negotiate::stream_error(&element, header);
+                    let text =
+                        format!("{} ended its stream to us with the error {condition} {text}", self.peer);
+                    turn.note(Level::Warn, self.about(), text);
+                }
+                Ok(self.ended(turn))
+            }
+            What::WrongNamespace => {
+                let text = "stanzas between servers are in the namespace jabber:server".to_owned();
+                self.fail_with(turn, (StreamCondition::InvalidNamespace, text))
+            }
+            What::Unknown => {
+                let text = "that element is not known here, or not now".to_owned();
+                self.fail_with(turn, (StreamCondition::UnsupportedStanzaType, text))
+            }
+        }
+    }
+
+    /// The path of nearly all bytes.
+    fn stanza(&mut self, element: Element, turn: &mut Turn<'_>) -> Step {
+        let pairs = &mut self.pairs;
+        let arrival = arrival::read(element, self.lang.as_ref(), turn, |to, from| {
+            if pairs.is_proven(to, from) {
+                return Ok(());
+            }
+            if !Domain::parse(to).is_ok_and(|to| terms::is_ours(turn.world, turn.side, &to)) {
+                return Err((
+                    StreamCondition::HostUnknown,
+                    "'to' of the stanza is not served here".to_owned(),
+                ));
+            }
+            if !pairs.any_proven() {
+                return Err((StreamCondition::NotAuthorized, "the stream is not authenticated".to_owned()));
+            }
+            let text = "the sender's domain was not proven on this stream towards the recipient's domain";
+            Err((StreamCondition::InvalidFrom, text.to_owned()))
+        });
+        match arrival {
+            Arrival::Stanza(stanza) => turn.out.arrivals.push_back(stanza),
+            Arrival::Refused(Some(answer)) => turn.out.arrivals.push_back(answer),
+            Arrival::Refused(None) => {}
+            Arrival::Fatal(condition, text) => return self.fail_with(turn, (condition, text)),
+        }
+        Ok(Flow::On)
+    }
+
+    fn start_tls(&mut self, turn: &mut Turn<'_>) -> Step {
+        if self.secured.is_some() || self.tls(turn.world, turn.side) == Negotiation::NotSupported {
+            let mut last = BytesMut::new();
+            write::tls_failure(&mut last);
+            write::stream_end(&mut last);
+            turn.send(last);
+            turn.note(
+                Level::Warn,
+                self.about(),
+                format!("{} asked for TLS where it was not offered", self.peer),
+            );
+            turn.out.close(turn.link, Close::Flush);
+            return Ok(Flow::Over);
+        }
+        turn.send(negotiate::bytes(write::tls_proceed));
+        // What came along with the wish was said before the handshake and is nobody's word (XT-03).
+        let dropped = self.framer.restart();
+        if dropped > 0 {
+            let text = format!(
+                "{} sent {dropped} bytes behind <starttls/>, dropped: an attempt to inject plain text, or a broken server",
+                self.peer
+            );
+            turn.note(Level::Warn, self.about(), text);
+        }
+        self.pairs.clear();
+        self.phase = Phase::Handshake;
+        turn.out.outputs.push(Output::StartTls(turn.link, TlsRole::Server(turn.side)));
+        Ok(Flow::On)
+    }
+}
+
+fn what(element: &Element) -> What {
+    let name = element.name();
+    match (name.namespace, name.local) {
+        (Namespace::Server, "message" | "presence" | "iq") => What::Stanza,
+        (Namespace::Tls, "starttls") => What::StartTls,
+        (Namespace::Sasl, "auth") => What::Auth,
+        (Namespace::Sasl, "response") => What::Response,
+        (Namespace::Sasl, "abort") => What::Abort,
+        (Namespace::Dialback, "result") => What::Result,
+        (Namespace::Dialback, "verify") => What::Verify,
+        (Namespace::Streams, "error") => What::StreamError,
+        (Namespace::Client | Namespace::None, "message" | "presence" | "iq") => What::WrongNamespace,
+        _ => What::Unknown,
+    }
+}

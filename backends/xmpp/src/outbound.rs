@@ -1,0 +1,551 @@
+//! A stream we opened to a peer: it carries stanzas of one pair of domains, or questions to an authoritative server. Invariant:
+//! no stanza is written before the peer took us for who we are, and none on a stream less safe than policy demands.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use turnout_core::io::{Close, Event, Level, Output, Secured, TlsRole, TrustId};
+use turnout_core::jid::Domain;
+use turnout_core::policy::Negotiation;
+use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+use turnout_core::world::World;
+
+use crate::dialback::{Answer, Ask, Outcome};
+use crate::error::StreamCondition;
+use crate::frame::{Element, Frame, FrameLimits, Framer, Namespace, StreamHeader};
+use crate::inbound::LINGER;
+use crate::negotiate::{self, Offered};
+use crate::terms::{self, Terms};
+use crate::turn::{Flow, Step, Turn, fault};
+use crate::write::{self, Header};
+
+mod proof;
+
+/// Keys one verify stream may be asked to show at a time.
+const ASKS_MAX: usize = 256;
+
+/// How long a verify stream without a question stays open for the next one.
+const VERIFY_IDLE: Duration = Duration::from_secs(5);
+
+/// What a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Stanzas.
+    Deliver,
+    /// Dialback keys, asked of the authoritative server (XEP-0220 §2.3).
+    Verify,
+}
+
+/// Where a stream stands.
+#[derive(Debug)]
+enum Phase {
+    /// There is no connection yet.
+    Dialing,
+    /// TLS is being agreed on.
+    Handshake,
+    /// Our header is out, the peer's is not in.
+    Header,
+    /// The peer's header is in, its features are not.
+    Features(Box<StreamHeader>),
+    /// We asked for TLS.
+    TlsAsked(Box<StreamHeader>),
+    /// We presented our certificate.
+    SaslAsked(Box<StreamHeader>),
+    /// We gave a dialback key.
+    DialbackAsked(Box<StreamHeader>),
+    /// It carries what it is for.
+    Ready(Box<StreamHeader>),
+    /// We said the last word at this time.
+    Closing(Instant),
+}
+
+/// How an attempt ended.
+struct Failure {
+    condition: Condition,
+    retry: Retry,
+    /// Told to the sender.
+    told: &'static str,
+    /// For the operator: what, why, what to do.
+    detail: String,
+}
+
+/// A stream we opened.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    ours: Domain,
+    theirs: Domain,
+    purpose: Purpose,
+    terms: Terms,
+    framer: Framer,
+    phase: Phase,
+    secured: Option<Secured>,
+    /// EXTERNAL has succeeded.
+    authenticated: bool,
+    /// EXTERNAL has failed, on this stream or lately on another one.
+    external_failed: bool,
+    /// Questions, and whether they were put. Empty on a stream that delivers.
+    asks: Vec<(Ask, bool)>,
+    started: Instant,
+    /// When anything was written last.
+    sent: Instant,
+    /// When something it is for was written last.
+    used: Instant,
+}
+
+impl Outbound {
+    /// A stream that is being dialed.
+    pub(crate) fn new(
+        now: Instant,
+        ours: Domain,
+        theirs: Domain,
+        purpose: Purpose,
+        terms: Terms,
+        limits: FrameLimits,
+    ) -> Self {
+        Self {
+            ours,
+            theirs,
+            purpose,
+            terms,
+            framer: Framer::new(limits),
+            phase: Phase::Dialing,
+            secured: None,
+            authenticated: false,
+            external_failed: false,
+            asks: Vec::new(),
+            started: now,
+            sent: now,
+            used: now,
+        }
+    }
+
+    /// EXTERNAL was refused before, on a stream the peer then closed: dialback is tried at once (XE-04).
+    pub(crate) fn without_external(&mut self) {
+        self.external_failed = true;
+    }
+
+    /// Whether EXTERNAL has failed here.
+    pub(crate) fn external_failed(&self) -> bool {
+        self.external_failed
+    }
+
+    /// The pair, as (ours, theirs).
+    pub(crate) fn pair(&self) -> (&Domain, &Domain) {
+        (&self.ours, &self.theirs)
+    }
+
+    /// Whose anchors count for the peer.
+    pub(crate) fn trust(&self) -> TrustId {
+        self.terms.trust
+    }
+
+    /// Whether stanzas are taken.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.purpose == Purpose::Deliver && matches!(self.phase, Phase::Ready(_))
+    }
+
+    /// Writes a stanza's slices; the caller has seen that the stream [is ready](Self::is_ready).
+    pub(crate) fn carry(&mut self, slices: [Bytes; 3], turn: &mut Turn<'_>) {
+        for slice in slices {
+            turn.send(slice);
+        }
+        self.sent = turn.now;
+        self.used = turn.now;
+    }
+
+    /// Puts a question to the authoritative server; gives it back when the stream takes no more.
+    pub(crate) fn ask(&mut self, ask: Ask, turn: &mut Turn<'_>) -> Option<Ask> {
+        if matches!(self.phase, Phase::Closing(_)) || self.asks.len() >= ASKS_MAX {
+            return Some(ask);
+        }
+        self.asks.push((ask, false));
+        if matches!(self.phase, Phase::Ready(_)) {
+            self.put_questions(turn);
+        }
+        None
+    }
+
+    /// The connection is up.
+    pub(crate) fn connected(&mut self, direct_tls: bool, turn: &mut Turn<'_>) {
+        if direct_tls {
+            self.phase = Phase::Handshake;
+        } else {
+            self.open(turn);
+        }
+    }
+
+    /// TLS is up: the certificate is judged before another word (XC-01).
+    pub(crate) fn secured(&mut self, secured: Secured, turn: &mut Turn<'_>) -> Step {
+        self.framer.restart();
+        let judged = self.terms.vouches(&secured, &self.theirs);
+        self.secured = Some(secured);
+        if let Err(why) = judged {
+            if !self.terms.dialback_allowed(self.secured.as_ref(), &self.theirs) {
+                let failure = Failure {
+                    condition: Condition::RemoteServerTimeout,
+                    retry: Retry::Never,
+                    told: "the remote server's certificate is not acceptable",
+                    detail: why,
+                };
+                return Ok(self.give_up(failure, None, turn));
+            }
+            turn.note(Level::Info, &self.theirs, format!("going on by dialback, as policy allows: {why}"));
+        }
+        self.open(turn);
+        Ok(Flow::On)
+    }
+
+    /// Bytes arrived.
+    pub(crate) fn receive(&mut self, bytes: Bytes, turn: &mut Turn<'_>) -> Step {
+        if matches!(self.phase, Phase::Dialing | Phase::Handshake) {
+            return Ok(Flow::On);
+        }
+        self.framer.feed(bytes);
+        loop {
+            let flow = match self.framer.next() {
+                Ok(None) => return Ok(Flow::On),
+                Ok(Some(Frame::KeepAlive)) => Flow::On,
+                Ok(Some(Frame::Open(header))) => self.header(header, turn),
+                Ok(Some(Frame::Element(element))) => self.element(&element, turn)?,
+                Ok(Some(Frame::Close)) => self.ended(None, turn),
+                Err(error) => return self.fail(turn, error.condition, &error.text, error.too_big),
+            };
+            if flow == Flow::Over {
+                return Ok(Flow::Over);
+            }
+        }
+    }
+
+    /// The connection is gone, or never came.
+    pub(crate) fn closed(&mut self, why: &str, turn: &mut Turn<'_>) {
+        if self.purpose == Purpose::Verify && !self.asks.is_empty() {
+            let text =
+                format!("the server of {} could not be asked about a dialback key: {why}", self.theirs);
+            turn.note(Level::Warn, &self.theirs, text);
+        }
+        self.unanswered(Condition::RemoteServerTimeout, turn);
+    }
+
+    /// Ends the stream politely.
+    pub(crate) fn finish(&mut self, refusal: Option<Refusal>, turn: &mut Turn<'_>) -> Flow {
+        if matches!(self.phase, Phase::Closing(_)) {
+            return Flow::On;
+        }
+        self.tell(refusal, turn);
+        if matches!(self.phase, Phase::Dialing | Phase::Handshake) {
+            turn.out.close(turn.link, Close::Abort);
+            return Flow::Over;
+        }
+        turn.send(negotiate::bytes(write::stream_end));
+        self.phase = Phase::Closing(turn.now);
+        Flow::On
+    }
+
+    /// A new configuration: a stream to where we may no longer write ends; a running one keeps the terms it was made on.
+    pub(crate) fn configure(&mut self, turn: &mut Turn<'_>) -> Flow {
+        let allowed = terms::is_ours(turn.world, turn.side, &self.ours);
+        match Terms::of(turn.world, turn.side, &self.theirs) {
+            Some(terms) if allowed => {
+                self.terms = terms;
+                Flow::On
+            }
+            _ => self.finish(Some(not_allowed()), turn),
+        }
+    }
+
+    /// When [`Self::wake`] is wanted.
+    pub(crate) fn wake_at(&self, world: &World) -> Instant {
+        let limits = world.policy.limits();
+        match (&self.phase, self.purpose) {
+            (Phase::Closing(since), _) => *since + LINGER,
+            (Phase::Ready(_), Purpose::Deliver) => {
+                let idle = self.used + Duration::from_secs(limits.idle_seconds.into());
+                idle.min(self.sent + keep_alive(world))
+            }
+            (Phase::Ready(_), Purpose::Verify) if self.asks.is_empty() => self.used + VERIFY_IDLE,
+            (Phase::Ready(_), Purpose::Verify) => {
+                self.used + Duration::from_secs(limits.establishment_seconds.into())
+            }
+            _ => self.started + Duration::from_secs(limits.establishment_seconds.into()),
+        }
+    }
+
+    /// The time may be up.
+    pub(crate) fn wake(&mut self, turn: &mut Turn<'_>) -> Flow {
+        if turn.now < self.wake_at(turn.world) {
+            return Flow::On;
+        }
+        let idle = Duration::from_secs(turn.world.policy.limits().idle_seconds.into());
+        match (&self.phase, self.purpose) {
+            (Phase::Closing(_), _) => {
+                turn.out.close(turn.link, Close::Abort);
+                Flow::Over
+            }
+            (Phase::Ready(_), Purpose::Deliver) if turn.now < self.used + idle => {
+                turn.send(&b" "[..]);
+                self.sent = turn.now;
+                Flow::On
+            }
+            (Phase::Ready(_), Purpose::Deliver) => self.finish(None, turn),
+            (Phase::Ready(_), Purpose::Verify) if self.asks.is_empty() => self.finish(None, turn),
+            _ => {
+                let at = match &self.phase {
+                    Phase::Dialing => "no connection came about",
+                    Phase::Handshake => "the TLS handshake did not end",
+                    Phase::Header => "its stream header did not come",
+                    Phase::Features(_) => "its stream features did not come",
+                    Phase::TlsAsked(_) => "it did not answer <starttls/>",
+                    Phase::SaslAsked(_) => "it did not answer <auth/>",
+                    _ => "it did not answer our dialback element; can it reach us at our own domain?",
+                };
+                let failure = Failure {
+                    condition: Condition::RemoteServerTimeout,
+                    retry: Retry::Later,
+                    told: "the remote server did not answer in time",
+                    detail: format!("{} took too long: {at}", self.theirs),
+                };
+                self.give_up(failure, Some(StreamCondition::ConnectionTimeout), turn)
+            }
+        }
+    }
+
+    fn open(&mut self, turn: &mut Turn<'_>) {
+        let said = Header {
+            to: Some(&self.theirs),
+            from: Some(&self.ours),
+            id: None,
+            lang: None,
+            dialback: self.terms.methods.dialback(),
+        };
+        turn.send(negotiate::header(&said, true));
+        self.sent = turn.now;
+        self.phase = Phase::Header;
+    }
+
+    /// The peer's header.
+    fn header(&mut self, header: Box<StreamHeader>, turn: &mut Turn<'_>) -> Flow {
+        let legacy = !header.version().has_features();
+        self.phase = Phase::Features(header);
+        if legacy { self.prove(Offered::default(), turn) } else { Flow::On }
+    }
+
+    fn element(&mut self, element: &Element, turn: &mut Turn<'_>) -> Step {
+        let name = element.name();
+        let answer = Outcome::read(element.stanza_type().as_deref());
+        match (name.namespace, name.local, &self.phase) {
+            (_, _, Phase::Closing(_)) => Ok(Flow::On),
+            (Namespace::Streams, "error", phase) => {
+                let read = phase.header().map(|header| negotiate::stream_error(element, header));
+                Ok(self.ended(read, turn))
+            }
+            (Namespace::Streams, "features", Phase::Features(header)) => {
+                let offered = negotiate::offered(element, header);
+                Ok(self.offered(offered, turn))
+            }
+            (Namespace::Tls, "proceed", Phase::TlsAsked(_)) => {
+                // Whatever came behind it came before the handshake (XT-03).
+                self.framer.restart();
+                self.phase = Phase::Handshake;
+                let tls = terms::client_tls(turn.side, &self.ours, &self.theirs, self.terms.trust, false);
+                turn.out.outputs.push(Output::StartTls(turn.link, TlsRole::Client(tls)));
+                Ok(Flow::On)
+            }
+            (Namespace::Tls, "failure", Phase::TlsAsked(_)) => {
+                let failure = self.refused(format!("{} offered STARTTLS and then refused it", self.theirs));
+                Ok(self.give_up(failure, None, turn))
+            }
+            (Namespace::Sasl, "success", Phase::SaslAsked(_)) => {
+                self.framer.restart();
+                self.authenticated = true;
+                self.open(turn);
+                Ok(Flow::On)
+            }
+            (Namespace::Sasl, "failure", Phase::SaslAsked(_)) => Ok(self.external_refused(element, turn)),
+            (Namespace::Dialback, "result", _) if answer.is_some() => Ok(self.result(element, answer, turn)),
+            (Namespace::Dialback, "verify", _) if answer.is_some() => {
+                Ok(self.verified(element, answer, turn))
+            }
+            _ => {
+                let text = format!(
+                    "<{}/> is not expected on a stream that we opened",
+                    name.local.get(..32).unwrap_or(name.local)
+                );
+                self.fail(turn, StreamCondition::UnsupportedStanzaType, &text, false)
+            }
+        }
+    }
+
+    /// The peer's features: TLS first, where there is any to be had (XT-04).
+    fn offered(&mut self, offered: Offered, turn: &mut Turn<'_>) -> Flow {
+        if self.secured.is_some() {
+            return self.prove(offered, turn);
+        }
+        let wanted = self.terms.tls != Negotiation::NotSupported;
+        if wanted && offered.starttls {
+            if let Phase::Features(header) = std::mem::replace(&mut self.phase, Phase::Header) {
+                self.phase = Phase::TlsAsked(header);
+            }
+            turn.send(negotiate::bytes(write::starttls));
+            return Flow::On;
+        }
+        let detail = if offered.starttls_required {
+            format!("{} requires TLS and policy has tls = \"none\" for it; set \"optional\"", self.theirs)
+        } else if !self.terms.plain_allowed() {
+            format!(
+                "{} offers no TLS and policy requires it; the partner has to switch it on, or a man in the middle took it out",
+                self.theirs
+            )
+        } else {
+            return self.prove(offered, turn);
+        };
+        let failure = self.refused(detail);
+        self.give_up(failure, None, turn)
+    }
+
+    fn ready(&mut self, header: Box<StreamHeader>, turn: &mut Turn<'_>) -> Flow {
+        self.phase = Phase::Ready(header);
+        self.used = turn.now;
+        match self.purpose {
+            Purpose::Deliver => {
+                let how = if self.authenticated { "certificate" } else { "dialback" };
+                let over = self.secured.as_ref().map_or("without TLS", |secured| secured.version);
+                turn.note(
+                    Level::Info,
+                    &self.theirs,
+                    format!("stream {} to {} is open by {how} ({over})", self.ours, self.theirs),
+                );
+                turn.out.events.push_back(Event::Ready(turn.link));
+            }
+            Purpose::Verify => self.put_questions(turn),
+        }
+        Flow::On
+    }
+
+    /// The peer ended the stream, in order or with an error.
+    fn ended(&mut self, error: Option<(StreamCondition, String)>, turn: &mut Turn<'_>) -> Flow {
+        if !matches!(self.phase, Phase::Closing(_)) {
+            let was_ready = matches!(self.phase, Phase::Ready(_));
+            let said = error
+                .as_ref()
+                .map_or_else(String::new, |(condition, text)| format!(" with {condition} {text}"));
+            if !was_ready || error.is_some() {
+                let text = format!("{} ended the stream from {}{said}", self.theirs, self.ours);
+                turn.note(Level::Warn, &self.theirs, text);
+            }
+            let refusal = (!was_ready).then(|| {
+                let unknown = error.is_some_and(|(condition, _)| {
+                    matches!(condition, StreamCondition::HostUnknown | StreamCondition::HostGone)
+                });
+                let (condition, retry) = if unknown {
+                    (Condition::RemoteServerNotFound, Retry::Never)
+                } else {
+                    (Condition::RemoteServerTimeout, Retry::Later)
+                };
+                refusal(
+                    condition,
+                    retry,
+                    "the remote server ended the negotiation",
+                    format!("{}{said}", self.theirs),
+                )
+            });
+            self.tell(refusal, turn);
+            turn.send(negotiate::bytes(write::stream_end));
+        }
+        self.unanswered(Condition::RemoteServerTimeout, turn);
+        turn.out.close(turn.link, Close::Flush);
+        Flow::Over
+    }
+
+    /// The peer broke a rule.
+    fn fail(&mut self, turn: &mut Turn<'_>, condition: StreamCondition, text: &str, too_big: bool) -> Step {
+        if !matches!(self.phase, Phase::Closing(_)) {
+            turn.send(negotiate::last_words(BytesMut::new(), condition, text, too_big));
+            turn.note(
+                Level::Warn,
+                &self.theirs,
+                format!("closed the stream to {}: {condition}: {text}", self.theirs),
+            );
+            let was_ready = matches!(self.phase, Phase::Ready(_));
+            let told = "the remote server broke a rule of the protocol";
+            self.tell(
+                (!was_ready).then(|| refusal(Condition::RemoteServerTimeout, Retry::Later, told, text)),
+                turn,
+            );
+        }
+        self.unanswered(Condition::RemoteServerTimeout, turn);
+        turn.out.close(turn.link, Close::Flush);
+        Err(fault(condition, text))
+    }
+
+    /// The attempt led nowhere: says so to the shard and the operator, closes.
+    fn give_up(&mut self, failure: Failure, error: Option<StreamCondition>, turn: &mut Turn<'_>) -> Flow {
+        turn.note(Level::Warn, &self.theirs, failure.detail.as_str());
+        let close = match (&self.phase, error) {
+            (Phase::Dialing | Phase::Handshake, _) => Close::Abort,
+            (_, Some(condition)) => {
+                turn.send(negotiate::last_words(BytesMut::new(), condition, "", false));
+                Close::Flush
+            }
+            (_, None) => {
+                turn.send(negotiate::bytes(write::stream_end));
+                Close::Flush
+            }
+        };
+        self.tell(Some(refusal(failure.condition, failure.retry, failure.told, failure.detail)), turn);
+        self.unanswered(failure.condition, turn);
+        turn.out.close(turn.link, close);
+        Flow::Over
+    }
+
+    fn refused(&self, detail: String) -> Failure {
+        Failure {
+            condition: Condition::RemoteServerTimeout,
+            retry: Retry::Never,
+            told: "no acceptable stream to the remote server could be negotiated",
+            detail,
+        }
+    }
+
+    /// Tells the shard that no more stanzas are taken.
+    fn tell(&mut self, refusal: Option<Refusal>, turn: &mut Turn<'_>) {
+        match self.purpose {
+            Purpose::Deliver => turn.out.events.push_back(Event::Unready(turn.link, refusal)),
+            Purpose::Verify => self.unanswered(Condition::RemoteServerTimeout, turn),
+        }
+    }
+
+    /// Questions that will get no answer any more (XD-09).
+    fn unanswered(&mut self, condition: Condition, turn: &mut Turn<'_>) {
+        for (ask, _) in self.asks.drain(..) {
+            turn.answers.push(Answer { ask, outcome: Outcome::Error(condition) });
+        }
+    }
+}
+
+impl Phase {
+    fn header(&self) -> Option<&StreamHeader> {
+        match self {
+            Self::Features(header)
+            | Self::TlsAsked(header)
+            | Self::SaslAsked(header)
+            | Self::DialbackAsked(header)
+            | Self::Ready(header) => Some(header),
+            Self::Dialing | Self::Handshake | Self::Header | Self::Closing(_) => None,
+        }
+    }
+}
+
+/// Half of what a partner may expect at the longest (domain section 4, point 5).
+fn keep_alive(world: &World) -> Duration {
+    Duration::from_secs(u64::from(world.policy.limits().keep_alive_seconds.max(2)) / 2)
+}
+
+fn refusal(condition: Condition, retry: Retry, told: &'static str, detail: impl Into<Box<str>>) -> Refusal {
+    Refusal::new(condition, Blame::NextHop, retry, Bounce::Yes, told).with_detail(detail)
+}
+
+/// Policy does not let us write there.
+pub(crate) fn not_allowed() -> Refusal {
+    let text = "this domain is not allowed to federate with us";
+    Refusal::new(Condition::PolicyViolation, Blame::Router, Retry::Never, Bounce::Yes, text)
+}

@@ -1,0 +1,67 @@
+//! What one input lets a stream do. Invariant: a stream touches the world through its turn alone, so two streams never meet
+//! except by the questions and answers that the backend carries from one to the other.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use turnout_core::io::{Level, LinkId, Outbox, Side};
+use turnout_core::jid::Domain;
+use turnout_core::world::World;
+
+use crate::dialback::{Answer, Ask};
+use crate::error::StreamCondition;
+use crate::random::Random;
+use turnout_core::backend::Fault;
+
+/// One input's worth of work on one link.
+pub(crate) struct Turn<'a> {
+    /// The time of the batch.
+    pub(crate) now: Instant,
+    /// The side of the backend.
+    pub(crate) side: Side,
+    /// The link the input is about.
+    pub(crate) link: LinkId,
+    /// The configuration.
+    pub(crate) world: &'a World,
+    /// Names for streams.
+    pub(crate) random: &'a mut Random,
+    /// Where outputs go.
+    pub(crate) out: &'a mut Outbox,
+    /// Keys to be shown to the servers they claim to come from.
+    pub(crate) asks: &'a mut Vec<Ask>,
+    /// What those servers said.
+    pub(crate) answers: &'a mut Vec<Answer>,
+    /// Streams in, by the partner they count for.
+    pub(crate) accounts: &'a mut HashMap<Domain, u32>,
+}
+
+/// Whether a stream lives on after an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Flow {
+    /// It does.
+    On,
+    /// It is over; the connection is closed in the outbox.
+    Over,
+}
+
+/// A stream's answer to an input: an `Err` is a fault of the peer that ended it, everything is written and closed.
+pub(crate) type Step = Result<Flow, Fault>;
+
+impl Turn<'_> {
+    /// Writes on the link.
+    pub(crate) fn send(&mut self, bytes: impl Into<Bytes>) {
+        self.out.transmit(self.link, bytes.into());
+    }
+
+    /// A line for the operator.
+    pub(crate) fn note(&mut self, level: Level, about: &str, text: impl Into<String>) {
+        self.out.note(level, self.side, self.link, about, text);
+    }
+}
+
+/// A fault for the counters.
+pub(crate) fn fault(condition: StreamCondition, text: impl Into<String>) -> Fault {
+    Fault { condition: condition.name(), text: text.into() }
+}
