@@ -1,8 +1,25 @@
 //! SIP as turnout speaks it: no sockets, no clock; bytes come in and go out.
 #![forbid(unsafe_code)]
 
+mod answers;
+mod asking;
+mod backend;
+mod dialect;
+mod dialog;
+mod link;
+mod presence;
+mod random;
+mod receive;
+mod sdp;
+mod session;
+mod text;
+mod transaction;
+mod translate;
+
 pub mod address;
 pub mod error;
 pub mod frame;
 pub mod parse;
 pub mod write;
+
+pub use backend::SipBackend;

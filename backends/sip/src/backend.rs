@@ -1,0 +1,347 @@
+//! The SIP side of one home on one shard. Invariant: everything about a local user happens on the shard that owns him
+//! (`placement::owner_of_user`); a message read elsewhere is handed over whole, and whatever we write goes on a link the peer
+//! opened to us or we opened to the pool, never to an address found in a message (B-57, B-58).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use turnout_core::backend::{Backend, Destination, Fault, Sent, Verdict};
+use turnout_core::home::{Dialect, HomeId, HostPort};
+use turnout_core::io::{
+    ClientTls, Close, Closed, Connect, Door, Event, Handoff, Identity, Level, LinkId, Outbox, Output,
+    Secured, Side, Target, TrustId,
+};
+use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+use turnout_core::stanza::{Kind, MessageType, Origin, Stanza};
+use turnout_core::timers::{TimerId, Timers};
+use turnout_core::world::{SipHome, World};
+
+use crate::dialog::Dialog;
+use crate::link::{Link, Standing, is_named};
+use crate::presence;
+use crate::random::Random;
+use crate::session::Sessions;
+use crate::transaction::{Clients, Servers};
+
+/// The SIP backend of a home.
+#[derive(Debug)]
+pub struct SipBackend {
+    pub(crate) side: Side,
+    pub(crate) world: Arc<World>,
+    pub(crate) settings: SipHome,
+    pub(crate) dialect: Dialect,
+    pub(crate) random: Random,
+    pub(crate) links: HashMap<LinkId, Link>,
+    pub(crate) timers: Timers<Timer>,
+    pub(crate) sessions: Sessions,
+    /// By our tag.
+    pub(crate) dialogs: HashMap<String, Dialog>,
+    pub(crate) clients: Clients,
+    pub(crate) servers: Servers,
+    pub(crate) draining: bool,
+}
+
+/// What a timer is for.
+#[derive(Debug)]
+pub(crate) enum Timer {
+    /// A stage of the client transaction of this key has lasted long enough.
+    Client(String),
+    /// The same of a server transaction.
+    Server(String),
+    /// The INVITE of this key wants a 100.
+    Trying(String),
+    /// The 2xx to the INVITE of this key is sent again; then again after twice as many milliseconds.
+    Repeat(String, u64),
+    /// The dialog of this tag may have been idle too long.
+    Idle(String),
+}
+
+impl SipBackend {
+    /// The backend of the home `side` on one shard. `seed` makes tags, branches and Call-IDs: 256 bits from the system's generator,
+    /// other ones for each shard and home. A home the world does not know serves nobody.
+    pub fn new(side: Side, world: Arc<World>, seed: [u8; 32]) -> Self {
+        let mut backend = Self {
+            side,
+            settings: settings_without_home(),
+            dialect: Dialect::Skype,
+            world: Arc::clone(&world),
+            random: Random::new(seed),
+            links: HashMap::new(),
+            timers: Timers::default(),
+            sessions: Sessions::default(),
+            dialogs: HashMap::new(),
+            clients: Clients::new(),
+            servers: Servers::default(),
+            draining: false,
+        };
+        backend.take(&world);
+        backend
+    }
+
+    /// Takes what the world says about this home.
+    fn take(&mut self, world: &Arc<World>) {
+        self.world = Arc::clone(world);
+        let Some(home) = self.home() else { return };
+        if let Some(settings) = world.sip.get(&home) {
+            self.settings = settings.clone();
+        }
+        if let Some(home) = world.homes.get(home) {
+            self.dialect = home.dialect;
+        }
+    }
+
+    fn home(&self) -> Option<HomeId> {
+        match self.side {
+            Side::Home(home) => Some(home),
+            Side::Partners => None,
+        }
+    }
+
+    /// Sets a timer.
+    pub(crate) fn after(&mut self, now: Instant, millis: u64, timer: Timer) -> TimerId {
+        self.timers.set(now + Duration::from_millis(millis), timer)
+    }
+
+    /// A line for the log.
+    pub(crate) fn note(
+        &self,
+        level: Level,
+        link: LinkId,
+        about: &str,
+        text: impl Into<String>,
+        out: &mut Outbox,
+    ) {
+        out.note(level, self.side, link, about, text);
+    }
+
+    /// Where stanzas made on this shard come from: a link of this shard, so that the verdict comes back to it, also where the
+    /// message was read on another. Count 0 is never given to a connection.
+    pub(crate) fn origin(&self, link: LinkId, ticket: u64, out: &Outbox) -> Origin {
+        let link = if link.shard() == out.shard() { link } else { LinkId::accepted(out.shard(), 0) };
+        Origin { side: self.side, link, ticket }
+    }
+
+    /// The link for a request: the one its dialog last used while that is open here (SD-02), else the one the shard named last,
+    /// else any that leads to the pool, else a dialog's link of another shard, which may be open still.
+    pub(crate) fn way(&self, dialog: LinkId, named: LinkId, out: &Outbox) -> Option<LinkId> {
+        let open =
+            |link: &LinkId| self.links.get(link).is_some_and(|link| link.standing == Standing::Trusted);
+        let any = || {
+            let trusted = self.links.iter().filter(|(_, link)| link.standing == Standing::Trusted);
+            trusted.filter(|(id, _)| !id.is_accepted()).map(|(id, _)| *id).min()
+        };
+        let abroad = || (dialog != LinkId::NONE && dialog.shard() != out.shard()).then_some(dialog);
+        [dialog, named].into_iter().find(open).or_else(any).or_else(abroad)
+    }
+
+    fn is_bad_peer(&mut self, link: LinkId, secured: &Secured, names: &[Arc<str>], out: &mut Outbox) -> bool {
+        match is_named(secured, &self.settings, names) {
+            Ok(()) => false,
+            Err(why) => {
+                let text =
+                    format!("the peer is not the pool: {why}; see trusted_names and ca_file of the home");
+                self.note(Level::Warn, link, "pool", text, out);
+                true
+            }
+        }
+    }
+}
+
+/// What holds for a home without settings: nobody is trusted.
+pub(crate) fn settings_without_home() -> SipHome {
+    SipHome {
+        our_name: "localhost".into(),
+        our_port: 5061,
+        tls: true,
+        trusted_names: Vec::new(),
+        trust: TrustId::FEDERATION,
+        idle: Duration::from_secs(600),
+        message_bytes_max: 0,
+        first_message_in_invite: false,
+    }
+}
+
+impl Backend for SipBackend {
+    fn accepted(&mut self, _now: Instant, link: LinkId, door: Door, _peer: &Arc<str>, _out: &mut Outbox) {
+        let standing = match (self.settings.tls, door.direct_tls) {
+            (_, true) => Standing::Opening,
+            (false, false) => Standing::Trusted,
+            (true, false) => Standing::Stranger,
+        };
+        let max = self.body_bytes_max();
+        self.links.insert(link, Link::new(standing, None, max));
+    }
+
+    fn dial(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        destination: &Destination,
+        node: Option<&HostPort>,
+        out: &mut Outbox,
+    ) {
+        let named = match (node, destination) {
+            (Some(node), _) => Some(node.clone()),
+            (None, Destination::Node { node, .. }) => {
+                let home = self.home().and_then(|home| self.world.homes.get(home));
+                home.and_then(|home| home.connect.get(usize::from(*node))).cloned()
+            }
+            (None, Destination::Pair { .. }) => None,
+        };
+        let (Some(node), Some(home)) = (named, self.home()) else {
+            out.events.push_back(Event::Unready(link, Some(no_way("the home has no such node"))));
+            return;
+        };
+        let host: Arc<str> = node.host.as_str().into();
+        let max = self.body_bytes_max();
+        self.links.insert(link, Link::new(Standing::Opening, Some(Arc::clone(&host)), max));
+        let tls = ClientTls {
+            server_name: host,
+            trust: self.settings.trust,
+            identity: Identity::Home(home),
+            alpn_xmpp: false,
+        };
+        let _ = now;
+        out.connect(Connect { link, target: Target::Hosts(vec![node]), tls, direct: self.settings.tls });
+    }
+
+    fn connected(&mut self, _now: Instant, link: LinkId, direct_tls: bool, out: &mut Outbox) {
+        if direct_tls {
+            return;
+        }
+        let plain_allowed = !self.settings.tls;
+        let Some(state) = self.links.get_mut(&link) else { return };
+        if plain_allowed {
+            state.standing = Standing::Trusted;
+            out.events.push_back(Event::Ready(link));
+        } else {
+            state.standing = Standing::Stranger;
+            out.events
+                .push_back(Event::Unready(link, Some(no_way("the pool is to be reached over TLS only"))));
+            out.close(link, Close::Abort);
+        }
+    }
+
+    fn secured(&mut self, _now: Instant, link: LinkId, secured: Secured, out: &mut Outbox) {
+        let Some(state) = self.links.get(&link) else { return };
+        let dialed = state.host.clone();
+        let names = match &dialed {
+            Some(host) => vec![Arc::clone(host)],
+            None => self.settings.trusted_names.clone(),
+        };
+        let bad = self.is_bad_peer(link, &secured, &names, out);
+        if let Some(state) = self.links.get_mut(&link) {
+            state.standing = if bad { Standing::Stranger } else { Standing::Trusted };
+        }
+        match (dialed.is_some(), bad) {
+            (true, false) => out.events.push_back(Event::Ready(link)),
+            (true, true) => {
+                let text = "the certificate of the pool is not the pool's";
+                out.events.push_back(Event::Unready(link, Some(no_way(text))));
+                out.close(link, Close::Abort);
+            }
+            // A stranger is told so when he asks for something (SC-02).
+            (false, _) => {}
+        }
+    }
+
+    fn receive(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) -> Result<(), Fault> {
+        self.read(now, link, bytes, out)
+    }
+
+    fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent {
+        match stanza.kind {
+            // An error is never answered with a message, nor made one (A.3.2); nobody on the SIP side waits for it.
+            Kind::Message(MessageType::Error) => Sent::Answered(stanza),
+            Kind::Message(MessageType::Groupchat) => {
+                Sent::Refused(stanza, presence::unavailable("this user cannot be part of a group chat"))
+            }
+            Kind::Message(MessageType::Normal | MessageType::Chat | MessageType::Headline) => {
+                self.say(now, link, stanza, out)
+            }
+            Kind::Presence(kind) => presence::presence(kind, stanza),
+            Kind::Iq(kind) => {
+                let origin = self.origin(link, 0, out);
+                presence::iq(now, kind, stanza, origin, out)
+            }
+        }
+    }
+
+    fn closed(&mut self, now: Instant, link: LinkId, _why: &Closed, out: &mut Outbox) {
+        self.links.remove(&link);
+        self.link_lost(now, link, out);
+    }
+
+    fn settle(&mut self, now: Instant, origin: &Origin, verdict: Verdict<'_>, out: &mut Outbox) {
+        let Some(key) = self.servers.redeem(origin.ticket) else { return };
+        match verdict {
+            Verdict::Delivered => self.verdict(now, &key, Ok(()), out),
+            Verdict::Refused(_, refusal) => self.verdict(now, &key, Err(refusal), out),
+        }
+    }
+
+    fn answer(&mut self, _now: Instant, _stanza: &Stanza, _out: &mut Outbox) -> Result<(), Refusal> {
+        // Nothing that comes from a pool is addressed to a domain alone: `from_pool` refuses it before it is a stanza.
+        Err(presence::unavailable("the router itself is not spoken to over SIP"))
+    }
+
+    fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) {
+        self.message(now, link, bytes, true, out);
+    }
+
+    fn kept_for(&self, bare: &str) -> usize {
+        self.sessions.kept_for(bare)
+    }
+
+    fn kept(&self) -> usize {
+        self.sessions.kept()
+    }
+
+    fn configure(&mut self, _now: Instant, world: &Arc<World>, _out: &mut Outbox) {
+        self.take(world);
+    }
+
+    fn drain(&mut self, now: Instant, out: &mut Outbox) {
+        self.draining = true;
+        for id in self.sessions.ids() {
+            self.leave_if_done(now, id, out);
+        }
+    }
+
+    fn wake(&mut self, now: Instant, out: &mut Outbox) {
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Client(key) => self.client_due(now, &key, out),
+                Timer::Server(key) => self.server_due(now, &key, out),
+                Timer::Trying(key) => self.trying(&key, out),
+                Timer::Repeat(key, millis) => self.repeat(now, &key, millis, out),
+                Timer::Idle(tag) => self.idle_due(now, &tag, out),
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.timers.deadline()
+    }
+}
+
+impl SipBackend {
+    /// Largest body taken: a text at its limit in its most wasteful encodings, never less than an INVITE needs.
+    fn body_bytes_max(&self) -> usize {
+        self.settings.message_bytes_max.saturating_mul(4).clamp(65_536, 5_000_000)
+    }
+
+    /// Gives a message to the shard it belongs to.
+    pub(crate) fn hand_over(&self, owner: u16, link: LinkId, bytes: Bytes, out: &mut Outbox) {
+        out.outputs.push(Output::Handoff(owner, Handoff::Message { side: self.side, link, bytes }));
+    }
+}
+
+/// The pool cannot be reached or agreed with.
+pub(crate) fn no_way(detail: &str) -> Refusal {
+    let text = "the recipient's server cannot be reached";
+    Refusal::new(Condition::RemoteServerTimeout, Blame::NextHop, Retry::Later, Bounce::Yes, text)
+        .with_detail(detail)
+}

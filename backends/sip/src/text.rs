@@ -1,0 +1,183 @@
+//! The bodies of SIP messages, read down to plain text (SM-07). Invariant: linear in the bytes, bounded in depth and parts, and
+//! never a guess: what cannot be read is refused with 415 so that the sender's client says so.
+
+mod html;
+mod multipart;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::parse::MediaType;
+
+/// What a body turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Text for a person.
+    Text(String),
+    /// Typing or a receipt: taken, not passed on yet.
+    Signal,
+    /// An invitation to a file transfer or another application, which is declined.
+    Invitation,
+    /// Nothing we can read: 415.
+    Unsupported,
+    /// Of a type we read, and broken: 400.
+    Broken(&'static str),
+}
+
+/// How deep multiparts may nest.
+const DEPTH_MAX: usize = 4;
+
+/// Reads a body by its media type and transfer encoding.
+pub(crate) fn read(kind: Option<&MediaType<'_>>, encoding: Option<&[u8]>, body: &[u8]) -> Content {
+    read_at(kind, encoding, body, 0)
+}
+
+fn read_at(kind: Option<&MediaType<'_>>, encoding: Option<&[u8]>, body: &[u8], depth: usize) -> Content {
+    let Some(kind) = kind else {
+        // RFC 3261 §20.15: a body must have a type; nothing at all is an empty text.
+        return if body.is_empty() { Content::Text(String::new()) } else { Content::Unsupported };
+    };
+    let is_text = kind.is("text/plain");
+    let is_html = kind.is("text/html");
+    if is_text || is_html {
+        let decoded = match transfer(encoding, body) {
+            Ok(decoded) => decoded,
+            Err(content) => return content,
+        };
+        let charset = kind.params.get("charset");
+        return match characters(charset.as_deref(), &decoded) {
+            Ok(text) if is_html => Content::Text(html::strip(&text)),
+            Ok(text) => Content::Text(text),
+            Err(content) => content,
+        };
+    }
+    if kind.is("multipart/alternative") || kind.is("multipart/related") || kind.is("multipart/mixed") {
+        return match kind.params.get("boundary") {
+            Some(boundary) if depth < DEPTH_MAX => alternative(&boundary, body, depth),
+            Some(_) => Content::Unsupported,
+            None => Content::Broken("a multipart body has no boundary"),
+        };
+    }
+    if kind.is("application/im-iscomposing+xml")
+        || kind.is("application/ms-imdn+xml")
+        || kind.is("message/imdn+xml")
+    {
+        return Content::Signal;
+    }
+    if kind.is("text/x-msmsgsinvite") {
+        return Content::Invitation;
+    }
+    Content::Unsupported
+}
+
+/// The part that is plain text, else the first that can be read as text.
+fn alternative(boundary: &str, body: &[u8], depth: usize) -> Content {
+    let parts = match multipart::parts(boundary, body) {
+        Ok(parts) => parts,
+        Err(what) => return Content::Broken(what),
+    };
+    let mut second = None;
+    for part in parts {
+        let kind = match part.kind.map(MediaType::parse) {
+            // RFC 2046 §5.1: a part without a type is text/plain.
+            None => MediaType::parse(b"text/plain"),
+            Some(kind) => kind,
+        };
+        let Ok(kind) = kind else { continue };
+        match read_at(Some(&kind), part.encoding, part.body, depth + 1) {
+            Content::Text(text) if kind.is("text/plain") => return Content::Text(text),
+            Content::Text(text) => {
+                second.get_or_insert(text);
+            }
+            _ => {}
+        }
+    }
+    second.map_or(Content::Unsupported, Content::Text)
+}
+
+/// Undoes a Content-Transfer-Encoding (RFC 2045 §6).
+fn transfer<'a>(encoding: Option<&[u8]>, body: &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>, Content> {
+    let Some(encoding) = encoding else { return Ok(body.into()) };
+    if [b"7bit".as_slice(), b"8bit", b"binary"].iter().any(|plain| encoding.eq_ignore_ascii_case(plain)) {
+        return Ok(body.into());
+    }
+    if encoding.eq_ignore_ascii_case(b"base64") {
+        let packed: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        return STANDARD
+            .decode(packed)
+            .map(Into::into)
+            .map_err(|_| Content::Broken("a body said to be base64 is not"));
+    }
+    if encoding.eq_ignore_ascii_case(b"quoted-printable") {
+        return unquote(body)
+            .map(Into::into)
+            .ok_or(Content::Broken("a body said to be quoted-printable is not"));
+    }
+    Err(Content::Unsupported)
+}
+
+/// Quoted-printable (RFC 2045 §6.7).
+fn unquote(body: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = tail;
+        if first != b'=' {
+            out.push(first);
+            continue;
+        }
+        match rest {
+            [b'\r', b'\n', after @ ..] | [b'\n', after @ ..] => rest = after,
+            [] => {}
+            [high, low, after @ ..] => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                out.push(u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?);
+                rest = after;
+            }
+            [_] => return None,
+        }
+    }
+    Some(out)
+}
+
+/// Text in a charset we know; UTF-8 unless said otherwise (RFC 3428 §5).
+fn characters(charset: Option<&str>, bytes: &[u8]) -> Result<String, Content> {
+    let charset = charset.unwrap_or("utf-8").to_ascii_lowercase();
+    match charset.as_str() {
+        "utf-8" | "utf8" | "us-ascii" | "ascii" => std::str::from_utf8(bytes)
+            .map(|text| text.strip_prefix('\u{feff}').unwrap_or(text).to_owned())
+            .map_err(|_| Content::Broken("a text body is not in the charset it names")),
+        "iso-8859-1" | "latin1" => Ok(bytes.iter().map(|&byte| char::from(byte)).collect()),
+        "windows-1252" | "cp1252" => Ok(bytes.iter().map(|&byte| windows_1252(byte)).collect()),
+        "utf-16le" => sixteen(bytes, u16::from_le_bytes),
+        "utf-16be" => sixteen(bytes, u16::from_be_bytes),
+        "utf-16" => match bytes {
+            [0xff, 0xfe, rest @ ..] => sixteen(rest, u16::from_le_bytes),
+            [0xfe, 0xff, rest @ ..] => sixteen(rest, u16::from_be_bytes),
+            // RFC 2781 §4.3: big endian without a mark.
+            rest => sixteen(rest, u16::from_be_bytes),
+        },
+        _ => Err(Content::Unsupported),
+    }
+}
+
+fn sixteen(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, Content> {
+    let broken = Content::Broken("a text body is not in the charset it names");
+    let (pairs, []) = bytes.as_chunks::<2>() else { return Err(broken) };
+    let units: Vec<u16> = pairs.iter().map(|pair| unit(*pair)).collect();
+    String::from_utf16(&units).map_err(|_| broken)
+}
+
+fn windows_1252(byte: u8) -> char {
+    const HIGH: [char; 32] = [
+        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}',
+        '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+    ];
+    match byte {
+        0x80..=0x9f => HIGH.get(usize::from(byte - 0x80)).copied().unwrap_or('\u{fffd}'),
+        _ => char::from(byte),
+    }
+}
+
+#[cfg(test)]
+mod tests;

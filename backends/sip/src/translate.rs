@@ -1,0 +1,350 @@
+//! Stanza to text and text to stanza (RFC 7572, RFC 7573). Invariant: what is written is one well-formed stanza whatever the
+//! text holds, and what is read is only what stands in the namespaces of RFC 6121: a `<body/>` of XHTML is not a body.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use bytes::Bytes;
+use quick_xml::events::{BytesRef, BytesStart, Event};
+use quick_xml::name::ResolveResult;
+use quick_xml::{NsReader, XmlVersion};
+use turnout_core::jid::Jid;
+use turnout_core::stanza::{IqType, Kind, MessageType, Origin, Payload, Stanza};
+
+/// What a message says, as far as SIP can carry it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Spoken {
+    /// The text; `None` when the message says nothing (chat states, receipts, markers).
+    pub(crate) body: Option<String>,
+    /// The subject, if there is one.
+    pub(crate) subject: Option<String>,
+}
+
+/// Reads a message. Where there are several bodies, the one in the language of the stanza is taken, else the first; a link
+/// beside the text (XEP-0066) is put behind it unless the text names it. `None` when the stanza cannot be read, which the
+/// backend that accepted it has ruled out.
+pub(crate) fn read_message(stanza: &Stanza) -> Option<Spoken> {
+    let whole = whole(stanza);
+    let mut reader = NsReader::from_str(std::str::from_utf8(&whole).ok()?);
+    let mut found = Found::default();
+    loop {
+        let (namespace, event) = reader.read_resolved_event().ok()?;
+        match event {
+            Event::Start(start) => found.open(&namespace, &start),
+            Event::End(_) => found.close(),
+            Event::Text(text) => found.text(&text.xml10_content()),
+            Event::CData(text) => found.text(&text.xml10_content()),
+            Event::GeneralRef(reference) => found.text(entity(&reference)?.encode_utf8(&mut [0; 4])),
+            Event::Eof => return Some(found.choose()),
+            _ => {}
+        }
+    }
+}
+
+/// The `node` attribute of the first child: what a disco request asks about beside the address.
+pub(crate) fn names_node(stanza: &Stanza) -> bool {
+    let whole = whole(stanza);
+    let Ok(text) = std::str::from_utf8(&whole) else { return false };
+    let mut reader = NsReader::from_str(text);
+    let mut depth = 0;
+    loop {
+        match reader.read_event() {
+            Ok(Event::Start(_)) if depth == 0 => depth = 1,
+            Ok(Event::Start(start) | Event::Empty(start)) => return attribute(&start, "node").is_some(),
+            Ok(Event::Eof) | Err(_) => return false,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// What goes into a message made of text that came over SIP.
+#[derive(Debug)]
+pub(crate) struct Words<'a> {
+    /// The text.
+    pub(crate) body: &'a str,
+    /// `Call-ID`, or what stands for it.
+    pub(crate) thread: Option<&'a str>,
+    /// The subject.
+    pub(crate) subject: Option<&'a str>,
+    /// `id`, unique.
+    pub(crate) id: &'a str,
+}
+
+/// Who sends a made stanza to whom, when, and whose it is.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    /// The sender.
+    pub(crate) from: Jid,
+    /// The recipient.
+    pub(crate) to: Jid,
+    /// Where it came from.
+    pub(crate) origin: Origin,
+    /// Now.
+    pub(crate) arrived: Instant,
+}
+
+/// Writes a message stanza.
+pub(crate) fn write_message(envelope: Envelope, kind: MessageType, words: &Words<'_>) -> Stanza {
+    let mut out = Writer::open("message", words.id.as_bytes(), &envelope);
+    out.bytes.extend_from_slice(match kind {
+        MessageType::Chat => b" type='chat'>",
+        _ => b">",
+    });
+    for (name, text) in [("subject", words.subject), ("body", Some(words.body)), ("thread", words.thread)] {
+        let Some(text) = text else { continue };
+        out.element(name, text);
+    }
+    out.bytes.extend_from_slice(b"</message>");
+    out.finish(Kind::Message(kind), envelope, false)
+}
+
+/// Writes the result of an iq, made by the router: `inside` is what the result holds, already XML.
+pub(crate) fn write_result(asked: &Stanza, inside: &str, origin: Origin, now: Instant) -> Stanza {
+    let envelope = Envelope { from: asked.to.clone(), to: asked.from.clone(), origin, arrived: now };
+    // The raw value is escaped already; only the quote it stood in may differ from ours.
+    let id: Vec<u8> = asked
+        .raw(&asked.id_span)
+        .iter()
+        .flat_map(|byte| if *byte == b'\'' { b"&#39;".as_slice() } else { std::slice::from_ref(byte) })
+        .copied()
+        .collect();
+    let mut out = Writer::open("iq", &id, &envelope);
+    out.bytes.extend_from_slice(b" type='result'>");
+    out.bytes.extend_from_slice(inside.as_bytes());
+    out.bytes.extend_from_slice(b"</iq>");
+    out.finish(Kind::Iq(IqType::Result), envelope, true)
+}
+
+/// The characters XML 1.0 allows, anything else as U+FFFD; the vertical tab and the form feed, which word processors put for
+/// line ends, as line ends.
+pub(crate) fn xml_char(char: char) -> char {
+    match char {
+        '\u{b}' | '\u{c}' => '\n',
+        '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'.. => char,
+        _ => '\u{fffd}',
+    }
+}
+
+struct Writer {
+    bytes: Vec<u8>,
+    insert_at: u32,
+    from: Range<u32>,
+    to: Range<u32>,
+    id: Range<u32>,
+}
+
+impl Writer {
+    /// `id` is written as it is: escaped by the caller, or of characters that need no escape.
+    fn open(element: &str, id: &[u8], envelope: &Envelope) -> Self {
+        let mut out = Self { bytes: Vec::with_capacity(256), insert_at: 0, from: 0..0, to: 0..0, id: 0..0 };
+        out.bytes.push(b'<');
+        out.bytes.extend_from_slice(element.as_bytes());
+        out.insert_at = out.at();
+        out.from = out.attribute("from", &escape(envelope.from.as_str()));
+        out.to = out.attribute("to", &escape(envelope.to.as_str()));
+        out.id = out.attribute("id", id);
+        out
+    }
+
+    fn at(&self) -> u32 {
+        // A stanza made here is bounded by the largest SIP body, far below 4 GiB.
+        u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
+    }
+
+    fn attribute(&mut self, name: &str, value: &[u8]) -> Range<u32> {
+        self.bytes.push(b' ');
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b"='");
+        let start = self.at();
+        self.bytes.extend_from_slice(value);
+        let end = self.at();
+        self.bytes.push(b'\'');
+        start..end
+    }
+
+    fn element(&mut self, name: &str, text: &str) {
+        self.bytes.push(b'<');
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.push(b'>');
+        self.bytes.extend_from_slice(&escape(text));
+        self.bytes.extend_from_slice(b"</");
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.push(b'>');
+    }
+
+    fn finish(self, kind: Kind, envelope: Envelope, made: bool) -> Stanza {
+        Stanza {
+            kind,
+            from: envelope.from,
+            to: envelope.to,
+            bytes: Bytes::from(self.bytes),
+            insert_at: self.insert_at,
+            insert: None,
+            from_span: self.from,
+            to_span: self.to,
+            id_span: self.id,
+            payload: Payload::None,
+            origin: envelope.origin,
+            arrived: envelope.arrived,
+            made,
+            attempts: 0,
+        }
+    }
+}
+
+/// XML text, good for content and for attributes in either quote. Line ends become one `\n`, as a parser would read them.
+fn escape(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 16);
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '&' => out.extend_from_slice(b"&amp;"),
+            '<' => out.extend_from_slice(b"&lt;"),
+            '>' => out.extend_from_slice(b"&gt;"),
+            '\'' => out.extend_from_slice(b"&#39;"),
+            '"' => out.extend_from_slice(b"&quot;"),
+            '\r' => {
+                if chars.peek() == Some(&'\n') {
+                    chars.next();
+                }
+                out.push(b'\n');
+            }
+            char => out.extend_from_slice(xml_char(char).encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    out
+}
+
+fn whole(stanza: &Stanza) -> Bytes {
+    match &stanza.insert {
+        None => stanza.bytes.clone(),
+        Some(_) => stanza.slices().concat().into(),
+    }
+}
+
+/// The namespace of XEP-0066 out-of-band data.
+const OOB: &str = "jabber:x:oob";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Body,
+    Subject,
+    Link,
+}
+
+/// What was met so far in a message.
+#[derive(Debug, Default)]
+struct Found {
+    depth: usize,
+    lang: Option<String>,
+    in_oob: bool,
+    open: Option<(Field, usize, Option<String>, String)>,
+    bodies: Vec<(Option<String>, String)>,
+    subjects: Vec<(Option<String>, String)>,
+    link: Option<String>,
+}
+
+/// Bodies looked at; more than a few are an oddity.
+const BODIES_MAX: usize = 16;
+
+impl Found {
+    fn open(&mut self, namespace: &ResolveResult<'_>, start: &BytesStart<'_>) {
+        let depth = self.depth;
+        self.depth += 1;
+        if depth == 0 {
+            self.lang = attribute(start, "xml:lang");
+            return;
+        }
+        let name = start.local_name();
+        let name: &str = name.as_ref();
+        let field = match (depth, name) {
+            (1, "body") if is_stanza(namespace) => Some(Field::Body),
+            (1, "subject") if is_stanza(namespace) => Some(Field::Subject),
+            (1, "x") if is(namespace, OOB) => {
+                self.in_oob = true;
+                None
+            }
+            (2, "url") if self.in_oob && is(namespace, OOB) => Some(Field::Link),
+            _ => None,
+        };
+        if let Some(field) = field {
+            self.open = Some((field, depth, attribute(start, "xml:lang"), String::new()));
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        // Text of elements within a body is not the body's: RFC 6121 §5.2.3 allows none.
+        if let Some((_, depth, _, into)) = &mut self.open
+            && self.depth == *depth + 1
+        {
+            into.push_str(text);
+        }
+    }
+
+    fn close(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+        if self.depth <= 1 {
+            self.in_oob = false;
+        }
+        let depth = self.depth;
+        let Some((field, _, lang, text)) = self.open.take_if(|(_, opened, ..)| *opened == depth) else {
+            return;
+        };
+        match field {
+            Field::Body if self.bodies.len() < BODIES_MAX => self.bodies.push((lang, text)),
+            Field::Subject if self.subjects.len() < BODIES_MAX => self.subjects.push((lang, text)),
+            Field::Link if self.link.is_none() => self.link = Some(text),
+            _ => {}
+        }
+    }
+
+    fn choose(self) -> Spoken {
+        let pick = |mut texts: Vec<(Option<String>, String)>| {
+            let own = texts.iter().position(|(lang, _)| lang.is_none() || *lang == self.lang);
+            if texts.is_empty() { None } else { Some(texts.swap_remove(own.unwrap_or(0)).1) }
+        };
+        let body = pick(self.bodies).filter(|body| !body.is_empty());
+        let link = self.link.filter(|link| !link.trim().is_empty());
+        let body = match (body, link) {
+            (Some(body), Some(link)) if !body.contains(link.trim()) => {
+                Some(format!("{body}\n{}", link.trim()))
+            }
+            (None, Some(link)) => Some(link.trim().to_owned()),
+            (body, _) => body,
+        };
+        Spoken { body, subject: pick(self.subjects).filter(|subject| !subject.is_empty()) }
+    }
+}
+
+fn is(namespace: &ResolveResult<'_>, name: &str) -> bool {
+    matches!(namespace, ResolveResult::Bound(bound) if bound.0 == name)
+}
+
+/// The namespace of the stanza itself; unbound is the stream's default, which the bytes need not repeat.
+fn is_stanza(namespace: &ResolveResult<'_>) -> bool {
+    matches!(namespace, ResolveResult::Unbound)
+        || is(namespace, "jabber:server")
+        || is(namespace, "jabber:client")
+}
+
+fn attribute(start: &BytesStart<'_>, name: &str) -> Option<String> {
+    let found = start.attributes().flatten().find(|attribute| attribute.key.0 == name)?;
+    found.normalized_value(XmlVersion::Implicit1_0).ok().map(|value| value.into_owned())
+}
+
+fn entity(reference: &BytesRef<'_>) -> Option<char> {
+    if reference.is_char_ref() {
+        return reference.resolve_char_ref().ok().flatten();
+    }
+    match &**reference {
+        "lt" => Some('<'),
+        "gt" => Some('>'),
+        "amp" => Some('&'),
+        "apos" => Some('\''),
+        "quot" => Some('"'),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
