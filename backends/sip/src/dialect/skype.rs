@@ -353,8 +353,10 @@ impl SipBackend {
         session.dialogs.push(tag.clone());
         if crossed {
             let call_id = |tag: &String| self.dialogs.get(tag).map(|other| other.call_id.as_str());
-            let lower =
-                session.dialogs.iter().filter(|other| call_id(other).is_some_and(|id| id < dialog.call_id.as_str()));
+            let lower = session
+                .dialogs
+                .iter()
+                .filter(|other| call_id(other).is_some_and(|id| id < dialog.call_id.as_str()));
             if let Some(lowest) = lower.min_by_key(|other| call_id(other)).cloned() {
                 session.prefer(&lowest);
             }
