@@ -68,8 +68,12 @@ impl SipBackend {
         verdict: Result<(), &Refusal>,
         out: &mut Outbox,
     ) {
-        let is_invite =
-            self.servers.get(key).is_some_and(|server| server.request.method() == Some(b"INVITE"));
+        let Some(server) = self.servers.get(key) else { return };
+        // A request that was cancelled meanwhile has its final answer.
+        if !matches!(server.answered, Answered::Not { .. }) {
+            return;
+        }
+        let is_invite = server.request.method() == Some(b"INVITE");
         match verdict {
             Ok(()) if is_invite => self.first_text_delivered(now, key, out),
             Ok(()) => self.reply(now, key, 200, &[], out),
