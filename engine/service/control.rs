@@ -191,7 +191,7 @@ impl Control {
     fn change_users(&self, users: &[(Jid, User)]) -> Result<(), String> {
         let directory = current(&self.directory);
         for (jid, user) in users {
-            directory.overlay().set(jid.as_ref(), *user).map_err(|error| format!("{jid}: {error}"))?;
+            directory.overlay().set(jid.view(), *user).map_err(|error| format!("{jid}: {error}"))?;
         }
         Ok(())
     }

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
-use turnout_core::io::{ClientTls, Connect, TlsRole, Unreachable};
+use turnout_core::io::{Connect, TlsRole, Unreachable};
 use turnout_core::shard::Shard;
 use turnout_core::tally::Tally;
 
 use crate::mail::{Mail, Post};
-use crate::resolve::Connector;
+use crate::resolve::{self, Resolver, system_random};
 use crate::tls::{TlsContext, TlsSession};
 
 /// What a shard tells the control plane.
@@ -49,7 +49,7 @@ pub struct Published {
 pub struct Outside {
     handle: Handle,
     tls: ArcSwap<TlsContext>,
-    connector: ArcSwap<Connector>,
+    resolver: ArcSwap<Resolver>,
     /// Where drivers report.
     pub reports: Sender<Report>,
     published: Box<[Mutex<Published>]>,
@@ -60,18 +60,18 @@ impl Outside {
     pub fn new(
         handle: Handle,
         tls: Arc<TlsContext>,
-        connector: Connector,
+        resolver: Resolver,
         reports: Sender<Report>,
         shards: u16,
     ) -> Self {
         let published = (0..shards).map(|_| Mutex::default()).collect();
-        Self { handle, tls: ArcSwap::new(tls), connector: ArcSwap::from_pointee(connector), reports, published }
+        Self { handle, tls: ArcSwap::new(tls), resolver: ArcSwap::from_pointee(resolver), reports, published }
     }
 
     /// A reload: new handshakes and connections use these.
-    pub fn swap(&self, tls: Arc<TlsContext>, connector: Connector) {
+    pub fn swap(&self, tls: Arc<TlsContext>, resolver: Resolver) {
         self.tls.store(tls);
-        self.connector.store(Arc::new(connector));
+        self.resolver.store(Arc::new(resolver));
     }
 
     /// Begins a TLS session.
@@ -89,14 +89,14 @@ impl Outside {
 
     /// Connects on the control plane; the result comes to the shard by mail.
     pub fn connect(&self, shard: u16, post: &Post, connect: Connect) {
-        let connector = self.connector.load_full();
+        let resolver = self.resolver.load_full();
         let post = post.clone();
         self.handle.spawn(async move {
             let link = connect.link;
-            let ClientTls { .. } = connect.tls;
-            let mail = match connector.connect(&connect.target, connect.direct).await {
+            let mut random = system_random();
+            let mail = match resolve::connect(&resolver, &connect.target, connect.direct, &mut random).await {
                 Ok(found) => match found.stream.into_std() {
-                    Ok(stream) => Mail::Connected(link, stream, found.direct_tls, found.peer.into()),
+                    Ok(stream) => Mail::Connected(link, stream, found.direct_tls, found.peer),
                     Err(error) => Mail::Failed(link, Unreachable::NoAnswer, error.to_string().into()),
                 },
                 Err((why, text)) => Mail::Failed(link, why, text.into()),

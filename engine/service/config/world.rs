@@ -1,0 +1,170 @@
+//! From a configuration to what the shards see of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use turnout_core::home::{BackendKind, HomeId};
+use turnout_core::io::TrustId;
+use turnout_core::jid::Domain;
+use turnout_core::policy::Negotiation;
+use turnout_core::world::{InsideHome, SipHome, World};
+
+use super::{Config, ConfigErrors, HomeConfig, KeyPair, Mistake};
+
+/// Different sets of trust anchors one configuration may have.
+pub(super) const TRUSTS_MAX: usize = 4096;
+
+/// Where the anchors of one trust set come from. The position in [`Config::trusts`] is the [`TrustId`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustSource {
+    /// Whose it is, for messages: `federation`, `partner a.example`, `home sfb2019`.
+    pub name: String,
+    /// Take the system's roots.
+    pub system: bool,
+    /// Take the certificates of these PEM files.
+    pub files: Vec<PathBuf>,
+}
+
+impl TrustSource {
+    /// The set partners and homes without one of their own use: the system's roots and `federation.ca_file`, added later.
+    pub(super) fn federation() -> Self {
+        Self { name: "federation".to_owned(), system: true, files: Vec::new() }
+    }
+}
+
+/// Adds the trust sets of homes, and tells each home its own.
+pub(super) fn home_trusts(mut trusts: Vec<TrustSource>, homes: &mut [HomeConfig]) -> Vec<TrustSource> {
+    for home in homes {
+        let Some(file) = &home.ca_file else { continue };
+        if let Ok(id) = u16::try_from(trusts.len()) {
+            home.trust = TrustId(id);
+            let name = format!("home {}", home.name);
+            trusts.push(TrustSource { name, system: false, files: vec![file.clone()] });
+        }
+    }
+    trusts
+}
+
+impl Config {
+    /// The sources of all trust sets; the index is the [`TrustId`].
+    pub fn trusts(&self) -> &[TrustSource] {
+        &self.trusts
+    }
+
+    /// The certificate of a local domain.
+    pub fn identity_of(&self, domain: &Domain) -> Option<&KeyPair> {
+        let own = self.federation.identities.iter().find(|(of, _)| of == domain).map(|(_, pair)| pair);
+        own.or(self.federation.default_identity.as_ref())
+    }
+
+    /// The homes with their ids.
+    pub fn homes_with_ids(&self) -> impl Iterator<Item = (HomeId, &HomeConfig)> {
+        (0_u16..).map(HomeId).zip(&self.home_configs)
+    }
+
+    /// What the shards see. `dialback_secret` comes from [`Config::dialback_secret`] and is the same for all shards.
+    ///
+    /// # Errors
+    /// When the name of a SIP home has to be read from its certificate and cannot.
+    pub fn world(&self, generation: u64, dialback_secret: Arc<[u8]>) -> Result<World, ConfigErrors> {
+        let (mut sip, mut inside) = (HashMap::new(), HashMap::new());
+        let mut mistakes = Vec::new();
+        for (id, home) in self.homes_with_ids() {
+            match home.backend {
+                BackendKind::Xmpp => {
+                    inside.insert(id, InsideHome { tls: home.tls, trust: home.trust });
+                }
+                BackendKind::Sip => match self.sip_home(home) {
+                    Ok(made) => {
+                        sip.insert(id, made);
+                    }
+                    Err(mistake) => mistakes.push(*mistake),
+                },
+            }
+        }
+        if !mistakes.is_empty() {
+            return Err(ConfigErrors(mistakes));
+        }
+        Ok(World {
+            generation,
+            domains: self.domains.clone(),
+            policy: self.policy.clone(),
+            homes: self.homes.clone(),
+            sip,
+            inside,
+            dialback_secret,
+            stanza_bytes_max: self.federation.stanza_bytes_max,
+            enforce_introductions: self.federation.enforce_introductions,
+            shards: self.shards(),
+        })
+    }
+
+    /// The secret of dialback keys: the content of `federation.dialback_secret_file`, or `random`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds fewer than 16 bytes (128 bits).
+    pub fn dialback_secret(&self, random: [u8; 32]) -> Result<Arc<[u8]>, ConfigErrors> {
+        let Some(path) = &self.federation.dialback_secret_file else {
+            return Ok(Arc::from(random.as_slice()));
+        };
+        let secret = std::fs::read(path).map_err(|error| {
+            ConfigErrors(vec![self.mistake(
+                "federation.dialback_secret_file",
+                format!("cannot read {}: {error}", path.display()),
+                "correct the path or the file's permissions",
+            )])
+        })?;
+        let secret = secret.trim_ascii();
+        if secret.len() < 16 {
+            return Err(ConfigErrors(vec![self.mistake(
+                "federation.dialback_secret_file",
+                format!("{} holds {} bytes, fewer than 16", path.display(), secret.len()),
+                "write a longer secret: openssl rand -hex 32",
+            )]));
+        }
+        Ok(Arc::from(secret))
+    }
+
+    fn sip_home(&self, home: &HomeConfig) -> Result<SipHome, Box<Mistake>> {
+        let our_name = match &home.our_name {
+            Some(name) => name.clone(),
+            None => self.certificate_name(home)?,
+        };
+        Ok(SipHome {
+            our_name: our_name.into(),
+            our_port: home.listen.port(),
+            tls: home.tls != Negotiation::NotSupported,
+            trusted_names: home.trusted_names.iter().map(|name| Arc::from(name.as_str())).collect(),
+            trust: home.trust,
+            idle: Duration::from_secs(home.idle_seconds),
+            message_bytes_max: home.message_bytes_max,
+            first_message_in_invite: home.first_message_in_invite,
+        })
+    }
+
+    /// The name in a home's certificate.
+    fn certificate_name(&self, home: &HomeConfig) -> Result<String, Box<Mistake>> {
+        let key = format!("home.{}.certificate", home.name);
+        let cure = "give a readable certificate with the trusted application's FQDN in it, or set `name`";
+        let fail = |what: String| Box::new(self.mistake(&key, what, cure));
+        let pair = home.identity.as_ref().ok_or_else(|| fail("missing".to_owned()))?;
+        let chain = crate::tls::identity::read_chain(&pair.certificate).map_err(fail)?;
+        let leaf = chain.first().ok_or_else(|| fail("holds no certificate".to_owned()))?;
+        let names = crate::tls::facts::names(leaf).map_err(|error| fail(error.to_string()))?;
+        let found = names.dns.iter().find(|name| !name.contains('*')).or(names.common_name.as_ref());
+        let name = found.ok_or_else(|| fail(format!("{} names no host", pair.certificate.display())))?;
+        Ok(name.to_ascii_lowercase())
+    }
+
+    fn mistake(&self, key: &str, what: impl Into<String>, cure: impl Into<String>) -> Mistake {
+        Mistake {
+            file: self.file.clone(),
+            line: None,
+            key: key.to_owned(),
+            what: what.into(),
+            cure: cure.into(),
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! The demo: a router, a partner, a legacy gateway and a 2019 pool on loopback, over real sockets with TLS, with traffic flowing and
+//! users moving. Invariant: the router under demonstration is the one `turnout run` starts, from a configuration file as an
+//! administrator would write it; only its peers are made of code.
+
+pub mod clients;
+pub mod pool;
+pub mod score;
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use turnout_core::backend::Backend;
+use turnout_core::home::{BackendKind, HomeId};
+use turnout_core::io::Side;
+use turnout_core::jid::Jid;
+use turnout_core::world::World;
+
+use crate::config::Config;
+use crate::dev_certs;
+use crate::router::{MakeBackend, Router};
+use clients::{Clients, Habit};
+use pool::Pool;
+use score::{Score, Totals};
+
+/// Local users, half of them on each track at the start.
+const LOCAL_USERS: usize = 200;
+
+/// Users of the partner.
+const PARTNER_USERS: usize = 50;
+
+/// Users moved at a time.
+const MOVED_AT_ONCE: usize = 10;
+
+/// Time between moves.
+const MOVE_EVERY: Duration = Duration::from_millis(500);
+
+/// How long to wait at the end for what is on its way.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What to demonstrate.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Messages a second from the partner's users; each is answered.
+    pub rate: u64,
+    /// How long; `None` until interrupted.
+    pub seconds: Option<u64>,
+    /// One JSON object at the end instead of the table.
+    pub json: bool,
+    /// Where the admin API listens.
+    pub admin: std::net::SocketAddr,
+}
+
+/// Loopback ports of the estate.
+struct Ports {
+    federation: u16,
+    inside: u16,
+    sip: u16,
+    partner: u16,
+    gateway: u16,
+    pool: u16,
+}
+
+/// Runs the demo. `started` is told the router once everything is up (the admin API hangs on it).
+///
+/// # Errors
+/// What could not be started, or what went wrong: a finding, exit code 1.
+pub async fn run(options: Options, started: impl FnOnce(&Router)) -> Result<Totals, String> {
+    let directory = Scratch::new()?;
+    let ports = Ports::reserve()?;
+    let start = crate::clock::now();
+    let score = Arc::new(Score::new(start, LOCAL_USERS));
+    write_estate(directory.path(), &ports, options.admin)?;
+
+    let load = |name: &str| Config::load(&directory.path().join(name)).map_err(|errors| errors.to_string());
+    let pool = start_peer(load("pool.toml")?, pool_backend(&score)).await?;
+    let gateway = start_peer(load("gateway.toml")?, client_backend(&score, Habit::Answer, start)).await?;
+    let router = Router::start(load("turnout.toml")?).await?;
+    started(&router);
+    let begin = crate::clock::now() + Duration::from_millis(200);
+    let until = begin + Duration::from_secs(options.seconds.unwrap_or(u64::from(u32::MAX)));
+    let habit = Habit::Write { pairs: pairs()?, rate: options.rate, until };
+    let partner = start_peer(load("partner.toml")?, client_backend(&score, habit, begin)).await?;
+
+    let totals = watch(&options, &router, &score, until).await;
+    for running in [&partner, &router, &gateway, &pool] {
+        running.drain().await;
+    }
+    Ok(totals)
+}
+
+/// Shows what happens and moves users until the time is up or somebody interrupts, then waits for what is on its way.
+async fn watch(options: &Options, router: &Router, score: &Arc<Score>, until: Instant) -> Totals {
+    let mut moves = tokio::time::interval(MOVE_EVERY);
+    let mut table = tokio::time::interval(Duration::from_secs(1));
+    let mut moved = 0_usize;
+    let mut shown = Table::new(options.json);
+    moves.tick().await;
+    loop {
+        tokio::select! {
+            _ = moves.tick() => {
+                if let Err(error) = move_some(router, moved).await {
+                    tracing::warn!("move: {error}");
+                }
+                moved += MOVED_AT_ONCE;
+            }
+            _ = table.tick() => shown.row(&score.totals(), moved),
+            () = tokio::time::sleep_until(until.into()) => break,
+            _ = tokio::signal::ctrl_c() => break,
+        }
+    }
+    let give_up = crate::clock::now() + PATIENCE;
+    while score.in_flight() > 0 && crate::clock::now() < give_up {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let totals = score.totals();
+    shown.row(&totals, moved);
+    totals
+}
+
+/// Moves the next users to the other track.
+async fn move_some(router: &Router, from: usize) -> Result<(), String> {
+    let mut there = (Vec::new(), Vec::new());
+    let directory = router.directory();
+    let world = router.world();
+    let sip = world.homes.by_name("sfb2019").map(|(id, _)| turnout_core::home::Residence::Home(id));
+    for n in from..from + MOVED_AT_ONCE {
+        let jid = local_user(n % LOCAL_USERS)?;
+        let lives = directory.look_up(jid.bare_str()).map(|user| user.residence);
+        if lives == sip { there.0.push(jid) } else { there.1.push(jid) }
+    }
+    for (users, home) in [(there.0, "legacy"), (there.1, "sfb2019")] {
+        if !users.is_empty() {
+            router.move_users(&users, home).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The live table.
+struct Table {
+    silent: bool,
+    rows: usize,
+}
+
+impl Table {
+    fn new(silent: bool) -> Self {
+        Self { silent, rows: 0 }
+    }
+
+    fn row(&mut self, totals: &Totals, moved: usize) {
+        if self.silent {
+            return;
+        }
+        if self.rows.is_multiple_of(20) {
+            let (on, off) = if std::io::stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+            println!(
+                "{on}{:>10} {:>10} {:>10} {:>10} {:>8} {:>9} {:>9} {:>9} {:>9} {:>7}{off}",
+                "sent", "legacy", "2019", "answers", "bounced", "in flight", "reordered", "p50 us", "p99 us", "moved"
+            );
+        }
+        self.rows += 1;
+        println!(
+            "{:>10} {:>10} {:>10} {:>10} {:>8} {:>9} {:>9} {:>9} {:>9} {:>7}",
+            totals.sent,
+            totals.delivered_legacy,
+            totals.delivered_sip,
+            totals.replies,
+            totals.bounced,
+            totals.lost,
+            totals.reordered,
+            totals.p50_us,
+            totals.p99_us,
+            moved
+        );
+    }
+}
+
+async fn start_peer(config: Config, make: Box<MakeBackend>) -> Result<Router, String> {
+    Router::start_with(config, &*make).await
+}
+
+fn client_backend(score: &Arc<Score>, habit: Habit, start: Instant) -> Box<MakeBackend> {
+    let score = Arc::clone(score);
+    Box::new(move |_: BackendKind, id: HomeId, _: &Arc<World>| {
+        let clients = Clients::new(Side::Home(id), habit.clone(), Arc::clone(&score), start);
+        Ok(Box::new(clients) as Box<dyn Backend>)
+    })
+}
+
+fn pool_backend(score: &Arc<Score>) -> Box<MakeBackend> {
+    let score = Arc::clone(score);
+    Box::new(move |_: BackendKind, _: HomeId, _: &Arc<World>| Ok(Box::new(Pool::new(Arc::clone(&score))) as Box<dyn Backend>))
+}
+
+/// Who writes to whom.
+fn pairs() -> Result<Arc<[(Jid, Jid)]>, String> {
+    (0..LOCAL_USERS)
+        .map(|n| {
+            let partner = Jid::parse(&format!("p{}@partner.example/phone", n % PARTNER_USERS));
+            Ok((partner.map_err(|error| error.to_string())?, local_user(n)?))
+        })
+        .collect()
+}
+
+fn local_user(n: usize) -> Result<Jid, String> {
+    Jid::parse(&format!("u{n}@contoso.com")).map_err(|error| error.to_string())
+}
+
+impl Ports {
+    /// Ports that are free now.
+    fn reserve() -> Result<Self, String> {
+        let mut held = Vec::new();
+        let mut free = || -> Result<u16, String> {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| format!("no free port: {error}"))?;
+            let port = listener.local_addr().map_err(|error| error.to_string())?.port();
+            held.push(listener);
+            Ok(port)
+        };
+        Ok(Self { federation: free()?, inside: free()?, sip: free()?, partner: free()?, gateway: free()?, pool: free()? })
+    }
+}
+
+/// A folder of our own that goes when the demo does.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, String> {
+        let path = std::env::temp_dir().join(format!("turnout-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nothing depends on the folder being gone.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// Writes certificates, users and the configuration of everybody.
+fn write_estate(path: &Path, ports: &Ports, admin: std::net::SocketAddr) -> Result<(), String> {
+    let names: Vec<String> = dev_certs::NAMES.iter().map(|name| (*name).to_owned()).collect();
+    dev_certs::write(path, &names, crate::clock::system_time()).map_err(|error| error.to_string())?;
+    let write = |name: &str, text: String| {
+        std::fs::write(path.join(name), text).map_err(|error| format!("cannot write {name}: {error}"))
+    };
+    let pool_of = |n: usize| if n.is_multiple_of(2) { "sfb2015.contoso.com" } else { "pool2019.contoso.com" };
+    write("users.csv", users(LOCAL_USERS, "u", "contoso.com", pool_of))?;
+    write("gateway-users.csv", users(LOCAL_USERS, "u", "contoso.com", |_| "clients"))?;
+    write("partner-users.csv", users(PARTNER_USERS, "p", "partner.example", |_| "clients"))?;
+    write("turnout.toml", router_config(ports, admin))?;
+    write("partner.toml", peer_config("partner.example", "contoso.com", ports.partner, ports.federation, "partner-users.csv"))?;
+    write("gateway.toml", gateway_config(ports))?;
+    write("pool.toml", pool_config(ports))
+}
+
+/// Users as `Get-CsUser | Export-Csv` writes them.
+fn users(count: usize, prefix: &str, domain: &str, pool: impl Fn(usize) -> &'static str) -> String {
+    let mut csv = String::from("#TYPE Microsoft.Rtc.Management.ADConnect.Schema.OCSADUser\r\n");
+    csv.push_str("\"SipAddress\",\"RegistrarPool\",\"HostingProvider\",\"EnabledForFederation\",\"Enabled\"\r\n");
+    for n in 0..count {
+        // Writing to a String does not fail.
+        drop(write!(csv, "\"sip:{prefix}{n}@{domain}\",\"{}\",\"SRV:\",\"True\",\"True\"\r\n", pool(n)));
+    }
+    csv
+}
+
+fn router_config(ports: &Ports, admin: std::net::SocketAddr) -> String {
+    format!(
+        r#"domains = ["contoso.com"]
+
+[federation]
+listen = ["127.0.0.1:{federation}"]
+certificate = "contoso.com.pem"
+key = "contoso.com.key"
+ca_file = "ca.pem"
+
+[[partner]]
+domain = "partner.example"
+type = "federated"
+proxy = "127.0.0.1:{partner}"
+
+[home.legacy]
+backend = "xmpp"
+connect = ["127.0.0.1:{gateway}"]
+listen = "127.0.0.1:{inside}"
+tls = "optional"
+registrar_pools = ["sfb2015.contoso.com"]
+
+[home.sfb2019]
+backend = "sip"
+dialect = "skype"
+connect = ["localhost:{pool}"]
+listen = "127.0.0.1:{sip}"
+certificate = "turnout.contoso.com.pem"
+key = "turnout.contoso.com.key"
+ca_file = "ca.pem"
+trusted_names = ["pool2019.contoso.com"]
+registrar_pools = ["pool2019.contoso.com"]
+
+[directory]
+source = "csv"
+file = "users.csv"
+default_xmpp_access = true
+
+[admin]
+listen = "{admin}"
+"#,
+        federation = ports.federation,
+        partner = ports.partner,
+        gateway = ports.gateway,
+        inside = ports.inside,
+        pool = ports.pool,
+        sip = ports.sip,
+    )
+}
+
+/// A server of `domain` whose users are made of code, with one partner at `port`.
+fn peer_config(domain: &str, partner: &str, listen: u16, port: u16, file: &str) -> String {
+    format!(
+        r#"domains = ["{domain}"]
+
+[federation]
+listen = ["127.0.0.1:{listen}"]
+certificate = "{domain}.pem"
+key = "{domain}.key"
+ca_file = "ca.pem"
+
+[[partner]]
+domain = "{partner}"
+type = "federated"
+proxy = "127.0.0.1:{port}"
+
+[home.clients]
+backend = "xmpp"
+connect = ["127.0.0.1:1"]
+listen = "127.0.0.1:0"
+registrar_pools = ["clients"]
+
+[directory]
+source = "csv"
+file = "{file}"
+default_xmpp_access = true
+
+[engine]
+shards = 1
+
+[admin]
+listen = "127.0.0.1:0"
+"#
+    )
+}
+
+/// The legacy gateway: authenticates by dialback, as nobody could give the router the partners' certificates.
+fn gateway_config(ports: &Ports) -> String {
+    let config = peer_config("contoso.com", "partner.example", ports.gateway, ports.inside, "gateway-users.csv");
+    config.replace("type = \"federated\"", "type = \"federated\"\ntls = \"optional\"\nsasl = \"none\"\ndialback = true")
+}
+
+fn pool_config(ports: &Ports) -> String {
+    format!(
+        r#"domains = ["contoso.com"]
+
+[federation]
+listen = ["127.0.0.1:0"]
+certificate = "contoso.com.pem"
+key = "contoso.com.key"
+ca_file = "ca.pem"
+
+[home.pool]
+backend = "sip"
+connect = ["127.0.0.1:{sip}"]
+listen = "127.0.0.1:{pool}"
+certificate = "pool2019.contoso.com.pem"
+key = "pool2019.contoso.com.key"
+ca_file = "ca.pem"
+registrar_pools = ["clients"]
+
+[directory]
+source = "csv"
+file = "gateway-users.csv"
+default_xmpp_access = true
+
+[engine]
+shards = 1
+
+[admin]
+listen = "127.0.0.1:0"
+"#,
+        sip = ports.sip,
+        pool = ports.pool,
+    )
+}

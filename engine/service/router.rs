@@ -1,0 +1,405 @@
+//! The running router: shards on their threads, listeners, control task, and the handle the admin API and the command line use.
+//! Invariant: [`Router::start`] either brings everything up or nothing; [`Router::drain`] returns when every accepted stanza has
+//! found its end or the configured time is up, and says which.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{oneshot, watch};
+use turnout_core::backend::Backend;
+use turnout_core::directory::{Directory, Overlay, Snapshot, User};
+use turnout_core::home::{BackendKind, HomeId};
+use turnout_core::io::{Outbox, Side};
+use turnout_core::jid::Jid;
+use turnout_core::shard::Shard;
+use turnout_core::world::World;
+use turnout_sip::SipBackend;
+use turnout_xmpp::XmppBackend;
+
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::control::{Command, Control, Moved, SharedDirectory, commands, current};
+use crate::driver::poll::Poll;
+use crate::listen::{self, Bound};
+use crate::mail::{Mail, Post, post_office};
+use crate::outside::{Outside, Published, Report};
+use crate::resolve::Resolver;
+use crate::tls::TlsContext;
+use crate::turn;
+
+/// Users an overlay may hold: moves not yet seen in the directory source.
+const OVERLAY_MAX: usize = 1_000_000;
+
+/// Reports that may wait for the control task.
+const REPORTS_MAX: usize = 4096;
+
+/// What came of a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Stanzas that had found no end when the time was up.
+    pub left: u64,
+}
+
+/// What a reload did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Reloaded {
+    /// The new generation of the configuration.
+    pub generation: u64,
+    /// Users in the directory.
+    pub users: usize,
+    /// The move that followed from changed homes.
+    pub moved: Moved,
+}
+
+struct State {
+    config: Config,
+    world: Arc<World>,
+    directory_loaded_unix: u64,
+}
+
+struct Inner {
+    post: Post,
+    outside: Arc<Outside>,
+    directory: SharedDirectory,
+    commands: Sender<Command>,
+    state: Mutex<State>,
+    generation: AtomicU64,
+    secret: Arc<[u8]>,
+    stop_listening: watch::Sender<bool>,
+    draining: watch::Sender<bool>,
+    drained: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    addresses: Vec<(String, SocketAddr)>,
+    started_unix: u64,
+}
+
+/// A handle to the running router.
+#[derive(Clone)]
+pub struct Router {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router").field("addresses", &self.inner.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Router {
+    /// Starts everything a configuration says, on the current tokio runtime and one thread a shard.
+    ///
+    /// # Errors
+    /// What could not be set up, where, and what to do.
+    pub async fn start(config: Config) -> Result<Self, String> {
+        Self::start_with(config, &standard_backend).await
+    }
+
+    /// As [`Router::start`], with other backends for the homes: the demo's peers are routers whose users are made of code.
+    ///
+    /// # Errors
+    /// As [`Router::start`].
+    pub async fn start_with(config: Config, make: &MakeBackend) -> Result<Self, String> {
+        let secret = config.dialback_secret(random_bytes()?).map_err(|errors| errors.to_string())?;
+        let world = Arc::new(config.world(1, Arc::clone(&secret)).map_err(|errors| errors.to_string())?);
+        let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
+        let resolver = Resolver::new(&config.dns_servers)?;
+        let snapshot = load_directory(&config).await?;
+        let bound = listen::bind(&config)?;
+        let addresses =
+            bound.iter().filter_map(|bound| Some((bound.name.clone(), bound.address()?))).collect::<Vec<_>>();
+
+        let shards = config.shards();
+        let (post, boxes) = post_office(shards);
+        let (reports, reported) = channel(REPORTS_MAX);
+        let outside = Arc::new(Outside::new(Handle::current(), tls, resolver, reports, shards));
+        let directory = Directory::new(snapshot, Arc::new(Overlay::new(OVERLAY_MAX)));
+        let threads = spawn_shards(&world, &directory, &post, &outside, boxes, make)?;
+
+        let directory: SharedDirectory = Arc::new(Mutex::new(directory));
+        let (commands, commanded) = commands();
+        let (all_drained, drained) = oneshot::channel();
+        let control = Control::new(post.clone(), Arc::clone(&directory), all_drained);
+        tokio::spawn(run_control(control, commanded, reported));
+        let (stop_listening, stop) = watch::channel(false);
+        for bound in bound {
+            spawn_listener(bound, &post, &stop);
+        }
+        let now = crate::clock::unix_seconds();
+        let state = State { config, world, directory_loaded_unix: now };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                post,
+                outside,
+                directory,
+                commands,
+                state: Mutex::new(state),
+                generation: AtomicU64::new(1),
+                secret,
+                stop_listening,
+                draining: watch::channel(false).0,
+                drained: tokio::sync::Mutex::new(Some(drained)),
+                threads: Mutex::new(threads),
+                addresses,
+                started_unix: now,
+            }),
+        })
+    }
+
+    /// The configuration in use.
+    pub fn world(&self) -> Arc<World> {
+        Arc::clone(&self.state().world)
+    }
+
+    /// The users.
+    pub fn directory(&self) -> Directory {
+        current(&self.inner.directory)
+    }
+
+    /// When the directory was loaded, in seconds since 1970.
+    pub fn directory_loaded_unix(&self) -> u64 {
+        self.state().directory_loaded_unix
+    }
+
+    /// When the router started, in seconds since 1970.
+    pub fn started_unix(&self) -> u64 {
+        self.inner.started_unix
+    }
+
+    /// Listening addresses by configuration key, with the ports the kernel chose.
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.inner.addresses
+    }
+
+    /// The driver in use.
+    pub fn driver(&self) -> &'static str {
+        "poll"
+    }
+
+    /// What every shard published last; at most 100 ms old.
+    pub fn published(&self) -> Vec<Published> {
+        self.inner.outside.published()
+    }
+
+    /// Whether the router is stopping.
+    pub fn is_draining(&self) -> bool {
+        *self.inner.draining.borrow()
+    }
+
+    /// Moves users to a home, in order and without loss; returns when their stanzas flow again.
+    ///
+    /// # Errors
+    /// A home that is not configured, a user that is not in the directory, or a full overlay.
+    pub async fn move_users(&self, users: &[Jid], home: &str) -> Result<Moved, String> {
+        let world = self.world();
+        let Some((home, _)) = world.homes.by_name(home) else {
+            let names: Vec<&str> = world.homes.iter().map(|(_, home)| home.name.as_str()).collect();
+            return Err(format!("there is no home {home:?}; configured are: {}", names.join(", ")));
+        };
+        if users.len() > turnout_core::limits::MOVE_USERS_MAX {
+            return Err(format!("at most {} users in one move", turnout_core::limits::MOVE_USERS_MAX));
+        }
+        let directory = self.directory();
+        let mut changes = Vec::with_capacity(users.len());
+        for jid in users {
+            let Some(user) = directory.look_up(jid.bare_str()) else {
+                return Err(format!("{} is not in the directory", jid.bare_str()));
+            };
+            let residence = turnout_core::home::Residence::Home(home);
+            if user.residence != residence {
+                changes.push((jid.bare(), User { residence, ..user }));
+            }
+        }
+        if changes.is_empty() {
+            return Ok(Moved { users: 0, in_time: true, held_millis: 0 });
+        }
+        self.command(|done| Command::Move(changes, done)).await
+    }
+
+    /// Reads configuration and directory again and swaps them in; nothing changes when anything is wrong.
+    ///
+    /// # Errors
+    /// Everything that is wrong, or what cannot change without a restart.
+    pub async fn reload(&self) -> Result<Reloaded, String> {
+        let old = self.state().config.clone();
+        let config = old.reread().map_err(|errors| errors.to_string())?;
+        if let Some(what) = needs_restart(&old, &config) {
+            return Err(format!("{what} cannot change while the router runs; restart it"));
+        }
+        let generation = self.inner.generation.load(Ordering::Relaxed) + 1;
+        let secret = Arc::clone(&self.inner.secret);
+        let world = Arc::new(config.world(generation, secret).map_err(|errors| errors.to_string())?);
+        let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
+        let resolver = Resolver::new(&config.dns_servers)?;
+        let snapshot = load_directory(&config).await?;
+        turnout_core::directory::guard(
+            self.directory().snapshot(),
+            &snapshot,
+            config.directory.shrink_percent_max,
+        )
+        .map_err(|refusal| refusal.to_string())?;
+
+        self.inner.outside.swap(tls, resolver);
+        let (done, changed) = oneshot::channel();
+        self.send(Command::World(Arc::clone(&world), done)).await?;
+        changed.await.map_err(|_| gone())?;
+        let users = snapshot.len();
+        let moved = self.command(|done| Command::Snapshot(snapshot, done)).await?;
+        self.inner.generation.store(generation, Ordering::Relaxed);
+        *self.state() = State { config, world, directory_loaded_unix: crate::clock::unix_seconds() };
+        Ok(Reloaded { generation, users, moved })
+    }
+
+    /// Stops in order: no new connections, streams end after what is queued, then the shards leave.
+    pub async fn drain(&self) -> Drained {
+        self.inner.draining.send_replace(true);
+        self.inner.stop_listening.send_replace(true);
+        for shard in 0..self.inner.post.shards() {
+            self.inner.post.send(shard, Mail::Control(turnout_core::io::Input::Drain)).await;
+        }
+        let patience = Duration::from_secs(self.state().config.engine.drain_seconds);
+        if let Some(drained) = self.inner.drained.lock().await.take() {
+            // Whether in time or not, the counters say what is left.
+            drop(tokio::time::timeout(patience, drained).await);
+        }
+        // The last bytes and close_notify leave after the shards said so.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let left = self.published().iter().map(|shard| shard.tally.held).sum();
+        for shard in 0..self.inner.post.shards() {
+            self.inner.post.send(shard, Mail::Stop).await;
+        }
+        let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if tokio::task::spawn_blocking(move || thread.join()).await.is_err() {
+                tracing::error!("a shard's thread could not be joined");
+            }
+        }
+        Drained { left }
+    }
+
+    async fn command<T>(
+        &self,
+        make: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Command,
+    ) -> Result<T, String> {
+        let (done, result) = oneshot::channel();
+        self.send(make(done)).await?;
+        result.await.map_err(|_| gone())?
+    }
+
+    async fn send(&self, command: Command) -> Result<(), String> {
+        self.inner.commands.send(command).await.map_err(|_| gone())
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn gone() -> String {
+    "the router is stopping".to_owned()
+}
+
+async fn run_control(control: Control, commands: Receiver<Command>, reports: Receiver<Report>) {
+    control.run(commands, reports).await;
+}
+
+fn spawn_listener(bound: Bound, post: &Post, stop: &watch::Receiver<bool>) {
+    tokio::spawn(listen::accept(bound, post.clone(), stop.clone()));
+}
+
+/// 32 bytes from the operating system.
+fn random_bytes() -> Result<[u8; 32], String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random numbers: {error}"))?;
+    Ok(bytes)
+}
+
+/// What a reload cannot change.
+fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
+    let homes = |config: &Config| -> Vec<_> {
+        config.home_configs.iter().map(|home| (home.name.clone(), home.backend, home.dialect, home.listen)).collect()
+    };
+    if homes(old) != homes(new) {
+        return Some("the set of homes, their backend, dialect or listen address");
+    }
+    let listens = |config: &Config| (config.federation.listen.clone(), config.federation.listen_tls.clone());
+    if listens(old) != listens(new) {
+        return Some("federation.listen and federation.listen_tls");
+    }
+    if old.shards() != new.shards() || old.engine.driver != new.engine.driver {
+        return Some("engine.shards and engine.driver");
+    }
+    (old.admin_listen != new.admin_listen).then_some("admin.listen")
+}
+
+/// Reads the users off the shards, on a thread that may block.
+async fn load_directory(config: &Config) -> Result<Arc<Snapshot>, String> {
+    let config = config.clone();
+    let loaded = tokio::task::spawn_blocking(move || crate::directory::load(&config)).await;
+    let (snapshot, report) = loaded.map_err(|error| error.to_string())??;
+    tracing::info!(users = report.users, rows = report.rows, skipped = report.skipped_rows, "directory loaded");
+    for skipped in &report.skipped {
+        tracing::warn!(line = skipped.line, "directory: row skipped: {}", crate::log::escape(&skipped.why));
+    }
+    Ok(Arc::new(snapshot))
+}
+
+/// Makes the backend of one home for one shard.
+pub type MakeBackend = dyn Fn(BackendKind, HomeId, &Arc<World>) -> Result<Box<dyn Backend>, String> + Send + Sync;
+
+/// The backends of one shard: the partners' first, then one per home.
+fn backends(world: &Arc<World>, make: &MakeBackend) -> Result<Vec<Box<dyn Backend>>, String> {
+    let mut backends: Vec<Box<dyn Backend>> =
+        vec![Box::new(XmppBackend::new(Side::Partners, Arc::clone(world), random_bytes()?))];
+    for (id, home) in world.homes.iter() {
+        backends.push(make(home.backend, id, world)?);
+    }
+    Ok(backends)
+}
+
+fn standard_backend(kind: BackendKind, id: HomeId, world: &Arc<World>) -> Result<Box<dyn Backend>, String> {
+    let (side, world) = (Side::Home(id), Arc::clone(world));
+    Ok(match kind {
+        BackendKind::Xmpp => Box::new(XmppBackend::new(side, world, random_bytes()?)),
+        BackendKind::Sip => Box::new(SipBackend::new(side, world, random_bytes()?)),
+    })
+}
+
+fn spawn_shards(
+    world: &Arc<World>,
+    directory: &Directory,
+    post: &Post,
+    outside: &Arc<Outside>,
+    boxes: Vec<Receiver<Mail>>,
+    make: &MakeBackend,
+) -> Result<Vec<JoinHandle<()>>, String> {
+    let mut threads = Vec::with_capacity(boxes.len());
+    for (index, mail) in (0_u16..).zip(boxes) {
+        let (world, directory) = (Arc::clone(world), directory.clone());
+        let (post, outside) = (post.clone(), Arc::clone(outside));
+        let seed = u64::from_le_bytes(random_bytes()?[..8].try_into().unwrap_or_default());
+        let backends = backends(&world, make)?;
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name(format!("shard {index}")).spawn(move || {
+            let mut driver = match Poll::new(index, mail, post, outside) {
+                Ok(driver) => driver,
+                Err(error) => return drop(ready.send(Err(error.to_string()))),
+            };
+            drop(ready.send(Ok(())));
+            let mut shard = Shard::new(index, world, directory, backends, seed);
+            let mut out = Outbox::new(index);
+            turn::run(&mut shard, &mut out, &mut driver, &SystemClock);
+        });
+        threads.push(thread.map_err(|error| format!("shard {index}: no thread: {error}"))?);
+        match started.recv() {
+            Ok(Ok(())) => (),
+            Ok(Err(error)) => return Err(format!("shard {index}: {error}; is the limit of open files too low?")),
+            Err(_) => return Err(format!("shard {index}: its thread ended at once")),
+        }
+    }
+    Ok(threads)
+}

@@ -1,0 +1,234 @@
+//! One TLS connection without a socket: bytes in, bytes out.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use rustls::{Connection, ProtocolVersion};
+use turnout_core::io::{Closed, Secured};
+
+use super::facts::facts;
+use super::trust::TrustTable;
+
+/// Length of a TLS record's header, in bytes (RFC 8446 §5.1).
+const HEADER_BYTES: usize = 5;
+
+/// Content type of handshake records.
+const HANDSHAKE: u8 = 22;
+
+/// Why a session failed. Fatal: what [`TlsSession::take_ciphertext`] still has (an alert) is to be written, then the connection is
+/// to be closed without a word in the protocol above (RFC 6120 §5.4.3.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsError(Arc<str>);
+
+impl TlsError {
+    pub(super) fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TLS: {}", self.0)
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+impl From<rustls::Error> for TlsError {
+    fn from(error: rustls::Error) -> Self {
+        Self(error.to_string().into())
+    }
+}
+
+/// One connection. The driver feeds what it read, takes plain text and ciphertext after each call, and asks
+/// [`TlsSession::secured`] once [`TlsSession::handshake_done`] is true.
+pub struct TlsSession {
+    connection: Connection,
+    trusts: Arc<TrustTable>,
+    plain: BytesMut,
+    header: [u8; HEADER_BYTES],
+    header_len: usize,
+    record_left: usize,
+    peer_closed: bool,
+    failed: Option<TlsError>,
+}
+
+impl TlsSession {
+    pub(super) fn new(mut connection: Connection, trusts: Arc<TrustTable>) -> Self {
+        // What may wait is bounded above, by the credit of a link; a second bound here would lose bytes.
+        connection.set_buffer_limit(None);
+        Self {
+            connection,
+            trusts,
+            plain: BytesMut::new(),
+            header: [0; HEADER_BYTES],
+            header_len: 0,
+            record_left: 0,
+            peer_closed: false,
+            failed: None,
+        }
+    }
+
+    /// Takes ciphertext as it was read, cut anywhere.
+    ///
+    /// # Errors
+    /// [`TlsError`], now and from then on; see there.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), TlsError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        while !bytes.is_empty() && !self.peer_closed {
+            let take = self.next_piece(bytes).inspect_err(|error| self.failed = Some(error.clone()))?;
+            let (piece, rest) = bytes.split_at(take);
+            self.feed_piece(piece).inspect_err(|error| self.failed = Some(error.clone()))?;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// How many bytes belong to the record under way: records are given one by one, so that the type of each is known together
+    /// with the state it arrives in.
+    fn next_piece(&mut self, bytes: &[u8]) -> Result<usize, TlsError> {
+        if self.record_left > 0 {
+            let take = self.record_left.min(bytes.len());
+            self.record_left -= take;
+            return Ok(take);
+        }
+        let take = (HEADER_BYTES - self.header_len).min(bytes.len());
+        self.header[self.header_len..self.header_len + take].copy_from_slice(&bytes[..take]);
+        self.header_len += take;
+        if self.header_len == HEADER_BYTES {
+            self.header_len = 0;
+            self.record_left = usize::from(u16::from_be_bytes([self.header[3], self.header[4]]));
+            if self.header[0] == HANDSHAKE && self.handshake_done() && self.is_tls12() {
+                return Err(TlsError::new("the peer tried to renegotiate, which is not allowed"));
+            }
+        }
+        Ok(take)
+    }
+
+    fn feed_piece(&mut self, mut piece: &[u8]) -> Result<(), TlsError> {
+        while !piece.is_empty() {
+            let read =
+                self.connection.read_tls(&mut piece).map_err(|error| TlsError::new(error.to_string()))?;
+            let state = self.connection.process_new_packets()?;
+            self.peer_closed |= state.peer_has_closed();
+            self.pull(state.plaintext_bytes_to_read())?;
+            if read == 0 || self.peer_closed {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn pull(&mut self, count: usize) -> Result<(), TlsError> {
+        if count == 0 {
+            return Ok(());
+        }
+        let start = self.plain.len();
+        self.plain.resize(start + count, 0);
+        let (_, room) = self.plain.split_at_mut(start);
+        self.connection.reader().read_exact(room).map_err(|error| TlsError::new(error.to_string()))
+    }
+
+    /// The plain text that arrived since the last call.
+    pub fn take_plaintext(&mut self) -> Option<Bytes> {
+        if self.plain.is_empty() { None } else { Some(self.plain.split().freeze()) }
+    }
+
+    /// Encrypts. The one copy of the way out.
+    ///
+    /// # Errors
+    /// [`TlsError`] when the session has failed or was closed by us.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.connection.writer().write_all(bytes).map_err(|error| TlsError::new(error.to_string()))
+    }
+
+    /// Whether there is ciphertext to write.
+    pub fn wants_write(&self) -> bool {
+        self.connection.wants_write()
+    }
+
+    /// Appends the ciphertext to be written.
+    pub fn take_ciphertext(&mut self, into: &mut Vec<u8>) {
+        while self.connection.wants_write() {
+            // Writing to a Vec does not fail; should it, there is nothing left to send.
+            if self.connection.write_tls(into).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Whether the handshake is over and bytes of the protocol may flow.
+    pub fn handshake_done(&self) -> bool {
+        !self.connection.is_handshaking()
+    }
+
+    /// Facts of the finished handshake, judged at this time; `None` before.
+    pub fn secured(&self, now: SystemTime) -> Option<Secured> {
+        if !self.handshake_done() {
+            return None;
+        }
+        let chain = self.connection.peer_certificates().unwrap_or_default();
+        let certificate = (!chain.is_empty()).then(|| Box::new(facts(chain, &self.trusts, now)));
+        Some(Secured { certificate, version: if self.is_tls12() { "TLSv1.2" } else { "TLSv1.3" } })
+    }
+
+    /// The name the client asked for, on our listeners.
+    pub fn server_name(&self) -> Option<&str> {
+        match &self.connection {
+            Connection::Server(connection) => connection.server_name(),
+            Connection::Client(_) => None,
+        }
+    }
+
+    /// The application protocol agreed on.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.connection.alpn_protocol()
+    }
+
+    /// Whether the peer has said close_notify, or the session failed: nothing more will be read.
+    pub fn wants_close(&self) -> bool {
+        self.peer_closed || self.failed.is_some()
+    }
+
+    /// Says close_notify; what is queued goes first.
+    pub fn close_notify(&mut self) {
+        self.connection.send_close_notify();
+    }
+
+    /// What an end of the TCP stream means now: in order after close_notify, else a truncation, of which no half stanza may be
+    /// taken for a whole one.
+    pub fn end_of_stream(&self) -> Closed {
+        if let Some(error) = &self.failed {
+            return Closed::Broken(error.to_string().into());
+        }
+        if self.peer_closed {
+            Closed::Eof
+        } else if self.handshake_done() {
+            Closed::Broken("the peer closed the connection without close_notify: truncated".into())
+        } else {
+            Closed::Broken("the peer closed the connection during the TLS handshake".into())
+        }
+    }
+
+    fn is_tls12(&self) -> bool {
+        self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_2)
+    }
+}
+
+impl fmt::Debug for TlsSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSession")
+            .field("handshake_done", &self.handshake_done())
+            .field("peer_closed", &self.peer_closed)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
