@@ -452,11 +452,12 @@ impl Inbound {
     /// The path of nearly all bytes.
     fn stanza(&mut self, element: Element, turn: &mut Turn<'_>) -> Step {
         let pairs = &mut self.pairs;
+        let (world, side) = (turn.world, turn.side);
         let arrival = arrival::read(element, self.lang.as_ref(), turn, |to, from| {
             if pairs.is_proven(to, from) {
                 return Ok(());
             }
-            if !Domain::parse(to).is_ok_and(|to| terms::is_ours(turn.world, turn.side, &to)) {
+            if !Domain::parse(to).is_ok_and(|to| terms::is_ours(world, side, &to)) {
                 return Err((
                     StreamCondition::HostUnknown,
                     "'to' of the stanza is not served here".to_owned(),

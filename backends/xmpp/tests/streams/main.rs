@@ -4,6 +4,7 @@
 
 mod abuse;
 mod answers;
+mod cuts;
 mod inside;
 mod life;
 mod matrix;
