@@ -168,6 +168,25 @@ fn a_partner_taken_out_of_the_configuration_is_cut_off() {
 }
 
 #[test]
+fn a_stream_that_is_no_longer_safe_enough_ends() {
+    let (mut net, us, them, link) = open();
+    let back = net.dial(them, "partner.example", "contoso.com");
+    let stricter = Arc::new(world(&["contoso.com"], vec![partner("partner.example", Req, Opt, true)], No));
+    let now = net.now;
+    let node = &mut net.nodes[us];
+    node.backend.configure(now, &stricter, &mut node.out);
+    net.run();
+    net.advance(15);
+    assert!(!net.is_open(us, link) && !net.is_open(them, back));
+    assert!(
+        net.nodes[us].unready.iter().any(|(of, why)| *of == link && why.is_none()),
+        "opened anew when needed"
+    );
+    net.dial(us, "contoso.com", "partner.example");
+    assert_eq!(net.nodes[us].ready, [link], "they offer no TLS");
+}
+
+#[test]
 fn a_stream_error_of_the_peer_is_told_with_its_reason() {
     let mut raw = Raw::new(Side::Partners, plain());
     let link = raw.dial("contoso.com", "partner.example");

@@ -301,6 +301,7 @@ fn an_invalid_key_ends_the_attempt() {
         net.nodes[us].notes
     );
     assert!(net.nodes[them].notes.iter().any(|note| note.contains("denies it")));
-    net.send(us, link, stanza(net.now, "a@contoso.com", "b@partner.example", "x"));
+    let sent = net.send(us, link, stanza(net.now, "a@contoso.com", "b@partner.example", "x"));
+    assert!(matches!(sent, turnout_core::backend::Sent::NotNow(_)));
     assert!(net.nodes[them].arrivals.is_empty());
 }
