@@ -6,6 +6,7 @@ use turnout_core::jid::{Domain, Jid};
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use turnout_core::stanza::{IqType, Kind, Origin, Payload, Stanza};
 
+use crate::addresses::Addresses;
 use crate::error::StreamCondition;
 use crate::frame::{Element, Namespace, Span};
 use crate::made::{self, Address, Parts};
@@ -48,12 +49,14 @@ impl Read {
 pub(crate) fn read(
     element: Element,
     lang: Option<&Bytes>,
-    turn: &Turn<'_>,
+    turn: &mut Turn<'_>,
     allowed: impl FnOnce(&str, &str) -> Result<(), (StreamCondition, String)>,
 ) -> Arrival {
     let attributes = *element.attributes();
-    let (Some(from), Some(to)) = (address(element.from().as_deref()), address(element.to().as_deref()))
-    else {
+    let (Some(from), Some(to)) = (
+        address(element.from().as_deref(), turn.addresses),
+        address(element.to().as_deref(), turn.addresses),
+    ) else {
         return Arrival::Fatal(
             StreamCondition::ImproperAddressing,
             "a stanza between servers needs 'from' and 'to', each a valid address".to_owned(),
@@ -95,9 +98,9 @@ pub(crate) fn read(
     })
 }
 
-fn address(raw: Option<&str>) -> Option<Read> {
+fn address(raw: Option<&str>, addresses: &mut Addresses) -> Option<Read> {
     let raw = raw?;
-    let error = match Jid::parse(raw) {
+    let error = match addresses.read(raw) {
         Ok(jid) => return Some(Read::Whole(jid)),
         Err(error) => error,
     };

@@ -3,7 +3,7 @@
 //! here and matched by names that only the right stream knows.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -16,6 +16,7 @@ use turnout_core::stanza::{Origin, Stanza};
 use turnout_core::timers::{TimerId, Timers};
 use turnout_core::world::World;
 
+use crate::addresses::Addresses;
 use crate::dialback::{Answer, Ask, Outcome};
 use crate::frame::FrameLimits;
 use crate::inbound::Inbound;
@@ -30,6 +31,9 @@ const VERIFY_STREAMS_MAX: usize = 512;
 
 /// Pairs remembered for which a partner refused our certificate.
 const EXTERNAL_REFUSED_MAX: usize = 4096;
+
+/// How long they are: then the partner may have learnt to trust it.
+const EXTERNAL_REFUSED_FOR: Duration = Duration::from_secs(3600);
 
 /// A stream, by who opened it.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ type Pair = (Domain, Domain);
 
 /// Server-to-server XMPP on one side of one shard.
 ///
+/// The limits on connections hold for each side of each shard.
+///
 /// Towards partners it speaks for the local domains, by the policy of each partner. Towards a legacy gateway it speaks for the
 /// partners' domains, and is the authoritative server for them there and only there.
 #[derive(Debug)]
@@ -63,8 +69,11 @@ pub struct XmppBackend {
     verifiers: HashMap<Pair, LinkId>,
     /// Streams in, by the partner they count for.
     accounts: HashMap<Domain, u32>,
-    /// Where EXTERNAL failed lately: dialback is tried at once.
-    external_refused: HashMap<Pair, ()>,
+    /// How many streams are inbound.
+    inbound: usize,
+    /// Where EXTERNAL failed lately, and when: dialback is tried at once.
+    external_refused: HashMap<Pair, Instant>,
+    addresses: Addresses,
     timers: Timers<LinkId>,
     asks: Vec<Ask>,
     answers: Vec<Answer>,
@@ -82,7 +91,9 @@ impl XmppBackend {
             streams: HashMap::new(),
             verifiers: HashMap::new(),
             accounts: HashMap::new(),
+            inbound: 0,
             external_refused: HashMap::new(),
+            addresses: Addresses::default(),
             timers: Timers::default(),
             asks: Vec::new(),
             answers: Vec::new(),
@@ -123,6 +134,7 @@ impl XmppBackend {
             out,
             asks: &mut self.asks,
             answers: &mut self.answers,
+            addresses: &mut self.addresses,
             accounts: &mut self.accounts,
         };
         let step = work(&mut slot.stream, &mut turn);
@@ -134,7 +146,7 @@ impl XmppBackend {
                 slot.due = due;
             }
         } else {
-            self.remove(link);
+            self.remove(now, link);
         }
         step.map(|_| ())
     }
@@ -153,11 +165,12 @@ impl XmppBackend {
         self.carry_questions(now, out);
     }
 
-    fn remove(&mut self, link: LinkId) {
+    fn remove(&mut self, now: Instant, link: LinkId) {
         let Some(slot) = self.streams.remove(&link) else { return };
         self.timers.cancel(slot.timer);
         match slot.stream {
             Stream::In(stream) => {
+                self.inbound = self.inbound.saturating_sub(1);
                 if let Some(account) = stream.account()
                     && let Some(count) = self.accounts.get_mut(account)
                 {
@@ -170,7 +183,7 @@ impl XmppBackend {
             Stream::Out(stream) => {
                 let pair = (stream.pair().0.clone(), stream.pair().1.clone());
                 if stream.external_failed() && self.external_refused.len() < EXTERNAL_REFUSED_MAX {
-                    self.external_refused.insert(pair.clone(), ());
+                    self.external_refused.insert(pair.clone(), now);
                 }
                 if self.verifiers.get(&pair) == Some(&link) {
                     self.verifiers.remove(&pair);
@@ -257,6 +270,16 @@ impl XmppBackend {
         out.connect(Connect { link, target, tls, direct: false });
     }
 
+    /// Whether this partner refused our certificate within [`EXTERNAL_REFUSED_FOR`].
+    fn was_external_refused(&mut self, now: Instant, pair: &Pair) -> bool {
+        let Some(&at) = self.external_refused.get(pair) else { return false };
+        let recent = now.saturating_duration_since(at) < EXTERNAL_REFUSED_FOR;
+        if !recent {
+            self.external_refused.remove(pair);
+        }
+        recent
+    }
+
     fn links(&self) -> Vec<LinkId> {
         let mut links: Vec<LinkId> = self.streams.keys().copied().collect();
         links.sort_unstable();
@@ -267,7 +290,7 @@ impl XmppBackend {
 impl Backend for XmppBackend {
     fn accepted(&mut self, now: Instant, link: LinkId, door: Door, peer: &Arc<str>, out: &mut Outbox) {
         let most = usize::try_from(self.world.policy.limits().connections_max).unwrap_or(usize::MAX);
-        let open = self.streams.values().filter(|slot| matches!(slot.stream, Stream::In(_))).count();
+        let open = self.inbound;
         if self.draining || open >= most {
             if !self.draining {
                 let text = format!("refused a connection: {open} are open, and connections_max is {most}");
@@ -277,6 +300,7 @@ impl Backend for XmppBackend {
             return;
         }
         let stream = Inbound::new(now, peer, door.direct_tls, self.limits());
+        self.inbound += 1;
         self.insert(link, Stream::In(Box::new(stream)));
     }
 
@@ -291,13 +315,14 @@ impl Backend for XmppBackend {
         let refusal = match destination {
             Destination::Pair { ours, theirs, .. } => {
                 let terms = Terms::of(&self.world, self.side, theirs);
-                match terms.filter(|_| !self.draining && terms::is_ours(&self.world, self.side, ours)) {
+                match terms.filter(|_| terms::is_ours(&self.world, self.side, ours)) {
+                    Some(_) if self.draining => shutting_down(),
                     Some(terms) => {
                         let pair = (ours.clone(), theirs.clone());
                         let (ours, theirs) = pair.clone();
                         let mut stream =
                             Outbound::new(now, ours, theirs, Purpose::Deliver, terms, self.limits());
-                        if self.external_refused.contains_key(&pair) {
+                        if self.was_external_refused(now, &pair) {
                             stream.without_external();
                         }
                         self.connect(link, &pair, node, &stream, out);
@@ -469,6 +494,12 @@ impl Stream {
             Self::Out(stream) => stream.wake_at(world),
         }
     }
+}
+
+/// No new stream is opened while the old ones end.
+fn shutting_down() -> Refusal {
+    let text = "this server is shutting down";
+    Refusal::new(Condition::ResourceConstraint, Blame::Router, Retry::Later, Bounce::Yes, text)
 }
 
 /// A fault of our own.

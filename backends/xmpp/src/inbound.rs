@@ -157,22 +157,36 @@ impl Inbound {
     /// A new configuration: a stream whose domains are no longer allowed ends.
     pub(crate) fn configure(&mut self, turn: &mut Turn<'_>) -> Step {
         let (world, side) = (turn.world, turn.side);
-        let allowed = |ours: &Domain, theirs: &Domain| {
+        let federates = |ours: &Domain, theirs: &Domain| {
             terms::is_ours(world, side, ours) && Terms::of(world, side, theirs).is_some()
         };
+        // What was proven by a method that is no longer allowed, or without the TLS that is now required, is proven no more.
+        let still_proven = |ours: &Domain, theirs: &Domain| {
+            let secured = self.secured.as_ref();
+            let terms = Terms::of(world, side, theirs).filter(|_| terms::is_ours(world, side, ours));
+            terms.is_some_and(|terms| {
+                let external = self.authenticated
+                    && terms.methods.sasl_over_tls
+                    && secured.is_some_and(|secured| terms.vouches(secured, theirs).is_ok());
+                external || terms.dialback_allowed(secured, theirs)
+            })
+        };
         let header_allowed = match (&self.ours, &self.theirs) {
-            (Some(ours), Some(theirs)) => allowed(ours, theirs),
+            (Some(ours), Some(theirs)) => federates(ours, theirs),
             _ => true,
         };
-        if header_allowed && self.pairs.all(allowed) {
-            return Ok(Flow::On);
+        if !header_allowed || !self.pairs.all(still_proven) {
+            let text = "the configuration no longer allows this stream";
+            return self.fail(turn, StreamCondition::PolicyViolation, text, false);
         }
-        self.fail(
-            turn,
-            StreamCondition::PolicyViolation,
-            "the configuration no longer allows this partner",
-            false,
-        )
+        if let (Some(terms), Some(theirs)) = (&mut self.terms, &self.theirs)
+            && let Some(new) = Terms::of(world, side, theirs)
+        {
+            // It goes on being counted for the partner it was counted for.
+            let account = terms.account.clone();
+            *terms = Terms { account, ..new };
+        }
+        Ok(Flow::On)
     }
 
     /// When [`Self::wake`] is wanted.
@@ -452,11 +466,12 @@ impl Inbound {
     /// The path of nearly all bytes.
     fn stanza(&mut self, element: Element, turn: &mut Turn<'_>) -> Step {
         let pairs = &mut self.pairs;
+        let (world, side) = (turn.world, turn.side);
         let arrival = arrival::read(element, self.lang.as_ref(), turn, |to, from| {
             if pairs.is_proven(to, from) {
                 return Ok(());
             }
-            if !Domain::parse(to).is_ok_and(|to| terms::is_ours(turn.world, turn.side, &to)) {
+            if !Domain::parse(to).is_ok_and(|to| terms::is_ours(world, side, &to)) {
                 return Err((
                     StreamCondition::HostUnknown,
                     "'to' of the stanza is not served here".to_owned(),

@@ -241,16 +241,21 @@ impl Outbound {
         Flow::On
     }
 
-    /// A new configuration: a stream to where we may no longer write ends; a running one keeps the terms it was made on.
+    /// A new configuration: a stream to where we may no longer write ends, and one that would now be negotiated in another way
+    /// ends politely, to be opened anew.
     pub(crate) fn configure(&mut self, turn: &mut Turn<'_>) -> Flow {
         let allowed = terms::is_ours(turn.world, turn.side, &self.ours);
-        match Terms::of(turn.world, turn.side, &self.theirs) {
-            Some(terms) if allowed => {
-                self.terms = terms;
-                Flow::On
-            }
-            _ => self.finish(Some(not_allowed()), turn),
-        }
+        let Some(terms) = Terms::of(turn.world, turn.side, &self.theirs).filter(|_| allowed) else {
+            return self.finish(Some(not_allowed()), turn);
+        };
+        self.terms = terms;
+        let dialback = self.terms.dialback_allowed(self.secured.as_ref(), &self.theirs);
+        let external = self.authenticated && self.terms.methods.sasl_over_tls && self.vouched();
+        if self.is_ready() && !dialback && !external { self.finish(None, turn) } else { Flow::On }
+    }
+
+    fn vouched(&self) -> bool {
+        self.secured.as_ref().is_some_and(|secured| self.terms.vouches(secured, &self.theirs).is_ok())
     }
 
     /// When [`Self::wake`] is wanted.

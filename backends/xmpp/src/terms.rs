@@ -29,7 +29,8 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    /// The terms for `theirs`, prepared; `None` where nobody may speak for it on this side.
+    /// The terms for `theirs`, prepared; `None` where nobody may speak for it on this side: a stream that tries is closed with
+    /// policy-violation, a dialback key refused with the same condition.
     pub(crate) fn of(world: &World, side: Side, theirs: &Domain) -> Option<Self> {
         match side {
             Side::Partners => Self::of_partner(world, theirs),

@@ -9,6 +9,7 @@ use turnout_core::io::{Level, LinkId, Outbox, Side};
 use turnout_core::jid::Domain;
 use turnout_core::world::World;
 
+use crate::addresses::Addresses;
 use crate::dialback::{Answer, Ask};
 use crate::error::StreamCondition;
 use crate::random::Random;
@@ -32,6 +33,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) asks: &'a mut Vec<Ask>,
     /// What those servers said.
     pub(crate) answers: &'a mut Vec<Answer>,
+    /// Addresses read lately.
+    pub(crate) addresses: &'a mut Addresses,
     /// Streams in, by the partner they count for.
     pub(crate) accounts: &'a mut HashMap<Domain, u32>,
 }

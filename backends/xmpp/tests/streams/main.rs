@@ -1,0 +1,13 @@
+//! Whole streams, in memory: two backends against each other, and one against scripted bytes. No socket, no TLS: the harness
+//! says `Secured` with the certificate a test chose.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, unreachable_pub, reason = "test code")]
+
+mod abuse;
+mod answers;
+mod cuts;
+mod inside;
+mod life;
+mod matrix;
+mod net;
+mod proofs;
+mod raw;
