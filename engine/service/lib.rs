@@ -5,5 +5,7 @@
 //! Where to begin: [`turn`] is the one loop, [`driver`] what joins it to sockets, [`router`] puts everything together.
 
 pub mod config;
+pub mod dev_certs;
 pub mod directory;
+pub mod resolve;
 pub mod tls;
