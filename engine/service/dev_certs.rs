@@ -3,9 +3,9 @@
 //! Invariant: keys are written readable by their owner alone, and no file is overwritten: an authority somebody already trusts is
 //! never replaced by accident.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -126,6 +126,40 @@ pub fn write(directory: &Path, names: &[String], now: SystemTime) -> io::Result<
     Ok(written)
 }
 
+/// A directory of its own with what [`write`] makes, for running on the embedded default; gone when dropped.
+#[derive(Debug)]
+pub struct Trial {
+    directory: PathBuf,
+}
+
+impl Trial {
+    /// Makes it, readable by its owner alone, below the directory for temporary files.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn new(now: SystemTime) -> io::Result<Self> {
+        let number = crate::resolve::system_random()(u64::MAX);
+        let directory = std::env::temp_dir().join(format!("turnout-trial-{number:016x}"));
+        DirBuilder::new().mode(0o700).create(&directory).map_err(|error| named(&directory, &error))?;
+        let trial = Self { directory };
+        write(&trial.directory, &[], now)?;
+        Ok(trial)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.directory) {
+            eprintln!("cannot remove {}: {error}", self.directory.display());
+        }
+    }
+}
+
 fn params(names: Vec<String>, common_name: &str, now: SystemTime) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name.remove(DnType::CommonName);
@@ -151,6 +185,16 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::tls::TlsContext;
+
+    #[test]
+    fn a_trial_cleans_up() {
+        let trial = Trial::new(SystemTime::UNIX_EPOCH + VALID).unwrap();
+        let path = trial.path().to_owned();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(path.join("users.csv").exists());
+        drop(trial);
+        assert!(!path.exists());
+    }
 
     #[test]
     fn the_embedded_default_runs_on_what_is_written() {

@@ -75,7 +75,8 @@ fn pump(a: &mut TlsSession, b: &mut TlsSession, piece: usize) -> Result<(), TlsE
             return Ok(());
         }
         let fed: Result<(), TlsError> = to_b.chunks(piece).try_for_each(|bytes| b.feed(bytes));
-        fed.and(to_a.chunks(piece).try_for_each(|bytes| a.feed(bytes)))?;
+        let back = to_a.chunks(piece).try_for_each(|bytes| a.feed(bytes));
+        fed.and(back)?;
     }
 }
 
