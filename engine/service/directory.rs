@@ -15,7 +15,10 @@ pub mod csv;
 pub fn load(config: &Config) -> Result<(Snapshot, csv::Report), String> {
     let path = &config.directory.file;
     let file = File::open(path).map_err(|error| {
-        format!("directory.file: cannot open {}: {error}; correct the path or export the users", path.display())
+        format!(
+            "directory.file: cannot open {}: {error}; correct the path or export the users",
+            path.display()
+        )
     })?;
     let mut policies = AccessPolicies::new(config.directory.default_xmpp_access);
     for name in &config.directory.xmpp_access_policies {

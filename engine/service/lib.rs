@@ -4,6 +4,9 @@
 //!
 //! Where to begin: [`turn`] is the one loop, [`driver`] what joins it to sockets, [`router`] puts everything together.
 
+pub mod cli;
 pub mod config;
+pub mod dev_certs;
 pub mod directory;
+pub mod resolve;
 pub mod tls;

@@ -1,0 +1,291 @@
+//! The command line: what can be asked, and the commands that need no running router.
+//!
+//! Exit codes: 0 good, 1 a finding, 2 wrong usage. `--json` on every command that prints a result gives one JSON object on standard
+//! output. Colours only on a terminal.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use crate::config::{Config, ConfigErrors};
+use crate::dev_certs::{self, Trial};
+
+mod check;
+mod explain;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{Checked, Finding, Severity, Summary, check};
+pub use explain::{CannotExplain, Explained, Told, explain};
+
+/// Routes federated XMPP stanzas, by user, to a legacy XMPP gateway or to a Skype for Business Server 2019 pool.
+#[derive(Debug, Parser)]
+#[command(name = "turnout", version, about, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the router
+    Run(RunArgs),
+    /// Run a router with a simulated partner, legacy gateway and 2019 pool on loopback, with traffic
+    Demo(DemoArgs),
+    /// Check the configuration, the certificates and the directory
+    Check(CheckArgs),
+    /// Say which way a stanza would go, and why, step by step
+    Explain(ExplainArgs),
+    /// Make a private CA and certificates for trying things out
+    DevCerts(DevCertsArgs),
+    /// List, show and move users of a running router
+    User(UserArgs),
+}
+
+/// Of `turnout run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The configuration; without it the embedded default runs on loopback with made certificates
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Of `turnout demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Messages a second
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub rate: u64,
+    /// End after so many seconds; without it the demo runs until interrupted
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: Option<u64>,
+    /// Where the dashboard and the API listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9280")]
+    pub admin: SocketAddr,
+    /// Print one JSON object at the end instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `turnout check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration; without it the embedded default is checked with made certificates
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `turnout explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The configuration; without it the embedded default
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The sender's address
+    pub from: String,
+    /// The recipient's address
+    pub to: String,
+    /// What is sent
+    #[arg(long, value_enum, default_value_t = KindName::Message)]
+    pub kind: KindName,
+    /// The stanza's type, as in its `type` attribute: subscribe, groupchat, get …
+    #[arg(long = "type", value_name = "TYPE")]
+    pub stanza_type: Option<String>,
+    /// The home a local sender speaks through; without it the one he lives on
+    #[arg(long, value_name = "HOME")]
+    pub via: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Stanza elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KindName {
+    /// `<message/>`, type chat unless said otherwise.
+    Message,
+    /// `<presence/>`, available unless said otherwise.
+    Presence,
+    /// `<iq/>`, type get unless said otherwise.
+    Iq,
+}
+
+/// Of `turnout dev-certs`.
+#[derive(Debug, Args)]
+pub struct DevCertsArgs {
+    /// Where to write; made if it is not there, and nothing in it is overwritten
+    pub dir: PathBuf,
+    /// A host or domain to make a certificate for; may be repeated. Without it: contoso.com, partner.example,
+    /// gateway.contoso.com, turnout.contoso.com, pool2019.contoso.com, and three users
+    #[arg(long = "name", value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `turnout user`.
+#[derive(Debug, Args)]
+pub struct UserArgs {
+    /// Where the running router's admin API listens; without it the address in the configuration
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    pub admin: Option<SocketAddr>,
+    /// The configuration to take that address from; without it 127.0.0.1:9280
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do with users.
+    #[command(subcommand)]
+    pub command: UserCommand,
+}
+
+/// What `turnout user` can do.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// List users in the order of their addresses
+    List {
+        /// Only those whose address begins so
+        #[arg(long, default_value = "")]
+        prefix: String,
+        /// Only those after this address: the last one of the page before
+        #[arg(long, value_name = "USER")]
+        after: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+    },
+    /// Show one user
+    Show {
+        /// The user's address
+        user: String,
+    },
+    /// Move users to another home: their stanzas wait meanwhile, none is lost or overtaken
+    Move {
+        /// The home to move to, as [home.NAME] calls it
+        #[arg(long = "to", value_name = "HOME")]
+        home: String,
+        /// The users' addresses
+        #[arg(required = true, value_name = "USER")]
+        users: Vec<String>,
+    },
+}
+
+/// A finding.
+const EXIT_FINDING: u8 = 1;
+
+/// A configuration, with what keeps the files it names alive.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Where the embedded default's files are; hold it as long as they are needed.
+    pub trial: Option<Trial>,
+}
+
+/// The configuration of a file, or the embedded default with certificates made for it.
+///
+/// # Errors
+/// All mistakes found.
+pub fn load(file: Option<&Path>, now: SystemTime) -> Result<Loaded, ConfigErrors> {
+    if let Some(file) = file {
+        return Ok(Loaded { config: Config::load(file)?, trial: None });
+    }
+    let trial = Trial::new(now).map_err(|error| {
+        ConfigErrors::file(
+            Path::new("(embedded default)"),
+            format!("certificates cannot be made: {error}"),
+            "give a configuration with --config",
+        )
+    })?;
+    Ok(Loaded { config: Config::embedded(trial.path())?, trial: Some(trial) })
+}
+
+/// `turnout check`.
+pub fn run_check(args: &CheckArgs, now: SystemTime) -> ExitCode {
+    let checked = check(args.config.as_deref(), now);
+    let good = checked.good;
+    finish(args.json, &checked, |out, colour| checked.print(out, colour), good)
+}
+
+/// `turnout explain`.
+pub fn run_explain(args: &ExplainArgs, now: SystemTime) -> ExitCode {
+    match explain(args, now) {
+        Ok(explained) => {
+            let good = explained.delivered;
+            finish(args.json, &explained, |out, colour| explained.print(out, colour), good)
+        }
+        Err(CannotExplain::Usage(what)) => {
+            eprintln!("error: {what}\n\nFor more information, try '--help'.");
+            ExitCode::from(2)
+        }
+        Err(CannotExplain::Finding(what)) => fail(args.json, &what),
+    }
+}
+
+/// `turnout dev-certs`.
+pub fn run_dev_certs(args: &DevCertsArgs, now: SystemTime) -> ExitCode {
+    match dev_certs::write(&args.dir, &args.names, now) {
+        Ok(written) => {
+            let print = |out: &mut dyn Write, _: bool| {
+                written.files.iter().try_for_each(|file| writeln!(out, "{}", file.display()))
+            };
+            finish(args.json, &written, print, true)
+        }
+        Err(error) => fail(args.json, &error.to_string()),
+    }
+}
+
+/// Says what went wrong and gives the exit code of a finding; with `json` as an object with one key, `error`, on standard output.
+pub fn fail(json: bool, what: &str) -> ExitCode {
+    let error = serde_json::json!({ "error": what });
+    let print = |_: &mut dyn Write, _: bool| writeln!(io::stderr(), "error: {what}");
+    finish(json, &error, print, false)
+}
+
+/// Prints a result as JSON or as text, and gives the exit code. A reader that went away is no error of ours.
+pub fn finish(
+    json: bool,
+    result: &impl Serialize,
+    print: impl FnOnce(&mut dyn Write, bool) -> io::Result<()>,
+    good: bool,
+) -> ExitCode {
+    let mut out = io::stdout().lock();
+    let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let printed = if json {
+        serde_json::to_string_pretty(result)
+            .map_err(io::Error::other)
+            .and_then(|text| writeln!(out, "{text}"))
+    } else {
+        print(&mut out, colour)
+    };
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("error: cannot write the result: {error}");
+            ExitCode::from(EXIT_FINDING)
+        }
+        _ if good => ExitCode::SUCCESS,
+        _ => ExitCode::from(EXIT_FINDING),
+    }
+}
+
+/// A word in a colour, where there are colours.
+fn painted(word: &str, code: &str, colour: bool) -> String {
+    if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() }
+}
+
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const RED: &str = "31";

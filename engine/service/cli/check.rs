@@ -1,0 +1,281 @@
+//! `turnout check`: everything that can be known before a router runs.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use turnout_core::home::BackendKind;
+use turnout_core::io::TrustId;
+use turnout_core::policy::Negotiation;
+
+use super::{GREEN, Loaded, RED, YELLOW, load, painted};
+use crate::config::{Config, ConfigErrors, KeyPair, Mistake};
+use crate::tls::facts::{Names, facts, names};
+use crate::tls::identity::read_chain;
+use crate::tls::{TlsContext, TrustTable};
+
+/// A certificate that ends within this is worth a warning, in seconds.
+const EXPIRY_WARNING_SECONDS: i64 = 30 * 86_400;
+
+/// Rows of the directory that are reported one by one.
+const ROWS_LISTED_MAX: usize = 20;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The router would not start, or something would not work.
+    Error,
+    /// It works; somebody should look.
+    Warning,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// Where, what, and what to do.
+    #[serde(flatten)]
+    pub mistake: Mistake,
+}
+
+/// What the configuration amounts to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Local domains.
+    pub domains: usize,
+    /// Entries in the table of partners.
+    pub partners: usize,
+    /// Homes with the number of their users, in the order of the file.
+    pub homes: Vec<(String, u64)>,
+    /// Users in the directory.
+    pub users: u64,
+    /// Users no home serves: in the cloud, without a pool, on branch appliances, on unknown pools.
+    pub users_without_home: u64,
+}
+
+/// The result of a check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// No finding is an error: exit code 0.
+    pub good: bool,
+    /// What was found, errors and warnings.
+    pub findings: Vec<Finding>,
+    /// What the configuration amounts to, where it could be read.
+    pub summary: Option<Summary>,
+}
+
+/// Checks a configuration (or the embedded default), its certificates at this time, and its directory.
+pub fn check(file: Option<&Path>, now: SystemTime) -> Checked {
+    let mut findings =
+        Findings { all: Vec::new(), file: file.unwrap_or_else(|| Path::new("(embedded default)")) };
+    let summary = match load(file, now) {
+        Ok(loaded) => Some(check_loaded(&loaded, now, &mut findings)),
+        Err(errors) => {
+            findings.errors(errors);
+            None
+        }
+    };
+    let findings = findings.all;
+    Checked { good: findings.iter().all(|finding| finding.severity != Severity::Error), findings, summary }
+}
+
+impl Checked {
+    pub(super) fn print(&self, out: &mut dyn Write, colour: bool) -> io::Result<()> {
+        for Finding { severity, mistake } in &self.findings {
+            let (word, code) = match severity {
+                Severity::Error => ("error", RED),
+                Severity::Warning => ("warning", YELLOW),
+            };
+            writeln!(out, "{}: {mistake}", painted(word, code, colour))?;
+        }
+        if let Some(summary) = &self.summary {
+            let homes: Vec<String> =
+                summary.homes.iter().map(|(name, users)| format!("{name} {users}")).collect();
+            writeln!(
+                out,
+                "{} local domain(s), {} partner(s), {} user(s): {}, {} without a home",
+                summary.domains,
+                summary.partners,
+                summary.users,
+                homes.join(", "),
+                summary.users_without_home
+            )?;
+        }
+        if self.good {
+            writeln!(out, "{}", painted("good", GREEN, colour))?;
+        }
+        Ok(())
+    }
+}
+
+/// Gathers findings.
+struct Findings<'a> {
+    all: Vec<Finding>,
+    file: &'a Path,
+}
+
+impl Findings<'_> {
+    fn errors(&mut self, errors: ConfigErrors) {
+        let as_finding = |mistake| Finding { severity: Severity::Error, mistake };
+        self.all.extend(errors.0.into_iter().map(as_finding));
+    }
+
+    fn add(&mut self, severity: Severity, key: &str, what: impl Into<String>, cure: &str) {
+        let mistake = Mistake {
+            file: self.file.to_owned(),
+            line: None,
+            key: key.to_owned(),
+            what: what.into(),
+            cure: cure.to_owned(),
+        };
+        self.all.push(Finding { severity, mistake });
+    }
+}
+
+fn check_loaded(loaded: &Loaded, now: SystemTime, findings: &mut Findings<'_>) -> Summary {
+    let config = &loaded.config;
+    match TlsContext::load(config) {
+        Ok(context) => {
+            certificates(config, context.trusts(), now, findings);
+            if config.policy.iter().count() > 0 && context.trusts().anchors(TrustId::FEDERATION) == 0 {
+                let cure = "install ca-certificates, or give federation.ca_file";
+                findings.add(Severity::Warning, "federation.ca_file", "there are no roots at all", cure);
+            }
+        }
+        Err(errors) => findings.errors(errors),
+    }
+    let secret = config.dialback_secret([0; 32]);
+    if let Err(errors) = secret.and_then(|secret| config.world(1, secret)) {
+        findings.errors(errors);
+    }
+    users(config, findings)
+}
+
+/// Dates and names of our own certificates.
+fn certificates(config: &Config, trusts: &TrustTable, now: SystemTime, findings: &mut Findings<'_>) {
+    for domain in &config.domains {
+        let Some(pair) = config.identity_of(domain) else { continue };
+        let key = format!("certificate of {domain}");
+        let Some(names) = dated(&key, pair, now, findings) else { continue };
+        let ascii = domain.to_ascii().unwrap_or_else(|| domain.as_str().to_owned());
+        if !covers(&names, domain.as_str(), &ascii) {
+            let what = format!(
+                "{} does not name {domain}, so no partner would accept it",
+                pair.certificate.display()
+            );
+            findings.add(Severity::Error, &key, what, "get one with the bare domain as subjectAltName");
+        }
+        let chain = read_chain(&pair.certificate).unwrap_or_default();
+        if let Some(why) = facts(&chain, trusts, now).untrusted_because {
+            let what = format!("{}: {why}", pair.certificate.display());
+            findings.add(
+                Severity::Warning,
+                &key,
+                what,
+                "add the intermediate certificates to the file; partners need them",
+            );
+        }
+    }
+    for (_, home) in config.homes_with_ids() {
+        let Some(pair) = &home.identity else { continue };
+        let key = format!("home.{}.certificate", home.name);
+        let Some(names) = dated(&key, pair, now, findings) else { continue };
+        let (BackendKind::Sip, Negotiation::Required, Some(name)) = (home.backend, home.tls, &home.our_name)
+        else {
+            continue;
+        };
+        if !names.dns.contains(name) && names.common_name.as_ref() != Some(name) {
+            let what =
+                format!("{} does not name {name}, the `name` of this home", pair.certificate.display());
+            findings.add(Severity::Error, &key, what, "the pool compares the two: change one");
+        }
+    }
+}
+
+/// The names of a certificate that can be read; its dates are looked at.
+fn dated(key: &str, pair: &KeyPair, now: SystemTime, findings: &mut Findings<'_>) -> Option<Names> {
+    let chain = read_chain(&pair.certificate).ok()?;
+    let names = match names(chain.first()?) {
+        Ok(names) => names,
+        Err(error) => {
+            findings.add(Severity::Error, key, error.to_string(), "replace the file");
+            return None;
+        }
+    };
+    let seconds =
+        now.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let (from, until) = names.validity;
+    let shown = pair.certificate.display();
+    if seconds > until {
+        findings.add(Severity::Error, key, format!("{shown} has expired"), "renew it");
+    } else if seconds < from {
+        findings.add(
+            Severity::Error,
+            key,
+            format!("{shown} is not valid yet"),
+            "check the clock of this machine",
+        );
+    } else if until - seconds < EXPIRY_WARNING_SECONDS {
+        let what = format!("{shown} expires in {} days", (until - seconds) / 86_400);
+        findings.add(Severity::Warning, key, what, "renew it; a reload takes it up without dropping streams");
+    }
+    Some(names)
+}
+
+/// Whether partners would find the domain in it (RFC 6120 §13.7.1.2, RFC 9525).
+fn covers(names: &Names, domain: &str, ascii: &str) -> bool {
+    let wildcard = ascii.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+    names.dns.iter().any(|name| name == ascii || Some(name) == wildcard.as_ref())
+        || names.srv.contains(&format!("_xmpp-server.{ascii}"))
+        || names.xmpp_addresses.iter().any(|name| name == domain || name == ascii)
+}
+
+/// Reads the directory.
+fn users(config: &Config, findings: &mut Findings<'_>) -> Summary {
+    let mut summary = Summary {
+        domains: config.domains.len(),
+        partners: config.policy.len(),
+        homes: config.home_configs.iter().map(|home| (home.name.clone(), 0)).collect(),
+        users: 0,
+        users_without_home: 0,
+    };
+    let report = match crate::directory::load(config) {
+        Ok((_, report)) => report,
+        Err(what) => {
+            findings.add(Severity::Error, "directory.file", what, "");
+            return summary;
+        }
+    };
+    for ((_, count), users) in summary.homes.iter_mut().zip(&report.homes) {
+        *count = *users;
+    }
+    let unknown: u64 = report.unknown_pools.values().sum();
+    summary.users = report.users;
+    summary.users_without_home = report.cloud + report.unassigned + report.branch + unknown;
+    let key = "directory.file";
+    for skipped in report.skipped.iter().take(ROWS_LISTED_MAX) {
+        let what =
+            format!("{}:{}: row skipped: {}", config.directory.file.display(), skipped.line, skipped.why);
+        findings.add(Severity::Warning, key, what, "correct the row in its source");
+    }
+    if report.skipped_rows > ROWS_LISTED_MAX as u64 {
+        let what = format!("{} rows skipped in all", report.skipped_rows);
+        findings.add(Severity::Warning, key, what, "see those above");
+    }
+    for (pool, users) in &report.unknown_pools {
+        let what = format!("{users} user(s) live on {pool:?}, which no home names: they cannot be reached");
+        findings.add(
+            Severity::Warning,
+            key,
+            what,
+            "add the pool to the registrar_pools of a home, or to branch_pools",
+        );
+    }
+    if report.users == 0 {
+        findings.add(Severity::Warning, key, "there are no users", "check the export");
+    }
+    summary
+}

@@ -1,0 +1,119 @@
+use std::time::Duration;
+
+use clap::CommandFactory;
+
+use super::*;
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn parse(line: &str) -> Result<Command, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
+}
+
+/// What `turnout explain` says with the embedded default, as decision and destination.
+fn explained(line: &str) -> (String, String) {
+    let Command::Explain(args) = parse(&format!("turnout explain {line}")).unwrap() else {
+        panic!("not explain")
+    };
+    let explained = explain(&args, now()).unwrap();
+    assert!(!explained.steps.is_empty());
+    (explained.decision.to_owned(), explained.destination)
+}
+
+#[test]
+fn the_command_line_is_well_formed() {
+    Cli::command().debug_assert();
+    assert!(matches!(parse("turnout run --config x.toml"), Ok(Command::Run(args)) if args.config.is_some()));
+    assert!(matches!(parse("turnout demo --seconds 20 --rate 5000 --json"), Ok(Command::Demo(args))
+        if args.rate == 5000 && args.seconds == Some(20) && args.json));
+    assert!(
+        matches!(parse("turnout user move --to sfb2019 a@x b@x --json"), Ok(Command::User(args)) if args.json)
+    );
+    for wrong in
+        ["turnout", "turnout demo --rate 0", "turnout explain a@b", "turnout fly", "turnout user move a@b"]
+    {
+        assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+    }
+}
+
+#[test]
+fn explain_answers_like_the_router() {
+    let check = |line: &str, decision: &str, destination: &str| {
+        assert_eq!(explained(line), (decision.to_owned(), destination.to_owned()), "{line}");
+    };
+    check("p@partner.example anna@contoso.com", "home", "legacy");
+    check("p@partner.example/x Carla@contoso.com/y --kind presence --type subscribe", "home", "sfb2019");
+    check("p@partner.example nobody@contoso.com", "refused", "service-unavailable");
+    check("p@partner.example contoso.com --kind iq", "own", "turnout");
+    check("p@stranger.example anna@contoso.com", "refused", "forbidden");
+    check("carla@contoso.com p@partner.example", "partner", "partner.example");
+    check("carla@contoso.com p@partner.example --via legacy", "refused", "not-allowed");
+}
+
+#[test]
+fn wrong_questions_are_usage_errors() {
+    let check = |line: &str| {
+        let Ok(Command::Explain(args)) = parse(&format!("turnout explain {line}")) else { panic!("{line}") };
+        assert!(matches!(explain(&args, now()), Err(CannotExplain::Usage(_))), "{line}");
+    };
+    check("@ anna@contoso.com");
+    check("p@partner.example anna@contoso.com --kind iq --type chat");
+    check("p@partner.example anna@contoso.com --via nowhere");
+}
+
+#[test]
+fn the_embedded_default_is_good() {
+    let checked = check(None, now());
+    assert!(checked.good, "{:?}", checked.findings);
+    assert_eq!(checked.findings, []);
+    let summary = checked.summary.clone().unwrap();
+    assert_eq!((summary.users, summary.users_without_home), (3, 0));
+    assert_eq!(summary.homes, [("legacy".to_owned(), 2), ("sfb2019".to_owned(), 1)]);
+    let mut text = Vec::new();
+    checked.print(&mut text, false).unwrap();
+    assert!(String::from_utf8(text).unwrap().ends_with("\ngood\n"));
+}
+
+#[test]
+fn check_finds_what_is_wrong_outside_the_file() {
+    let trial = Trial::new(now()).unwrap();
+    let path = trial.path().join("turnout.toml");
+    let swapped = crate::config::EMBEDDED.replace("contoso.com.pem", "pool2019.contoso.com.pem");
+    std::fs::write(
+        &path,
+        swapped.replace("contoso.com.key", "pool2019.contoso.com.key").replace("turnout.pool2019", "turnout"),
+    )
+    .unwrap();
+    std::fs::write(
+        trial.path().join("users.csv"),
+        "SipAddress,RegistrarPool\nsip:a@contoso.com,else.contoso.com\n",
+    )
+    .unwrap();
+    let expect = |at: SystemTime, severity: Severity, part: &str| {
+        let checked = check(Some(&path), at);
+        let found =
+            checked.findings.iter().any(|f| f.severity == severity && f.mistake.to_string().contains(part));
+        assert!(found, "{part:?} in {:?}", checked.findings);
+        assert_eq!(checked.good, !checked.findings.iter().any(|f| f.severity == Severity::Error));
+    };
+    let days = |count: u64| now() + Duration::from_secs(count * 86_400);
+    expect(now(), Severity::Error, "does not name contoso.com");
+    expect(now(), Severity::Warning, "1 user(s) live on \"else.contoso.com\"");
+    expect(days(380), Severity::Warning, "turnout.contoso.com.pem expires in 17 days");
+    expect(days(400), Severity::Error, "turnout.contoso.com.pem has expired");
+    expect(now() - Duration::from_secs(10 * 86_400), Severity::Error, "not valid yet");
+    std::fs::write(&path, "domains = [").unwrap();
+    let checked = check(Some(&path), now());
+    assert!(!checked.good && checked.summary.is_none());
+    let json = serde_json::to_value(&checked).unwrap();
+    assert_eq!(json["findings"][0]["severity"], "error");
+    assert_eq!(json["findings"][0]["line"], 1);
+}
+
+#[test]
+fn colours_are_given_only_where_asked() {
+    assert_eq!(painted("good", GREEN, false), "good");
+    assert_eq!(painted("good", GREEN, true), "\x1b[32mgood\x1b[0m");
+}
