@@ -156,6 +156,8 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     trusts: Vec<TrustSource>,
     named_files: Vec<At<PathBuf>>,
+    /// Set where the text is the embedded one: where its relative paths start.
+    embedded_base: Option<PathBuf>,
 }
 
 impl Config {
@@ -175,8 +177,9 @@ impl Config {
     /// # Errors
     /// When `base` lacks one of the files.
     pub fn embedded(base: &Path) -> Result<Self, ConfigErrors> {
-        let config = Self::parse(EMBEDDED, Path::new("(embedded default) turnout.toml"), base)?;
+        let mut config = Self::parse(EMBEDDED, Path::new("(embedded default) turnout.toml"), base)?;
         config.require_files()?;
+        config.embedded_base = Some(base.to_owned());
         Ok(config)
     }
 
@@ -201,6 +204,17 @@ impl Config {
         match config {
             Some(config) if !book.has_mistakes() => Ok(config),
             _ => Err(ConfigErrors(book.into_mistakes())),
+        }
+    }
+
+    /// Reads again what it was read from, for a reload.
+    ///
+    /// # Errors
+    /// As [`Config::load`] and [`Config::embedded`].
+    pub fn reread(&self) -> Result<Self, ConfigErrors> {
+        match &self.embedded_base {
+            Some(base) => Self::embedded(base),
+            None => Self::load(&self.file),
         }
     }
 
@@ -297,5 +311,6 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         admin_listen,
         trusts,
         named_files: root.book.files(),
+        embedded_base: None,
     })
 }

@@ -127,7 +127,7 @@ impl Control {
             Command::World(world, done) => {
                 self.broadcast(|| Input::World(Arc::clone(&world))).await;
                 // Whoever asked may have given up waiting.
-                drop(done.send(()));
+                done.send(()).unwrap_or_default();
             }
         }
     }
@@ -149,7 +149,7 @@ impl Control {
                 if self.drained == usize::from(self.post.shards())
                     && let Some(done) = self.all_drained.take()
                 {
-                    drop(done.send(()));
+                    done.send(()).unwrap_or_default();
                 }
                 None
             }

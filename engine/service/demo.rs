@@ -6,7 +6,6 @@ pub mod clients;
 pub mod pool;
 pub mod score;
 
-use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -68,7 +67,10 @@ struct Ports {
 ///
 /// # Errors
 /// What could not be started, or what went wrong: a finding, exit code 1.
-pub async fn run(options: Options, started: impl FnOnce(&Router)) -> Result<Totals, String> {
+pub async fn run(
+    options: Options,
+    started: impl AsyncFnOnce(&Router) -> Result<(), String>,
+) -> Result<Totals, String> {
     let directory = Scratch::new()?;
     let ports = Ports::reserve()?;
     let start = crate::clock::now();
@@ -79,7 +81,7 @@ pub async fn run(options: Options, started: impl FnOnce(&Router)) -> Result<Tota
     let pool = start_peer(load("pool.toml")?, pool_backend(&score)).await?;
     let gateway = start_peer(load("gateway.toml")?, client_backend(&score, Habit::Answer, start)).await?;
     let router = Router::start(load("turnout.toml")?).await?;
-    started(&router);
+    started(&router).await?;
     let begin = crate::clock::now() + Duration::from_millis(200);
     let until = begin + Duration::from_secs(options.seconds.unwrap_or(u64::from(u32::MAX)));
     let habit = Habit::Write { pairs: pairs()?, rate: options.rate, until };
@@ -268,8 +270,7 @@ fn users(count: usize, prefix: &str, domain: &str, pool: impl Fn(usize) -> &'sta
     let mut csv = String::from("#TYPE Microsoft.Rtc.Management.ADConnect.Schema.OCSADUser\r\n");
     csv.push_str("\"SipAddress\",\"RegistrarPool\",\"HostingProvider\",\"EnabledForFederation\",\"Enabled\"\r\n");
     for n in 0..count {
-        // Writing to a String does not fail.
-        drop(write!(csv, "\"sip:{prefix}{n}@{domain}\",\"{}\",\"SRV:\",\"True\",\"True\"\r\n", pool(n)));
+        csv.push_str(&format!("\"sip:{prefix}{n}@{domain}\",\"{}\",\"SRV:\",\"True\",\"True\"\r\n", pool(n)));
     }
     csv
 }
@@ -383,6 +384,7 @@ listen = "127.0.0.1:{pool}"
 certificate = "pool2019.contoso.com.pem"
 key = "pool2019.contoso.com.key"
 ca_file = "ca.pem"
+trusted_names = ["turnout.contoso.com"]
 registrar_pools = ["clients"]
 
 [directory]

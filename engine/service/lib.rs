@@ -5,8 +5,19 @@
 //! Where to begin: [`turn`] is the one loop, [`driver`] what joins it to sockets, [`router`] puts everything together.
 
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod control;
+pub mod demo;
 pub mod dev_certs;
 pub mod directory;
+pub mod driver;
+pub mod listen;
+pub mod log;
+pub mod mail;
+pub mod outside;
 pub mod resolve;
+pub mod router;
+pub mod run;
 pub mod tls;
+pub mod turn;

@@ -1,3 +1,21 @@
-//! Placeholder.
+//! `turnout`: reads the command line and hands over.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use turnout::cli::{self, Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let now = turnout::clock::system_time();
+    match Cli::parse().command {
+        Command::Run(args) => turnout::run::run(&args),
+        Command::Demo(args) => turnout::run::run_demo(&args),
+        Command::Check(args) => cli::run_check(&args, now),
+        Command::Explain(args) => cli::run_explain(&args, now),
+        Command::DevCerts(args) => cli::run_dev_certs(&args, now),
+        Command::User(args) => turnout::run::run_user(&args),
+    }
+}

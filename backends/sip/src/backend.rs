@@ -227,10 +227,9 @@ impl Backend for SipBackend {
     fn secured(&mut self, _now: Instant, link: LinkId, secured: Secured, out: &mut Outbox) {
         let Some(state) = self.links.get(&link) else { return };
         let dialed = state.host.clone();
-        let names = match &dialed {
-            Some(host) => vec![Arc::clone(host)],
-            None => self.settings.trusted_names.clone(),
-        };
+        // A node answers with its own name or with its pool's: whoever may speak to us may also be reached (SC-01, SC-02).
+        let mut names = self.settings.trusted_names.clone();
+        names.extend(dialed.clone());
         let bad = self.is_bad_peer(link, &secured, &names, out);
         if let Some(state) = self.links.get_mut(&link) {
             state.standing = if bad { Standing::Stranger } else { Standing::Trusted };

@@ -129,7 +129,7 @@ impl Pool {
 
 fn answer(link: LinkId, request: &Message, code: u16, tag: Option<&str>, out: &mut Outbox) -> Option<()> {
     let reason = if code == 200 { "OK" } else { "Call Does Not Exist" };
-    out.transmit(link, Builder::answer(request, code, reason, tag).ok()?.finish().ok()?);
+    out.transmit(link, Builder::answer(request, code, reason, tag).ok()?.finish());
     Some(())
 }
 

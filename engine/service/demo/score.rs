@@ -1,7 +1,6 @@
 //! What the demo counts: sent, delivered by track, answered, bounced, and whether the order of each pair was kept. Invariant: a
 //! message is known by its pair and number alone, which travel in its text, so what is counted is what a user would have read.
 
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -33,10 +32,7 @@ pub struct Numbered {
 impl Numbered {
     /// The text that carries it.
     pub fn text(self, greeting: &str) -> String {
-        let mut text = String::with_capacity(48);
-        // Writing to a String does not fail.
-        drop(write!(text, "{greeting} {} {} {}", self.pair, self.number, self.sent_us));
-        text
+        format!("{greeting} {} {} {}", self.pair, self.number, self.sent_us)
     }
 
     /// Reads it back.

@@ -1,0 +1,144 @@
+//! `turnout run` and `turnout demo`: the life of the process, from configuration to the last signal, readable as a runbook.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{DemoArgs, RunArgs, fail, finish, load};
+use crate::demo;
+use crate::router::Router;
+
+/// Environment variable for the log's level and filters, in the manner of `RUST_LOG`.
+const LOG_VARIABLE: &str = "TURNOUT_LOG";
+
+/// `turnout run`.
+pub fn run(args: &RunArgs) -> ExitCode {
+    let _log = start_log("info");
+    let loaded = match load(args.config.as_deref(), crate::clock::system_time()) {
+        Ok(loaded) => loaded,
+        Err(errors) => return fail(false, &errors.to_string()),
+    };
+    let embedded = loaded.trial.is_some();
+    control_plane(async move {
+        let config = loaded.config;
+        let admin = config.admin_listen;
+        let router = match Router::start(config).await {
+            Ok(router) => router,
+            Err(error) => return fail(false, &error),
+        };
+        if embedded {
+            tracing::warn!("running the embedded default on loopback with made certificates; give a file with --config");
+        }
+        for (name, address) in router.addresses() {
+            tracing::info!(%address, "{name}");
+        }
+        tracing::info!(driver = router.driver(), admin = %admin, "turnout is up");
+        let code = until_stopped(&router, args.config.as_deref()).await;
+        drop(loaded.trial);
+        code
+    })
+}
+
+/// `turnout demo`.
+pub fn run_demo(args: &DemoArgs) -> ExitCode {
+    let _log = start_log("error");
+    let options = demo::Options { rate: args.rate, seconds: args.seconds, json: args.json, admin: args.admin };
+    let (json, admin) = (args.json, args.admin);
+    let result = control_plane(demo::run(options, async move |router: &Router| {
+        let _ = router;
+        if !json {
+            println!("a partner, a legacy gateway and a 2019 pool on loopback; status: http://{admin}/");
+        }
+        Ok(())
+    }));
+    match result {
+        Ok(totals) => {
+            let good = totals.lost == 0 && totals.reordered == 0 && totals.bounced == 0;
+            finish(json, &totals, |_, _| Ok(()), good)
+        }
+        Err(error) => fail(json, &error),
+    }
+}
+
+/// Waits for signals: HUP reloads, TERM and INT drain.
+async fn until_stopped(router: &Router, file: Option<&Path>) -> ExitCode {
+    let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return fail(false, "signals cannot be caught");
+    };
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => reload(router, file).await,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    tracing::info!("draining: no new connections; what was accepted is delivered or bounced");
+    let drained = router.drain().await;
+    if drained.left == 0 {
+        tracing::info!("stopped; nothing accepted is left");
+        ExitCode::SUCCESS
+    } else {
+        fail(false, &format!("stopped with {} stanzas neither delivered nor bounced: raise engine.drain_seconds", drained.left))
+    }
+}
+
+async fn reload(router: &Router, file: Option<&Path>) {
+    let file = file.map_or_else(|| "the embedded default".to_owned(), |file| file.display().to_string());
+    match router.reload().await {
+        Ok(done) => tracing::info!(
+            generation = done.generation,
+            users = done.users,
+            moved = done.moved.users,
+            held_millis = done.moved.held_millis,
+            "reloaded {file}"
+        ),
+        Err(error) => tracing::error!("reload refused, everything stays as it was: {error}"),
+    }
+}
+
+/// The control plane: DNS, admin API, signals. Two threads are plenty; the shards have their own.
+fn control_plane<T>(work: impl Future<Output = T>) -> T
+where
+    T: From<Unstartable>,
+{
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => T::from(Unstartable(error.to_string())),
+    }
+}
+
+/// The runtime could not be made.
+struct Unstartable(String);
+
+impl From<Unstartable> for ExitCode {
+    fn from(error: Unstartable) -> Self {
+        fail(false, &format!("no runtime: {}; is the limit of threads or open files too low?", error.0))
+    }
+}
+
+impl From<Unstartable> for Result<demo::score::Totals, String> {
+    fn from(error: Unstartable) -> Self {
+        Err(format!("no runtime: {}", error.0))
+    }
+}
+
+/// The log goes to standard error through a thread of its own: a slow terminal never holds a shard. Lines that do not fit are
+/// dropped, as its documentation says, rather than waited for.
+fn start_log(level: &str) -> WorkerGuard {
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour).with_target(false).init();
+    guard
+}
+
+/// `turnout user`.
+pub fn run_user(_: &crate::cli::UserArgs) -> ExitCode {
+    fail(false, "not yet")
+}
