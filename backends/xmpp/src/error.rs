@@ -149,7 +149,7 @@ pub struct FrameError {
     pub text: Cow<'static, str>,
     /// How many bytes of the stream, since it was opened or restarted, come before the fault.
     pub offset: u64,
-    /// A limit was exceeded: the stream error should carry `stanza-too-big` (XEP-0205 §4.3, RFC 6120 §4.9.3.14).
+    /// A limit on bytes was exceeded: the stream error should carry `stanza-too-big` (RFC 6120 §4.9.3.14).
     pub too_big: bool,
 }
 

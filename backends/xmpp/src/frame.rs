@@ -77,6 +77,7 @@ impl Default for FrameLimits {
 
 /// What a stream brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a boxed element would be an allocation for every stanza")]
 pub enum Frame {
     /// The stream header: the stream is open.
     Open(Box<StreamHeader>),

@@ -235,7 +235,7 @@ impl Reader<'_> {
     }
 
     fn close(&mut self) -> Result<(), ParseError> {
-        let open = self.open.pop().ok_or(ParseError::Unchecked(self.cursor.pos()))?;
+        let open = self.open.pop().ok_or_else(|| ParseError::Unchecked(self.cursor.pos()))?;
         self.scope.bindings.truncate(open.outer_bindings);
         Ok(())
     }

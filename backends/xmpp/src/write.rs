@@ -119,7 +119,7 @@ pub fn stream_end(out: &mut BytesMut) {
 }
 
 /// Appends a stream error (RFC 6120 §4.9.2); the text is left out where it is empty. With `too_big` it carries
-/// `stanza-too-big` (XEP-0205). The caller closes the stream.
+/// `stanza-too-big` (the example of §4.9.3.14). The caller closes the stream.
 pub fn stream_error(out: &mut BytesMut, condition: StreamCondition, why: &str, too_big: bool) {
     put(out, &["<stream:error>"]);
     condition_and_text(out, condition.name(), Namespace::StreamErrors, why);

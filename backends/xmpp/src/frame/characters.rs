@@ -96,13 +96,25 @@ fn skip_class(buf: &[u8], mut pos: usize, class: u8) -> usize {
     pos
 }
 
+/// The first position from `pos` that does not begin a complete character of a script written in two bytes, or in three
+/// below U+D800 or from U+E000 to U+EFFF. XML allows all of them in text; [`decode`] looks at the rest.
+pub(super) fn skip_scripts(buf: &[u8], mut pos: usize) -> usize {
+    loop {
+        pos += match buf.get(pos..) {
+            Some([0xC2..=0xDF, 0x80..=0xBF, ..]) => 2,
+            Some([0xE1..=0xEC | 0xEE, 0x80..=0xBF, 0x80..=0xBF, ..]) => 3,
+            _ => return pos,
+        };
+    }
+}
+
 /// Skips whole blocks that hold nothing odd. Written without branches inside so that it becomes vector code.
 fn skip_blocks(buf: &[u8], mut pos: usize, odd: impl Fn(u8) -> bool) -> usize {
     const BLOCK: usize = 32;
     while let Some(block) = buf.get(pos..pos + BLOCK) {
         let mut found = false;
         for &b in block {
-            found |= (b < 0x20) | (b >= 0x80) | odd(b);
+            found |= !(0x20..0x80).contains(&b) | odd(b);
         }
         if found {
             break;

@@ -6,7 +6,7 @@
 
 use super::characters::{
     Decoded, Reference, colon, decode, is_ascii_name_start, is_char, is_name_char, is_name_start, is_space,
-    reference, skip_cdata, skip_name, skip_space, skip_text, skip_value,
+    reference, skip_cdata, skip_name, skip_scripts, skip_space, skip_text, skip_value,
 };
 use super::element::{Attributes, Element, ExpandedName, Span};
 use super::header::{StreamHeader, Version};
@@ -237,8 +237,12 @@ impl Scanner {
         self.fail(StreamCondition::NotWellFormed, text, at)
     }
 
-    pub(super) fn too_big(&self, text: impl Into<Cow<'static, str>>, at: usize) -> FrameError {
-        FrameError { too_big: true, ..self.fail(StreamCondition::PolicyViolation, text, at) }
+    pub(super) fn over_limit(&self, text: &'static str, at: usize) -> FrameError {
+        self.fail(StreamCondition::PolicyViolation, text, at)
+    }
+
+    fn too_big(&self, text: &'static str, at: usize) -> FrameError {
+        FrameError { too_big: true, ..self.over_limit(text, at) }
     }
 
     fn tag_bytes_max(&self) -> usize {
@@ -503,6 +507,12 @@ impl Scanner {
     /// Passes the control or the characters beyond ASCII at `pos`; false where one is cut.
     fn wide(&mut self, buf: &[u8]) -> Result<bool, FrameError> {
         loop {
+            let passed = skip_scripts(buf, self.pos);
+            if passed > self.pos && buf.get(passed).is_some_and(|&b| b < 0x80) {
+                self.pos = passed;
+                return Ok(true);
+            }
+            self.pos = passed;
             match decode(buf, self.pos) {
                 Decoded::Char(code, len) if is_char(code) => self.pos += len,
                 Decoded::Char(..) => {
@@ -529,7 +539,7 @@ impl Scanner {
             }
             self.pos = skip_name(buf, self.pos);
             if self.pos - start > self.limits.name_bytes_max {
-                return Err(self.too_big("name too long", start + self.limits.name_bytes_max));
+                return Err(self.over_limit("name too long", start + self.limits.name_bytes_max));
             }
             match buf.get(self.pos) {
                 None => return Ok(None),

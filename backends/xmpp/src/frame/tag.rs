@@ -41,7 +41,7 @@ impl Scanner {
                 Err(self.malformed("white space was expected in a tag", pos))
             }
             Some(_) if self.attributes.len() >= self.limits.attributes_max => {
-                Err(self.too_big("too many attributes in one tag", pos))
+                Err(self.over_limit("too many attributes in one tag", pos))
             }
             Some(_) => {
                 self.attribute = Attribute { name: Span::new(pos, pos), ..Attribute::default() };
@@ -140,7 +140,7 @@ impl Scanner {
     fn start_tag(&mut self, buf: &[u8], empty: bool) -> Result<Flow, FrameError> {
         let outer_bindings = self.bindings.len();
         if self.stack.len() >= self.limits.depth_max {
-            return Err(self.too_big("elements nested too deep", self.tag_start));
+            return Err(self.over_limit("elements nested too deep", self.tag_start));
         }
         self.check_repeated(buf)?;
         self.declare(buf)?;
@@ -194,7 +194,7 @@ impl Scanner {
             };
             if self.bindings.len() >= self.limits.namespaces_max {
                 let text = "too many namespace declarations in scope";
-                return Err(self.too_big(text, attribute.name.start as usize));
+                return Err(self.over_limit(text, attribute.name.start as usize));
             }
             if self.check_declaration(prefix.of(buf), &attribute, buf)? {
                 self.bindings.push(Binding { prefix, name: attribute.value, quote: attribute.quote });

@@ -27,8 +27,13 @@ impl Outcome {
     }
 
     pub(super) fn elements(&self) -> Vec<&super::Element> {
-        let element = |frame| if let &Frame::Element(ref element) = frame { Some(element) } else { None };
-        self.frames.iter().filter_map(element).collect()
+        let mut elements = Vec::new();
+        for frame in &self.frames {
+            if let Frame::Element(element) = frame {
+                elements.push(element);
+            }
+        }
+        elements
     }
 }
 

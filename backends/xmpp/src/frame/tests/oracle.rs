@@ -6,14 +6,16 @@
 //! We refuse, rxml does not:
 //! 1. what is well-formed but no XMPP: text between stanzas, another root, a prefix on `jabber:server`, a bad version;
 //! 2. references, tabs and line ends in namespace declarations;
-//! 3. misuse of the prefixes `xml` and `xmlns`, `xmlns:a=''`, and `xmlns` given twice in one tag, which Namespaces in
-//!    XML and XML 1.0 forbid and rxml 0.14 does not check;
+//! 3. `xmlns` given twice in one tag, and the namespace of `xmlns` declared under a prefix, which XML 1.0 and Namespaces
+//!    in XML forbid and rxml 0.14 does not check;
 //! 4. everything [`FrameLimits`] bounds.
 //!
 //! rxml refuses, we do not:
 //! 5. name characters U+FDF0 to U+FFFD, which its table lacks (XML 1.0 §2.3 has them);
 //! 6. numeric references of more than a few bytes (`&#0000000065;`);
-//! 7. XML declarations with `standalone`.
+//! 7. XML declarations with `standalone='no'`;
+//! 8. a carriage return in an attribute value that no line feed follows;
+//! 9. white space before the stream header where no XML declaration precedes it (XML 1.0 §2.8 allows it).
 //!
 //! Neither is let off for anything else. On a document cut inside a token one may notice an error earlier than the
 //! other; then the later one must not let anything more through, whatever follows.
@@ -75,25 +77,24 @@ fn theirs(input: &[u8]) -> Verdict {
 fn we_may_be_stricter(verdict: &Verdict, condition: Option<StreamCondition>) -> bool {
     use StreamCondition::*;
     let said = verdict.refused.as_deref().unwrap_or_default();
-    let rules = [
-        "prefix xml bound",
-        "prefix xmlns declared",
-        "namespace of xml",
-        "bound to no namespace",
-        "attribute 'xmlns",
-    ];
+    let rules = ["namespace of xmlns declared", "attribute 'xmlns' twice"];
     matches!(
         condition,
         Some(BadFormat | InvalidNamespace | BadNamespacePrefix | UnsupportedVersion | PolicyViolation)
     ) || rules.iter().any(|rule| said.contains(rule))
 }
 
-/// Differences 5 to 7 by what stands in the input.
+/// Differences 5 to 9 by what stands in the input.
 fn they_may_be_stricter(input: &[u8]) -> bool {
     let text = String::from_utf8_lossy(input);
     let long_reference = text.split("&#").skip(1).any(|tail| tail.find(';').is_some_and(|len| len > 6));
     let names = text.chars().any(|c| matches!(c, '\u{FDF0}'..='\u{FFFC}'));
-    long_reference || names || text.contains("standalone")
+    let lone_return = text.replace("\r\n", "").contains('\r');
+    long_reference
+        || names
+        || lone_return
+        || text.starts_with(char::is_whitespace)
+        || text.contains("standalone")
 }
 
 const SUFFIXES: [&[u8]; 7] =
@@ -101,80 +102,87 @@ const SUFFIXES: [&[u8]; 7] =
 
 fn compare(input: &[u8]) {
     let ((mine, condition), yours) = (ours(input), theirs(input));
-    let shown = input.escape_ascii();
-    match (&mine.refused, &yours.refused) {
-        (Some(_), Some(_)) | (None, None) => {
-            assert_eq!(mine.ends, yours.ends, "{shown}\n{mine:?}\n{yours:?}")
-        }
-        (Some(_), None) if we_may_be_stricter(&mine, condition) => {
-            assert!(yours.ends.starts_with(&mine.ends), "{shown}\n{mine:?}\n{yours:?}");
-        }
-        (None, Some(_)) if they_may_be_stricter(input) => {
-            assert!(mine.ends.starts_with(&yours.ends), "{shown}\n{mine:?}\n{yours:?}");
-        }
-        _ => {
-            assert_eq!(mine.ends, yours.ends, "{shown}\n{mine:?}\n{yours:?}");
-            for suffix in SUFFIXES {
-                let longer = [input, suffix].concat();
-                assert_eq!(ours(&longer).0.ends, mine.ends, "{shown} then {}", suffix.escape_ascii());
-                assert_eq!(theirs(&longer).ends, mine.ends, "{shown} then {}", suffix.escape_ascii());
+    let shown = format!("{}\n{mine:?}\n{yours:?}", input.escape_ascii());
+    let we_stricter = mine.refused.is_some() && we_may_be_stricter(&mine, condition);
+    let they_stricter = yours.refused.is_some() && they_may_be_stricter(input);
+    let within = |short: &Verdict, long: &Verdict| long.ends.starts_with(&short.ends);
+    match (we_stricter, they_stricter) {
+        (true, true) => assert!(within(&mine, &yours) || within(&yours, &mine), "{shown}"),
+        (true, false) => assert!(within(&mine, &yours), "{shown}"),
+        (false, true) => assert!(within(&yours, &mine), "{shown}"),
+        (false, false) => {
+            assert_eq!(mine.ends, yours.ends, "{shown}");
+            if mine.refused.is_some() != yours.refused.is_some() {
+                for suffix in SUFFIXES {
+                    let longer = [input, suffix].concat();
+                    assert_eq!(ours(&longer).0.ends, mine.ends, "{} behind {shown}", suffix.escape_ascii());
+                    assert_eq!(theirs(&longer).ends, mine.ends, "{} behind {shown}", suffix.escape_ascii());
+                }
             }
         }
     }
 }
 
+const PREFIXES: &str = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' \
+     xmlns:db='jabber:server:dialback' xmlns:p='urn:p' xmlns:q='urn:q'>";
+
 fn name() -> impl Strategy<Value = String> {
+    let plain = vec!["a", "b", "message", "body", "x", "q"];
+    let prefixed = vec!["p:a", "p:b", "q:a", "stream:x", "db:y", "xml:z"];
     prop_oneof![
-        4 => prop::sample::select(vec!["a", "b", "message", "body", "x", "q"]).prop_map(str::to_owned),
-        2 => prop::sample::select(vec!["p:a", "p:b", "q:a", "stream:x", "db:y", "xml:z", "u:n"]).prop_map(str::to_owned),
+        40 => prop::sample::select(plain).prop_map(str::to_owned),
+        20 => prop::sample::select(prefixed).prop_map(str::to_owned),
+        5 => "[a-z_\u{e9}][a-z0-9_.\u{4f60}\u{300}-]{0,3}",
+        1 => Just("u:n".to_owned()),
         1 => "[a-z_:\u{e9}\u{b7}.-][a-z0-9_.:\u{4f60}\u{300}-]{0,3}",
     ]
 }
 
 fn characters() -> impl Strategy<Value = String> {
+    let good = vec!["&amp;", "&#65;", "&#x1F600;", "]]", "]", ">", "\u{feff}", "\u{85}", "\r\n"];
+    let bad = vec!["]]>", "&nope;", "&#1;", "\u{fffe}", "\u{1}", "&", "&#xD800;", "&#x0;"];
     let piece = prop_oneof![
-        4 => "[a-z \n\t\r]{0,8}",
-        1 => "\\PC{0,3}".prop_map(|text| text.replace(['<', '&'], "")),
-        1 => prop::sample::select(vec![
-            "&amp;", "&#65;", "&#x1F600;", "]]", "]", ">", "]]>", "&nope;", "&#1;", "\u{fffe}", "\u{1}", "\u{feff}", "&",
-            "&#xD800;", "&#x0;", "\u{85}",
-        ]).prop_map(str::to_owned),
+        60 => "[a-z \n\t]{0,8}",
+        20 => "\\PC{0,3}".prop_map(|text| text.replace(['<', '&'], "")),
+        20 => prop::sample::select(good).prop_map(str::to_owned),
+        1 => prop::sample::select(bad).prop_map(str::to_owned),
     ];
     prop::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())
 }
 
 fn attributes() -> impl Strategy<Value = String> {
-    let declared = prop::sample::select(vec![
+    let declared = vec![
         " xmlns='jabber:server'",
         " xmlns=''",
         " xmlns:p='urn:p'",
         " xmlns:q='urn:p'",
         " xmlns:q='urn:q'",
-        " xmlns:p=''",
-        " xmlns:xml='x'",
-        " xmlns='&amp;'",
         " xml:lang='de'",
         " xmlns:p = \"urn:p\"",
-    ]);
-    let plain = (
-        name(),
-        characters(),
-        prop::sample::select(vec!['\'', '"']),
-        prop::sample::select(vec![" ", "\n", "", "  "]),
-    )
-        .prop_map(|(name, value, quote, gap)| {
-            format!("{gap}{name}{gap}={quote}{}{quote}", value.replace(quote, ""))
-        });
-    let one = prop_oneof![3 => declared.prop_map(str::to_owned), 2 => plain];
+    ];
+    let wrong =
+        vec![" xmlns:p=''", " xmlns:xml='x'", " xmlns='&amp;'", " xmlns:xmlns='x'", "a='b'", " a", " a=b"];
+    let quotes = prop::sample::select(vec!['\'', '"']);
+    let gaps = prop::sample::select(vec![" ", "\n", "\t "]);
+    let plain = (name(), characters(), quotes, gaps).prop_map(|(name, value, quote, gap)| {
+        let value = value.replace(quote, "");
+        format!("{gap}{name}{gap}={quote}{value}{quote}")
+    });
+    let one = prop_oneof![
+        30 => prop::sample::select(declared).prop_map(str::to_owned),
+        30 => plain,
+        1 => prop::sample::select(wrong).prop_map(str::to_owned),
+    ];
     prop::collection::vec(one, 0..4).prop_map(|all| all.concat())
 }
 
 fn element() -> impl Strategy<Value = String> {
+    let markup = vec!["<!-- -->", "<?pi?>", "<!DOCTYPE a>", "<![CDATA[", "</a>"];
     let leaf = prop_oneof![
-        3 => characters(),
-        2 => (name(), attributes()).prop_map(|(name, attributes)| format!("<{name}{attributes}/>")),
-        1 => characters().prop_map(|text| format!("<![CDATA[{text}]]>")),
-        1 => prop::sample::select(vec!["<!-- -->", "<?pi?>", "<!DOCTYPE a>", "<![CDATA[", "</a>"]).prop_map(str::to_owned),
+        30 => characters(),
+        20 => (name(), attributes()).prop_map(|(name, attributes)| format!("<{name}{attributes}/>")),
+        10 => characters().prop_map(|text| format!("<![CDATA[{text}]]>")),
+        1 => prop::sample::select(markup).prop_map(str::to_owned),
     ];
     let content = leaf.prop_recursive(4, 24, 4, |inner| {
         (name(), attributes(), prop::collection::vec(inner, 0..4))
@@ -186,7 +194,7 @@ fn element() -> impl Strategy<Value = String> {
 
 fn document() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(element(), 1..4)
-        .prop_map(|stanzas| format!("{HEADER}{}<iq/></stream:stream>", stanzas.join(" ")).into_bytes())
+        .prop_map(|stanzas| format!("{PREFIXES}{}<iq/></stream:stream>", stanzas.join(" ")).into_bytes())
 }
 
 /// A place, as a share of the length; how many bytes go; what comes instead.
@@ -230,7 +238,7 @@ fn damaged(mut document: Vec<u8>, damages: Vec<(prop::sample::Index, usize, Vec<
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn generated_documents(document in document()) {
@@ -280,11 +288,14 @@ fn the_differences_are_the_listed_ones() {
     check("text", true, false);
     check("<a:message xmlns:a='jabber:server'/>", true, false);
     check("<a xmlns='b&amp;c'/>", true, false);
-    check("<a xmlns:xml='b'/>", true, false);
-    check("<a xmlns:xmlns='b'/>", true, false);
-    check("<a xmlns:b=''/>", true, false);
+    check("<a xmlns:b='http://www.w3.org/2000/xmlns/'/>", true, false);
     check("<a xmlns='b' xmlns='b'/>", true, false);
     check(&"<a>".repeat(65), true, false);
     check("<a\u{fdf0}/>", false, true);
     check("<a>&#0000000065;</a>", false, true);
+    check("<a b='\rc'/>", false, true);
+    let spaced = format!(" {HEADER}");
+    assert!(ours(spaced.as_bytes()).0.refused.is_none() && theirs(spaced.as_bytes()).refused.is_some());
+    let declared = format!("<?xml version='1.0' standalone='no'?>{HEADER}");
+    assert!(ours(declared.as_bytes()).0.refused.is_none() && theirs(declared.as_bytes()).refused.is_some());
 }
