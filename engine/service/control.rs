@@ -132,7 +132,12 @@ impl Control {
         }
     }
 
-    async fn begin(&mut self, users: Vec<Arc<str>>, change: Change, done: oneshot::Sender<Result<Moved, String>>) {
+    async fn begin(
+        &mut self,
+        users: Vec<Arc<str>>,
+        change: Change,
+        done: oneshot::Sender<Result<Moved, String>>,
+    ) {
         let begun = crate::clock::now();
         let count = users.len();
         let (id, act) = self.mover.begin(begun, users);
@@ -182,9 +187,13 @@ impl Control {
         self.broadcast(|| Input::Release(id)).await;
         let held = crate::clock::now().saturating_duration_since(begun);
         if !in_time {
-            tracing::warn!(users, "moved before everything under way had arrived: is the old side slow or down?");
+            tracing::warn!(
+                users,
+                "moved before everything under way had arrived: is the old side slow or down?"
+            );
         }
-        let moved = Moved { users, in_time, held_millis: u64::try_from(held.as_millis()).unwrap_or(u64::MAX) };
+        let moved =
+            Moved { users, in_time, held_millis: u64::try_from(held.as_millis()).unwrap_or(u64::MAX) };
         drop(done.send(result.map(|()| moved)));
     }
 

@@ -161,7 +161,16 @@ impl Table {
             let (on, off) = if std::io::stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
             println!(
                 "{on}{:>10} {:>10} {:>10} {:>10} {:>8} {:>9} {:>9} {:>9} {:>9} {:>7}{off}",
-                "sent", "legacy", "2019", "answers", "bounced", "in flight", "reordered", "p50 us", "p99 us", "moved"
+                "sent",
+                "legacy",
+                "2019",
+                "answers",
+                "bounced",
+                "in flight",
+                "reordered",
+                "p50 us",
+                "p99 us",
+                "moved"
             );
         }
         self.rows += 1;
@@ -195,7 +204,9 @@ fn client_backend(score: &Arc<Score>, habit: Habit, start: Instant) -> Box<MakeB
 
 fn pool_backend(score: &Arc<Score>) -> Box<MakeBackend> {
     let score = Arc::clone(score);
-    Box::new(move |_: BackendKind, _: HomeId, _: &Arc<World>| Ok(Box::new(Pool::new(Arc::clone(&score))) as Box<dyn Backend>))
+    Box::new(move |_: BackendKind, _: HomeId, _: &Arc<World>| {
+        Ok(Box::new(Pool::new(Arc::clone(&score))) as Box<dyn Backend>)
+    })
 }
 
 /// Who writes to whom.
@@ -217,12 +228,20 @@ impl Ports {
     fn reserve() -> Result<Self, String> {
         let mut held = Vec::new();
         let mut free = || -> Result<u16, String> {
-            let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| format!("no free port: {error}"))?;
+            let listener =
+                TcpListener::bind(("127.0.0.1", 0)).map_err(|error| format!("no free port: {error}"))?;
             let port = listener.local_addr().map_err(|error| error.to_string())?.port();
             held.push(listener);
             Ok(port)
         };
-        Ok(Self { federation: free()?, inside: free()?, sip: free()?, partner: free()?, gateway: free()?, pool: free()? })
+        Ok(Self {
+            federation: free()?,
+            inside: free()?,
+            sip: free()?,
+            partner: free()?,
+            gateway: free()?,
+            pool: free()?,
+        })
     }
 }
 
@@ -260,7 +279,10 @@ fn write_estate(path: &Path, ports: &Ports, admin: std::net::SocketAddr) -> Resu
     write("gateway-users.csv", users(LOCAL_USERS, "u", "contoso.com", |_| "clients"))?;
     write("partner-users.csv", users(PARTNER_USERS, "p", "partner.example", |_| "clients"))?;
     write("turnout.toml", router_config(ports, admin))?;
-    write("partner.toml", peer_config("partner.example", "contoso.com", ports.partner, ports.federation, "partner-users.csv"))?;
+    write(
+        "partner.toml",
+        peer_config("partner.example", "contoso.com", ports.partner, ports.federation, "partner-users.csv"),
+    )?;
     write("gateway.toml", gateway_config(ports))?;
     write("pool.toml", pool_config(ports))
 }
@@ -268,7 +290,9 @@ fn write_estate(path: &Path, ports: &Ports, admin: std::net::SocketAddr) -> Resu
 /// Users as `Get-CsUser | Export-Csv` writes them.
 fn users(count: usize, prefix: &str, domain: &str, pool: impl Fn(usize) -> &'static str) -> String {
     let mut csv = String::from("#TYPE Microsoft.Rtc.Management.ADConnect.Schema.OCSADUser\r\n");
-    csv.push_str("\"SipAddress\",\"RegistrarPool\",\"HostingProvider\",\"EnabledForFederation\",\"Enabled\"\r\n");
+    csv.push_str(
+        "\"SipAddress\",\"RegistrarPool\",\"HostingProvider\",\"EnabledForFederation\",\"Enabled\"\r\n",
+    );
     for n in 0..count {
         csv.push_str(&format!("\"sip:{prefix}{n}@{domain}\",\"{}\",\"SRV:\",\"True\",\"True\"\r\n", pool(n)));
     }
@@ -363,8 +387,12 @@ listen = "127.0.0.1:0"
 
 /// The legacy gateway: authenticates by dialback, as nobody could give the router the partners' certificates.
 fn gateway_config(ports: &Ports) -> String {
-    let config = peer_config("contoso.com", "partner.example", ports.gateway, ports.inside, "gateway-users.csv");
-    config.replace("type = \"federated\"", "type = \"federated\"\ntls = \"optional\"\nsasl = \"none\"\ndialback = true")
+    let config =
+        peer_config("contoso.com", "partner.example", ports.gateway, ports.inside, "gateway-users.csv");
+    config.replace(
+        "type = \"federated\"",
+        "type = \"federated\"\ntls = \"optional\"\nsasl = \"none\"\ndialback = true",
+    )
 }
 
 fn pool_config(ports: &Ports) -> String {

@@ -62,19 +62,28 @@ pub fn bind(config: &Config) -> Result<Vec<Bound>, String> {
         let limit = Arc::new(Semaphore::new(HOME_CONNECTIONS_MAX));
         wanted.push((format!("home.{}.listen", home.name), home.listen, door, limit));
     }
+    for (name, address, ..) in &wanted {
+        // Alone first: sharing a port is for our own listeners, not for a second router.
+        listener(*address, false).map_err(|error| cannot(name, *address, &error))?;
+    }
     wanted
         .into_iter()
         .map(|(name, address, door, limit)| {
-            let listener = listener(address)
-                .map_err(|error| format!("{name}: cannot listen on {address}: {error}; free the port or change the key"))?;
+            let listener = listener(address, true).map_err(|error| cannot(&name, address, &error))?;
             Ok(Bound { name, door, listener, limit })
         })
         .collect()
 }
 
-fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn cannot(name: &str, address: SocketAddr, error: &std::io::Error) -> String {
+    format!("{name}: cannot listen on {address}: {error}; free the port or change the key")
+}
+
+/// With `shared`, an address may lie within another of ours: `[::]:5269` outside and `10.0.0.5:5269` inside.
+fn listener(address: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
+    socket.set_reuseport(shared)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -89,7 +98,10 @@ pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(listener = bound.name, "cannot accept: {error}; is the limit of open files too low?");
+                tracing::warn!(
+                    listener = bound.name,
+                    "cannot accept: {error}; is the limit of open files too low?"
+                );
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -107,7 +119,9 @@ pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
                 let mail = Mail::Accepted(stream, bound.door, peer.to_string().into(), permit);
                 post.send(post.place(), mail).await;
             }
-            Err(error) => tracing::warn!(listener = bound.name, %peer, "lost on the way to its shard: {error}"),
+            Err(error) => {
+                tracing::warn!(listener = bound.name, %peer, "lost on the way to its shard: {error}")
+            }
         }
     }
 }

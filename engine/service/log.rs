@@ -25,7 +25,9 @@ pub fn escape(text: &str) -> String {
             break;
         }
         // Bidirectional controls are no control characters to `char`, and turn a line around just the same.
-        if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}') {
+        if c.is_control()
+            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+        {
             escaped.extend(c.escape_default());
         } else {
             escaped.push(c);

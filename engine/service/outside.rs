@@ -112,7 +112,10 @@ impl Outside {
         let mut resting = Vec::new();
         for (home, pool) in (0_u16..).zip(shard.pools()) {
             resting.extend(
-                pool.nodes().iter().filter(|node| node.failures > 0).map(|node| (home, node.host.to_string(), node.failures)),
+                pool.nodes()
+                    .iter()
+                    .filter(|node| node.failures > 0)
+                    .map(|node| (home, node.host.to_string(), node.failures)),
             );
         }
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Published { tally, resting };
@@ -120,6 +123,9 @@ impl Outside {
 
     /// What every shard published last.
     pub fn published(&self) -> Vec<Published> {
-        self.published.iter().map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+        self.published
+            .iter()
+            .map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .collect()
     }
 }

@@ -321,7 +321,11 @@ fn random_bytes() -> Result<[u8; 32], String> {
 /// What a reload cannot change.
 fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     let homes = |config: &Config| -> Vec<_> {
-        config.home_configs.iter().map(|home| (home.name.clone(), home.backend, home.dialect, home.listen)).collect()
+        config
+            .home_configs
+            .iter()
+            .map(|home| (home.name.clone(), home.backend, home.dialect, home.listen))
+            .collect()
     };
     if homes(old) != homes(new) {
         return Some("the set of homes, their backend, dialect or listen address");
@@ -341,7 +345,12 @@ async fn load_directory(config: &Config) -> Result<Arc<Snapshot>, String> {
     let config = config.clone();
     let loaded = tokio::task::spawn_blocking(move || crate::directory::load(&config)).await;
     let (snapshot, report) = loaded.map_err(|error| error.to_string())??;
-    tracing::info!(users = report.users, rows = report.rows, skipped = report.skipped_rows, "directory loaded");
+    tracing::info!(
+        users = report.users,
+        rows = report.rows,
+        skipped = report.skipped_rows,
+        "directory loaded"
+    );
     for skipped in &report.skipped {
         tracing::warn!(line = skipped.line, "directory: row skipped: {}", crate::log::escape(&skipped.why));
     }
@@ -349,7 +358,8 @@ async fn load_directory(config: &Config) -> Result<Arc<Snapshot>, String> {
 }
 
 /// Makes the backend of one home for one shard.
-pub type MakeBackend = dyn Fn(BackendKind, HomeId, &Arc<World>) -> Result<Box<dyn Backend>, String> + Send + Sync;
+pub type MakeBackend =
+    dyn Fn(BackendKind, HomeId, &Arc<World>) -> Result<Box<dyn Backend>, String> + Send + Sync;
 
 /// The backends of one shard: the partners' first, then one per home.
 fn backends(world: &Arc<World>, make: &MakeBackend) -> Result<Vec<Box<dyn Backend>>, String> {
@@ -397,7 +407,9 @@ fn spawn_shards(
         threads.push(thread.map_err(|error| format!("shard {index}: no thread: {error}"))?);
         match started.recv() {
             Ok(Ok(())) => (),
-            Ok(Err(error)) => return Err(format!("shard {index}: {error}; is the limit of open files too low?")),
+            Ok(Err(error)) => {
+                return Err(format!("shard {index}: {error}; is the limit of open files too low?"));
+            }
             Err(_) => return Err(format!("shard {index}: its thread ended at once")),
         }
     }

@@ -31,7 +31,9 @@ pub fn run(args: &RunArgs) -> ExitCode {
             Err(error) => return fail(false, &error),
         };
         if embedded {
-            tracing::warn!("running the embedded default on loopback with made certificates; give a file with --config");
+            tracing::warn!(
+                "running the embedded default on loopback with made certificates; give a file with --config"
+            );
         }
         for (name, address) in router.addresses() {
             tracing::info!(%address, "{name}");
@@ -46,7 +48,8 @@ pub fn run(args: &RunArgs) -> ExitCode {
 /// `turnout demo`.
 pub fn run_demo(args: &DemoArgs) -> ExitCode {
     let _log = start_log("error");
-    let options = demo::Options { rate: args.rate, seconds: args.seconds, json: args.json, admin: args.admin };
+    let options =
+        demo::Options { rate: args.rate, seconds: args.seconds, json: args.json, admin: args.admin };
     let (json, admin) = (args.json, args.admin);
     let result = control_plane(demo::run(options, async move |router: &Router| {
         let _ = router;
@@ -84,7 +87,13 @@ async fn until_stopped(router: &Router, file: Option<&Path>) -> ExitCode {
         tracing::info!("stopped; nothing accepted is left");
         ExitCode::SUCCESS
     } else {
-        fail(false, &format!("stopped with {} stanzas neither delivered nor bounced: raise engine.drain_seconds", drained.left))
+        fail(
+            false,
+            &format!(
+                "stopped with {} stanzas neither delivered nor bounced: raise engine.drain_seconds",
+                drained.left
+            ),
+        )
     }
 }
 
@@ -107,7 +116,12 @@ fn control_plane<T>(work: impl Future<Output = T>) -> T
 where
     T: From<Unstartable>,
 {
-    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build() {
+    match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => T::from(Unstartable(error.to_string())),
     }
@@ -134,7 +148,12 @@ fn start_log(level: &str) -> WorkerGuard {
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(colour)
+        .with_target(false)
+        .init();
     guard
 }
 

@@ -1,6 +1,7 @@
 //! `turnout check`: everything that can be known before a router runs.
 
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -179,6 +180,7 @@ fn certificates(config: &Config, trusts: &TrustTable, now: SystemTime, findings:
             );
         }
     }
+    private_keys(config, findings);
     for (_, home) in config.homes_with_ids() {
         let Some(pair) = &home.identity else { continue };
         let key = format!("home.{}.certificate", home.name);
@@ -191,6 +193,23 @@ fn certificates(config: &Config, trusts: &TrustTable, now: SystemTime, findings:
             let what =
                 format!("{} does not name {name}, the `name` of this home", pair.certificate.display());
             findings.add(Severity::Error, &key, what, "the pool compares the two: change one");
+        }
+    }
+}
+
+/// Keys are nobody else's business.
+fn private_keys(config: &Config, findings: &mut Findings<'_>) {
+    let ours = config.federation.default_identity.iter();
+    let ours = ours.chain(config.federation.identities.iter().map(|(_, pair)| pair));
+    let all = ours.chain(config.home_configs.iter().filter_map(|home| home.identity.as_ref()));
+    let mut keys: Vec<&Path> = all.map(|pair| pair.key.as_path()).collect();
+    keys.sort();
+    keys.dedup();
+    for key in keys {
+        let Ok(metadata) = std::fs::metadata(key) else { continue };
+        if metadata.permissions().mode() & 0o007 != 0 {
+            let what = format!("{} can be read or written by every user of this machine", key.display());
+            findings.add(Severity::Warning, "key", what, "chmod o-rwx");
         }
     }
 }

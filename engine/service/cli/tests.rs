@@ -104,6 +104,9 @@ fn check_finds_what_is_wrong_outside_the_file() {
     expect(days(380), Severity::Warning, "turnout.contoso.com.pem expires in 17 days");
     expect(days(400), Severity::Error, "turnout.contoso.com.pem has expired");
     expect(now() - Duration::from_secs(10 * 86_400), Severity::Error, "not valid yet");
+    let key = trial.path().join("turnout.contoso.com.key");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o604)).unwrap();
+    expect(now(), Severity::Warning, "turnout.contoso.com.key can be read");
     std::fs::write(&path, "domains = [").unwrap();
     let checked = check(Some(&path), now());
     assert!(!checked.good && checked.summary.is_none());

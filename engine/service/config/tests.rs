@@ -306,3 +306,18 @@ fn a_missing_file_is_told_with_its_key() {
     std::fs::remove_dir_all(&directory).unwrap();
     assert!(Config::load(&path).unwrap_err().to_string().contains("cannot be read"));
 }
+
+proptest::proptest! {
+    /// Any damage to a file gives mistakes with a place, or a usable configuration; never a panic.
+    #[test]
+    fn damaged_files_are_told_or_read(at in 0_usize..20_000, with in "[a-z\"\\[\\]=#\n.0-9-]{0,4}", cut in 0_usize..8) {
+        let mut text = EMBEDDED.to_owned();
+        let from = text.floor_char_boundary(at % text.len());
+        let until = text.floor_char_boundary((from + cut).min(text.len()));
+        text.replace_range(from.min(until)..until, &with);
+        if let Err(errors) = parse(&text) {
+            proptest::prop_assert!(!errors.0.is_empty());
+            proptest::prop_assert!(errors.0.iter().all(|mistake| !mistake.what.is_empty()));
+        }
+    }
+}

@@ -87,7 +87,9 @@ impl Backend for Clients {
             self.score.bounced.fetch_add(1, Ordering::Relaxed);
             return Sent::Answered(stanza);
         }
-        let Some(message) = body(&stanza.bytes).and_then(Numbered::parse) else { return Sent::Answered(stanza) };
+        let Some(message) = body(&stanza.bytes).and_then(Numbered::parse) else {
+            return Sent::Answered(stanza);
+        };
         match self.habit {
             Habit::Write { .. } => self.score.read(Track::Reply, message, now),
             Habit::Answer => {
@@ -112,7 +114,13 @@ impl Backend for Clients {
     }
 
     fn answer(&mut self, _: Instant, _: &Stanza, _: &mut Outbox) -> Result<(), Refusal> {
-        Err(Refusal::new(Condition::ServiceUnavailable, Blame::Sender, Retry::Never, Bounce::No, "only users live here"))
+        Err(Refusal::new(
+            Condition::ServiceUnavailable,
+            Blame::Sender,
+            Retry::Never,
+            Bounce::No,
+            "only users live here",
+        ))
     }
 
     fn adopt(&mut self, _: Instant, _: LinkId, _: Bytes, _: &mut Outbox) {}

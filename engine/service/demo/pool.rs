@@ -178,7 +178,13 @@ impl Backend for Pool {
     fn settle(&mut self, _: Instant, _: &Origin, _: Verdict<'_>, _: &mut Outbox) {}
 
     fn answer(&mut self, _: Instant, _: &Stanza, _: &mut Outbox) -> Result<(), Refusal> {
-        Err(Refusal::new(Condition::ServiceUnavailable, Blame::Sender, Retry::Never, Bounce::No, "a pool speaks SIP"))
+        Err(Refusal::new(
+            Condition::ServiceUnavailable,
+            Blame::Sender,
+            Retry::Never,
+            Bounce::No,
+            "a pool speaks SIP",
+        ))
     }
 
     fn adopt(&mut self, _: Instant, _: LinkId, _: Bytes, _: &mut Outbox) {}

@@ -195,7 +195,10 @@ mod tests {
             score.read(track, message(number), start);
         }
         let totals = score.totals();
-        assert_eq!((totals.delivered_legacy, totals.delivered_sip, totals.reordered, totals.lost), (2, 1, 1, 1));
+        assert_eq!(
+            (totals.delivered_legacy, totals.delivered_sip, totals.reordered, totals.lost),
+            (2, 1, 1, 1)
+        );
         assert_eq!(Numbered::parse(&message(7).text("hello there")), Some(message(7)));
         assert_eq!(Numbered::parse("no numbers here"), None);
     }

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::LocalSet;
 use turnout_core::io::{ClientTls, Closed, Door, Input, LinkId, Outbox, Output, TlsRole};
 use turnout_core::shard::Shard;
@@ -111,7 +111,9 @@ impl Poll {
         match mail {
             Mail::Handoff(handoff) => inputs.push(Input::Handoff(handoff)),
             Mail::Control(input) => inputs.push(input),
-            Mail::Accepted(stream, door, peer, permit) => self.take_accepted(stream, door, peer, permit, inputs),
+            Mail::Accepted(stream, door, peer, permit) => {
+                self.take_accepted(stream, door, peer, permit, inputs)
+            }
             Mail::Connected(link, stream, direct_tls, peer) => {
                 let tls = self.dials.remove(&link).filter(|_| direct_tls).map(TlsRole::Client);
                 inputs.push(Input::Connected { link, direct_tls, peer });
@@ -262,7 +264,8 @@ impl Driver for Poll {
         let publish = self.published.filter(|_| self.dirty).map(|at| at + PUBLISH_EVERY);
         let mut deadline = turnout_core::io::earlier(deadline, publish);
         if !self.overflow.is_empty() || !self.reports.is_empty() {
-            deadline = turnout_core::io::earlier(deadline, Some(crate::clock::now() + Duration::from_millis(1)));
+            deadline =
+                turnout_core::io::earlier(deadline, Some(crate::clock::now() + Duration::from_millis(1)));
         }
         let mut turn = Turn::Next;
         let mut next = self.sleep(deadline);

@@ -1,7 +1,7 @@
 //! One TLS connection without a socket: bytes in, bytes out.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{BufRead, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -89,9 +89,12 @@ impl TlsSession {
         Ok(())
     }
 
-    /// How many bytes belong to the record under way: records are given one by one, so that the type of each is known together
-    /// with the state it arrives in.
+    /// How many bytes belong to the record under way. Records are given one by one, so that the type of each is known together with
+    /// the state it arrives in; after a TLS 1.3 handshake, which knows no renegotiation, that no longer matters.
     fn next_piece(&mut self, bytes: &[u8]) -> Result<usize, TlsError> {
+        if self.handshake_done() && !self.is_tls12() {
+            return Ok(bytes.len());
+        }
         if self.record_left > 0 {
             let take = self.record_left.min(bytes.len());
             self.record_left -= take;
@@ -106,6 +109,9 @@ impl TlsSession {
             if self.header[0] == HANDSHAKE && self.handshake_done() && self.is_tls12() {
                 return Err(TlsError::new("the peer tried to renegotiate, which is not allowed"));
             }
+            let body = self.record_left.min(bytes.len() - take);
+            self.record_left -= body;
+            return Ok(take + body);
         }
         Ok(take)
     }
@@ -124,14 +130,19 @@ impl TlsSession {
         Ok(())
     }
 
-    fn pull(&mut self, count: usize) -> Result<(), TlsError> {
-        if count == 0 {
-            return Ok(());
+    fn pull(&mut self, mut count: usize) -> Result<(), TlsError> {
+        let mut reader = self.connection.reader();
+        while count > 0 {
+            let chunk = reader.fill_buf().map_err(|error| TlsError::new(error.to_string()))?;
+            let taken = chunk.len().min(count);
+            if taken == 0 {
+                break;
+            }
+            self.plain.extend_from_slice(&chunk[..taken]);
+            reader.consume(taken);
+            count -= taken;
         }
-        let start = self.plain.len();
-        self.plain.resize(start + count, 0);
-        let (_, room) = self.plain.split_at_mut(start);
-        self.connection.reader().read_exact(room).map_err(|error| TlsError::new(error.to_string()))
+        Ok(())
     }
 
     /// The plain text that arrived since the last call.

@@ -336,3 +336,37 @@ fn wrong_files_are_told_by_name() {
     assert!(TlsContext::load(&config).unwrap_err().to_string().contains("ca.pem"));
     std::fs::remove_dir_all(&directory).unwrap();
 }
+
+proptest::proptest! {
+    /// Whatever a peer shows is read or refused, without a panic.
+    #[test]
+    fn odd_certificates_are_read_or_refused(at in 0_usize..600, flip in 1_u8.., cut in 0_usize..900) {
+        let ca = Ca::new("ca");
+        let key = ca.issue(&["a.example"], |params| {
+            let names = [der(0x82, b"a.example"), other(7, 0x16, b"_xmpp-server.a.example"), other(5, 0x0c, b"a")].concat();
+            params.subject_alt_names.clear();
+            params.custom_extensions.push(CustomExtension::from_oid_content(&[2, 5, 29, 17], der(0x30, &names)));
+        });
+        let mut bytes = key.cert[0].to_vec();
+        let at = at % bytes.len();
+        bytes[at] ^= flip;
+        bytes.truncate(cut.max(1));
+        let changed = facts::facts(&[CertificateDer::from(bytes)], &TrustTable::new(vec![ca.anchor()]), now());
+        // One changed byte breaks the authority's signature, wherever it is.
+        proptest::prop_assert!(changed.trusted.is_empty());
+        proptest::prop_assert!(changed.untrusted_because.is_some());
+    }
+
+    /// No bytes make a session panic, and no plain text comes of them.
+    #[test]
+    fn noise_never_becomes_plain_text(noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300), piece in 1_usize..50) {
+        let ca = Ca::new("ca");
+        let domains = vec![(domain("contoso.com"), ca.issue(&["contoso.com"], |_| ()))];
+        let context = TlsContext::build(&provider(), &domains, None, &[], TrustTable::new(Vec::new())).unwrap();
+        let mut server = context.accept(Side::Partners).unwrap();
+        let fed = noise.chunks(piece).try_for_each(|bytes| server.feed(bytes));
+        proptest::prop_assert_eq!(fed.is_err(), server.wants_close());
+        proptest::prop_assert_eq!(server.take_plaintext(), None);
+        proptest::prop_assert!(!server.handshake_done());
+    }
+}
