@@ -43,6 +43,9 @@ pub struct SipBackend {
     pub(crate) draining: bool,
 }
 
+/// How long a peer that is not the pool may stay to hear so.
+const STRANGER_MILLIS: u64 = 10_000;
+
 /// What a timer is for.
 #[derive(Debug)]
 pub(crate) enum Timer {
@@ -56,6 +59,8 @@ pub(crate) enum Timer {
     Repeat(String, u64),
     /// The dialog of this tag may have been idle too long.
     Idle(String),
+    /// The peer of this link is not the pool and has asked for nothing yet.
+    Stranger(LinkId),
 }
 
 impl SipBackend {
@@ -164,7 +169,7 @@ pub(crate) fn settings_without_home() -> SipHome {
 }
 
 impl Backend for SipBackend {
-    fn accepted(&mut self, _now: Instant, link: LinkId, door: Door, _peer: &Arc<str>, _out: &mut Outbox) {
+    fn accepted(&mut self, now: Instant, link: LinkId, door: Door, _peer: &Arc<str>, _out: &mut Outbox) {
         let standing = match (self.settings.tls, door.direct_tls) {
             (_, true) => Standing::Opening,
             (false, false) => Standing::Trusted,
@@ -172,11 +177,14 @@ impl Backend for SipBackend {
         };
         let max = self.body_bytes_max();
         self.links.insert(link, Link::new(standing, None, max));
+        if standing == Standing::Stranger {
+            self.after(now, STRANGER_MILLIS, Timer::Stranger(link));
+        }
     }
 
     fn dial(
         &mut self,
-        now: Instant,
+        _now: Instant,
         link: LinkId,
         destination: &Destination,
         node: Option<&HostPort>,
@@ -203,7 +211,7 @@ impl Backend for SipBackend {
             identity: Identity::Home(home),
             alpn_xmpp: false,
         };
-        let _ = now;
+
         out.connect(Connect { link, target: Target::Hosts(vec![node]), tls, direct: self.settings.tls });
     }
 
@@ -224,7 +232,7 @@ impl Backend for SipBackend {
         }
     }
 
-    fn secured(&mut self, _now: Instant, link: LinkId, secured: Secured, out: &mut Outbox) {
+    fn secured(&mut self, now: Instant, link: LinkId, secured: Secured, out: &mut Outbox) {
         let Some(state) = self.links.get(&link) else { return };
         let dialed = state.host.clone();
         // A node answers with its own name or with its pool's: whoever may speak to us may also be reached (SC-01, SC-02).
@@ -241,8 +249,11 @@ impl Backend for SipBackend {
                 out.events.push_back(Event::Unready(link, Some(no_way(text))));
                 out.close(link, Close::Abort);
             }
-            // A stranger is told so when he asks for something (SC-02).
-            (false, _) => {}
+            // A stranger is told so when he asks for something (SC-02), and is not waited for long.
+            (false, true) => {
+                self.after(now, STRANGER_MILLIS, Timer::Stranger(link));
+            }
+            (false, false) => {}
         }
     }
 
@@ -317,6 +328,11 @@ impl Backend for SipBackend {
                 Timer::Trying(key) => self.trying(&key, out),
                 Timer::Repeat(key, millis) => self.repeat(now, &key, millis, out),
                 Timer::Idle(tag) => self.idle_due(now, &tag, out),
+                Timer::Stranger(link) => {
+                    if self.links.remove(&link).is_some() {
+                        out.close(link, Close::Abort);
+                    }
+                }
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::random::digest;
 use crate::receive::Users;
 use crate::session::{Flight, Item};
 use crate::text::{self, Content};
+use crate::transaction::TRANSACTIONS_MAX;
 use crate::translate::{Envelope, Words, read_message, write_message};
 use crate::write::WriteError;
 
@@ -76,6 +77,7 @@ impl SipBackend {
         }
         let item = Item { stanza, text, subject: spoken.subject, resent: false };
         if let Err(item) = self.sessions.push(id, item) {
+            self.sessions.tidy(id);
             return Sent::Refused(item.stanza, full("too many messages wait for this user"));
         }
         self.pump(now, id, out);
@@ -87,6 +89,10 @@ impl SipBackend {
         loop {
             let Some(session) = self.sessions.get(id) else { return };
             if session.flight != Flight::Idle || session.queue.is_empty() {
+                break;
+            }
+            if self.clients.len() >= TRANSACTIONS_MAX {
+                self.finish_all(id, &full("too many requests wait for the pool"), out);
                 break;
             }
             let step =
@@ -144,8 +150,8 @@ impl SipBackend {
         let Some(session) = self.sessions.get(id) else { return };
         let waits = match (&session.flight, invite) {
             (Flight::Inviting { key, .. }, Some(invite)) => key == invite,
-            (Flight::Sending, None) => true,
-            (Flight::Idle | Flight::Sending | Flight::Inviting { .. }, _) => false,
+            (Flight::Sending { .. }, None) => true,
+            (Flight::Idle | Flight::Sending { .. } | Flight::Inviting { .. }, _) => false,
         };
         if waits {
             session.flight = Flight::Idle;
@@ -183,7 +189,12 @@ impl SipBackend {
         }
         let words = Words { body: words.text, thread: Some(call_id), subject: words.subject, id: &id };
         let kind = if self.has_sessions() { MessageType::Chat } else { MessageType::Normal };
-        out.arrivals.push_back(write_message(envelope, kind, &words));
+        let stanza = write_message(envelope, kind, &words);
+        if stanza.len() > self.world.stanza_bytes_max {
+            // No XMPP server would take it; escaping makes text grow.
+            return self.reply(now, key, 413, &[], out);
+        }
+        out.arrivals.push_back(stanza);
     }
 
     /// Reads the body of a MESSAGE; what is not text is answered here. `None`: it was.

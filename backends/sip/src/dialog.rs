@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use turnout_core::io::LinkId;
+use turnout_core::timers::TimerId;
 
 use crate::parse::{HeaderName, Message, NameAddr};
 use crate::write::{Builder, WriteError};
@@ -39,6 +40,8 @@ pub(crate) struct Dialog {
     pub(crate) first_text: Option<String>,
     /// The key of the INVITE that made it, while its ACK is awaited.
     pub(crate) unconfirmed: Option<String>,
+    /// Looks whether it is idle.
+    pub(crate) idle: Option<TimerId>,
 }
 
 impl Dialog {
@@ -67,6 +70,7 @@ impl Dialog {
             used: now,
             first_text: None,
             unconfirmed: None,
+            idle: None,
         })
     }
 
@@ -92,6 +96,7 @@ impl Dialog {
             used: now,
             first_text: None,
             unconfirmed: None,
+            idle: None,
         })
     }
 
@@ -150,4 +155,52 @@ impl Dialog {
 /// A To value with our tag behind it: its parameters are those of the header, also where it has no brackets (RFC 3261 §20).
 fn with_tag(value: &[u8], tag: &str) -> Vec<u8> {
     [value, b";tag=", tag.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs one instant")]
+    fn dialog(route: &str) -> Dialog {
+        let invite = format!(
+            "INVITE sip:bob@partner.example SIP/2.0\r\nVia: SIP/2.0/TLS h;branch=z9hG4bKa\r\n{route}From: <sip:a@contoso.com>;tag=r\r\n\
+             To: sip:bob@partner.example\r\nCall-ID: c\r\nCSeq: 7 INVITE\r\nContact: <sip:a@10.0.0.1;opaque=x>\r\nContent-Length: 0\r\n\r\n"
+        );
+        let invite = Message::parse(Bytes::from(invite)).unwrap();
+        Dialog::accepted(1, &invite, "l", LinkId::NONE, Instant::now()).unwrap()
+    }
+
+    #[test]
+    fn routes_strict_and_loose() {
+        let check = |routes: &str, expected: &str| {
+            let request = dialog(routes).request("BYE", "SIP/2.0/TLS t;branch=z9hG4bKb").unwrap().finish();
+            assert_eq!(std::str::from_utf8(&request).unwrap(), expected);
+        };
+        let rest = "From: sip:bob@partner.example;tag=l\r\nTo: <sip:a@contoso.com>;tag=r\r\nCall-ID: c\r\nCSeq: 1 BYE\r\n\
+                    Content-Length: 0\r\n\r\n";
+        let via = "SIP/2.0\r\nVia: SIP/2.0/TLS t;branch=z9hG4bKb\r\nMax-Forwards: 70\r\n";
+        check("", &format!("BYE sip:a@10.0.0.1;opaque=x {via}{rest}"));
+        check(
+            "Record-Route: <sip:p1;lr>, <sip:p2>;tag=1\r\n",
+            &format!(
+                "BYE sip:a@10.0.0.1;opaque=x {via}Route: <sip:p1;lr>\r\nRoute: <sip:p2>;tag=1\r\n{rest}"
+            ),
+        );
+        check(
+            "Record-Route: <sip:p1>\r\nRecord-Route: <sip:p2;lr>\r\n",
+            &format!("BYE sip:p1 {via}Route: <sip:p2;lr>\r\nRoute: <sip:a@10.0.0.1;opaque=x>\r\n{rest}"),
+        );
+    }
+
+    #[test]
+    fn numbers_of_the_peer_only_grow() {
+        let mut dialog = dialog("");
+        assert!(!dialog.take_number(7));
+        assert!(dialog.take_number(8));
+        assert!(!dialog.take_number(8));
+        assert!(dialog.take_number(u32::MAX));
+    }
 }

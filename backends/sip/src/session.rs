@@ -45,7 +45,10 @@ pub(crate) enum Flight {
         embedded: bool,
     },
     /// A MESSAGE carries it.
-    Sending,
+    Sending {
+        /// The tag of the dialog it went through; empty for a MESSAGE outside of any.
+        tag: String,
+    },
 }
 
 /// A pair of users who talk.

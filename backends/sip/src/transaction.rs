@@ -140,7 +140,7 @@ impl Servers {
 
     /// Begins one.
     pub(crate) fn begin(&mut self, key: String, request: Message, link: LinkId, tag: String) {
-        self.by_request.insert(request_id(&request), key.clone());
+        self.by_request.entry(request_id(&request)).or_insert_with(|| key.clone());
         let server = Server {
             request,
             link,

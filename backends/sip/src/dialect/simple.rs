@@ -49,7 +49,7 @@ impl SipBackend {
         }
         let bytes = builder.finish_with("text/plain; charset=UTF-8", text.as_bytes())?;
         if let Some(session) = self.sessions.get(id) {
-            session.flight = Flight::Sending;
+            session.flight = Flight::Sending { tag: String::new() };
         }
         self.ask(now, link, (&branch, "MESSAGE"), bytes, Purpose::Page(id), out);
         Ok(true)

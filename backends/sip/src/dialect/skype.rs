@@ -5,10 +5,11 @@
 //! dialogs stand, texts go through the one with the lower Call-ID, which both ends can see; the other ends when it is idle. When
 //! ours is refused, theirs is used.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hashbrown::HashMap;
 use turnout_core::io::{LinkId, Outbox};
 use turnout_core::jid::Jid;
 
@@ -66,7 +67,7 @@ impl SipBackend {
             .finish_with("text/plain; charset=UTF-8", head.text.as_bytes())?;
         dialog.link = link;
         dialog.used = now;
-        session.flight = Flight::Sending;
+        session.flight = Flight::Sending { tag: tag.to_owned() };
         self.ask(now, link, (&branch, "MESSAGE"), bytes, Purpose::Text(id), out);
         Ok(true)
     }
@@ -124,7 +125,7 @@ impl SipBackend {
     ) {
         let waited = self.sessions.get(id).and_then(|session| match &session.flight {
             Flight::Inviting { key: awaited, embedded } if awaited == key => Some(*embedded),
-            Flight::Inviting { .. } | Flight::Sending | Flight::Idle => None,
+            Flight::Inviting { .. } | Flight::Sending { .. } | Flight::Idle => None,
         });
         let Some(embedded) = waited else {
             // Nobody waits any more: it rang too long, or its link was lost.
@@ -160,7 +161,8 @@ impl SipBackend {
         self.pump(now, id, out);
     }
 
-    /// A MESSAGE within a dialog was answered, or not. A dead dialog is left, and the text goes once more in a new session.
+    /// A MESSAGE within a dialog was answered, or not. A dead dialog is left, with those that were silent for longer than it,
+    /// and the text goes once more: in a dialog that came meanwhile (the client was started anew), else in a new one.
     pub(crate) fn text_ended(
         &mut self,
         now: Instant,
@@ -169,7 +171,7 @@ impl SipBackend {
         out: &mut Outbox,
     ) {
         let Some(session) = self.sessions.get(id) else { return };
-        session.flight = Flight::Idle;
+        let flight = std::mem::take(&mut session.flight);
         let dead = matches!(outcome, Err(failure) if failure.ends_dialog());
         let again = match session.queue.front_mut() {
             Some(head) if dead && !head.resent => {
@@ -178,9 +180,14 @@ impl SipBackend {
             }
             _ => false,
         };
-        if dead {
-            for tag in session.dialogs.clone() {
-                self.drop_dialog(now, &tag, true, out);
+        if let (true, Flight::Sending { tag }) = (dead, flight) {
+            let used =
+                |dialogs: &HashMap<String, Dialog>, tag: &str| dialogs.get(tag).map(|dialog| dialog.used);
+            let last = used(&self.dialogs, &tag);
+            for other in session.dialogs.clone() {
+                if other == tag || used(&self.dialogs, &other) < last {
+                    self.drop_dialog(now, &other, true, out);
+                }
             }
         }
         if !again {
@@ -213,9 +220,6 @@ impl SipBackend {
         });
         if !usable {
             return self.reply_in_words(now, key, 400, "Contact is missing or no SIP address", &[], out);
-        }
-        if self.sessions.open(&users.local, &users.partner).is_none() {
-            return self.reply(now, key, 480, &[], out);
         }
         match self.settings.first_message_in_invite.then(|| first_text(request)).flatten() {
             Some(text) => self.deliver(now, key, users, &Heard { text: &text, subject: None }, out),
@@ -250,6 +254,7 @@ impl SipBackend {
         let answer = self.acceptance(request, &tag, &users.partner, claimed.is_some());
         let dialog = Dialog::accepted(id, request, &tag, link, now);
         let (Ok(answer), Some(mut dialog)) = (answer, dialog) else {
+            self.sessions.tidy(id);
             return self.reply(now, key, 400, &[], out);
         };
         dialog.first_text = claimed;
@@ -269,7 +274,7 @@ impl SipBackend {
         let mut builder = Builder::answer(request, 200, "OK", Some(tag))?
             .header(HeaderName::Contact, &contact(&self.settings, partner)?)?
             .header(HeaderName::Allow, &self.allow())?
-            .header(HeaderName::UserAgent, USER_AGENT)?;
+            .header(HeaderName::Server, USER_AGENT)?;
         if claims_text {
             builder = builder.header(HeaderName::Supported, "ms-text-format")?;
         }
@@ -346,7 +351,7 @@ impl SipBackend {
         self.pump(now, id, out);
     }
 
-    fn add_dialog(&mut self, now: Instant, id: u64, dialog: Dialog, out: &mut Outbox) {
+    fn add_dialog(&mut self, now: Instant, id: u64, mut dialog: Dialog, out: &mut Outbox) {
         let tag = dialog.local_tag.clone();
         let Some(session) = self.sessions.get(id) else { return };
         let crossed = dialog.unconfirmed.is_none() && !session.dialogs.is_empty();
@@ -362,12 +367,11 @@ impl SipBackend {
             }
         }
         let oldest = (session.dialogs.len() > DIALOGS_PER_SESSION_MAX).then(|| session.dialogs[0].clone());
-        self.dialogs.insert(tag.clone(), dialog);
+        dialog.idle = Some(self.timers.set(now + self.settings.idle, Timer::Idle(tag.clone())));
+        self.dialogs.insert(tag, dialog);
         if let Some(oldest) = oldest {
             self.drop_dialog(now, &oldest, true, out);
         }
-        let idle = self.settings.idle;
-        self.timers.set(now + idle, Timer::Idle(tag));
     }
 
     /// Ends a dialog and goes on with what waits.
@@ -380,6 +384,9 @@ impl SipBackend {
     /// Ends a dialog. Gives the session it was of.
     fn drop_dialog(&mut self, now: Instant, tag: &str, with_bye: bool, out: &mut Outbox) -> Option<u64> {
         let dialog = self.dialogs.remove(tag)?;
+        if let Some(timer) = dialog.idle {
+            self.timers.cancel(timer);
+        }
         let id = dialog.session;
         if let Some(session) = self.sessions.get(id) {
             session.dialogs.retain(|other| other != tag);
@@ -401,15 +408,16 @@ impl SipBackend {
 
     /// A dialog may have been quiet for too long (SD-03).
     pub(crate) fn idle_due(&mut self, now: Instant, tag: &str, out: &mut Outbox) {
-        let Some(dialog) = self.dialogs.get(tag) else { return };
-        let end = dialog.used + self.settings.idle;
-        let busy = dialog.unconfirmed.is_some();
-        if end <= now && !busy {
-            self.end_dialog(now, tag, true, out);
-        } else {
-            let again = end.max(now + std::time::Duration::from_secs(1));
-            self.timers.set(again, Timer::Idle(tag.to_owned()));
+        let idle = self.settings.idle;
+        let Some(dialog) = self.dialogs.get_mut(tag) else { return };
+        dialog.idle = None;
+        let end = dialog.used + idle;
+        if end <= now && dialog.unconfirmed.is_none() {
+            return self.end_dialog(now, tag, true, out);
         }
+        // One whose ACK is awaited is ended by the transaction's own timer.
+        let again = end.max(now + Duration::from_secs(1));
+        dialog.idle = Some(self.timers.set(again, Timer::Idle(tag.to_owned())));
     }
 
     /// Forgets a session that holds nothing; while draining, ends one that only waits.

@@ -1,0 +1,222 @@
+//! What must be survived: clients that start anew, plain TCP, floods of markup, bytes that mean nothing, and stanza text in headers.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(unreachable_pub, missing_docs, dead_code, reason = "support is shared between test files")]
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use support::*;
+use turnout_core::backend::Backend;
+use turnout_core::io::{Door, LinkId};
+use turnout_sip::parse::HeaderName as H;
+
+const BOB: &str = "bob@partner.example/phone";
+const ALICE: &str = "alice@contoso.com";
+
+#[test]
+fn a_client_that_started_anew_keeps_its_new_session() {
+    let mut rig = Rig::new(&Setup::default());
+    let link = rig.dial(0);
+    rig.says(link, &invite("alice", "old", "z9hG4bKo1", "", SDP));
+    let old = rig.next(link);
+    rig.says(link, &within(&old, "ACK", 1, "z9hG4bKo2", "", ""));
+    rig.chat(link, BOB, ALICE, "hi");
+    let text = rig.next(link);
+    assert_eq!(header(&text, H::CallId), "old");
+    rig.pass(Duration::from_secs(1));
+    rig.says(link, &invite("alice", "new", "z9hG4bKo3", "", SDP));
+    let new = rig.next(link);
+    rig.says(link, &within(&new, "ACK", 1, "z9hG4bKo4", "", ""));
+    rig.says(link, &answer(&text, 481, "Call/Transaction Does Not Exist", "", ""));
+    let bye = rig.next(link);
+    assert_eq!((bye.method().unwrap(), header(&bye, H::CallId).as_str()), (b"BYE".as_slice(), "old"));
+    let text = rig.next(link);
+    assert_eq!((body(&text).as_str(), header(&text, H::CallId).as_str()), ("hi", "new"));
+    rig.says(link, &answer(&text, 200, "OK", "", ""));
+    assert_eq!(rig.ended(), ("hi".to_owned(), Ok(())));
+}
+
+#[test]
+fn only_so_many_dialogs_for_a_pair() {
+    let mut rig = Rig::new(&Setup::default());
+    let link = rig.accept(0);
+    for n in 0..6 {
+        rig.says(link, &invite("alice", &format!("c{n}"), &format!("z9hG4bKn{n}"), "", SDP));
+        let ok = rig.next(link);
+        assert_eq!(ok.status(), Some(200));
+        rig.says(link, &within(&ok, "ACK", 1, &format!("z9hG4bKm{n}"), "", ""));
+        if n >= 4 {
+            let bye = rig.next(link);
+            assert_eq!(bye.method(), Some(b"BYE".as_slice()));
+            assert_eq!(header(&bye, H::CallId), format!("c{}", n - 4));
+        }
+        assert!(rig.is_quiet(link));
+    }
+}
+
+#[test]
+fn plain_tcp_inside() {
+    let setup = Setup { tls: false, ..Setup::default() };
+    let mut rig = Rig::new(&setup);
+    let link = rig.with(0, |now, backend, out| {
+        let link = out.next_link();
+        let node = turnout_core::backend::Destination::Node { side: HOME, node: 0 };
+        backend.dial(now, link, &node, None, out);
+        backend.connected(now, link, false, out);
+        link
+    });
+    assert_eq!(rig.ready, [link]);
+    rig.chat(link, BOB, ALICE, "hi");
+    let invite_sent = rig.next(link);
+    assert!(header(&invite_sent, H::Via).starts_with("SIP/2.0/TCP turnout.contoso.com:5061;"));
+    assert_eq!(header(&invite_sent, H::Contact), "<sip:bob@turnout.contoso.com:5061;transport=tcp>");
+    let inside = LinkId::accepted(0, 77);
+    rig.with(0, |now, backend, out| {
+        backend.accepted(now, inside, Door { side: HOME, direct_tls: false }, &"192.0.2.1:5060".into(), out);
+    });
+    rig.says(inside, &invite("alice", "c", "z9hG4bKx", "", SDP));
+    assert_eq!(rig.next(inside).status(), Some(200));
+}
+
+#[test]
+fn strangers_who_say_nothing_do_not_stay() {
+    let mut rig = Rig::new(&Setup::default());
+    let link = rig.accept_as(0, &["evil.example"], &[TRUST]);
+    rig.pass(Duration::from_secs(9));
+    assert!(rig.closed.is_empty());
+    rig.pass(Duration::from_secs(2));
+    assert_eq!(rig.closed, [link]);
+}
+
+#[test]
+fn text_that_no_server_would_take_is_too_large() {
+    let mut rig = Rig::new(&Setup::default());
+    let link = rig.accept(0);
+    rig.says(link, &invite("alice", "c", "z9hG4bKx", "", SDP));
+    let ok = rig.next(link);
+    rig.says(link, &within(&ok, "ACK", 1, "z9hG4bKx1", "", ""));
+    rig.says(link, &within(&ok, "MESSAGE", 2, "z9hG4bKx2", PLAIN, &"<".repeat(70_000)));
+    assert_eq!(rig.next(link).status(), Some(413));
+    assert!(rig.arrivals.is_empty());
+    rig.says(link, &within(&ok, "MESSAGE", 3, "z9hG4bKx3", PLAIN, &"x".repeat(70_000)));
+    assert_eq!(rig.arrivals.len(), 1);
+}
+
+#[test]
+fn a_full_queue_refuses_and_keeps_what_it_has() {
+    let mut rig = Rig::new(&Setup::default());
+    let link = rig.dial(0);
+    for _ in 0..4096 {
+        rig.chat(link, BOB, ALICE, "x");
+    }
+    let one_more = rig.stanza(&format!("<message from='{BOB}' to='{ALICE}'><body>x</body></message>"));
+    match rig.send(link, one_more) {
+        turnout_core::backend::Sent::Refused(_, refusal) => {
+            assert_eq!(refusal.condition, turnout_core::refusal::Condition::ResourceConstraint);
+        }
+        sent => panic!("{sent:?}"),
+    }
+    assert_eq!(rig.kept(), 4096);
+    rig.with(0, |_, backend, _| {
+        assert_eq!((backend.kept_for(ALICE), backend.kept_for("carol@contoso.com")), (4096, 0));
+    });
+    let invite_sent = rig.next(link);
+    rig.says(link, &answer(&invite_sent, 486, "Busy Here", "", ""));
+    assert_eq!(rig.kept(), 0);
+    assert_eq!(rig.done.len(), 4096);
+    rig.with(0, |_, backend, _| assert_eq!(backend.kept_for(ALICE), 0));
+}
+
+/// Every byte of a conversation, one after the other, made to mean something else: no panic, and no answer to a stranger.
+#[test]
+fn damaged_bytes_are_survived() {
+    let mut rig = Rig::new(&Setup::default());
+    let link = rig.accept(0);
+    rig.says(link, &invite("alice", "c", "z9hG4bKx", "", SDP));
+    let ok = rig.next(link);
+    let texts = [
+        invite("alice", "d", "z9hG4bKy", "ms-text-format: text/plain; ms-body=cXdl\r\n", SDP),
+        within(&ok, "MESSAGE", 2, "z9hG4bKx2", PLAIN, "hello"),
+    ];
+    for text in &texts {
+        for at in 0..text.len() {
+            for byte in [0_u8, b'\n', b';', b'"', b'<', 0xff] {
+                let mut damaged = text.clone().into_bytes();
+                damaged[at] = byte;
+                let setup = Setup { first_message_in_invite: true, ..Setup::default() };
+                let mut rig = Rig::new(&setup);
+                let link = rig.accept(0);
+                rig.with(0, |now, backend, out| {
+                    let _fault = backend.receive(now, link, Bytes::from(damaged), out);
+                });
+                assert!(rig.arrivals.len() <= 1);
+                for stanza in rig.arrivals {
+                    assert_eq!(stanza.from.domain(), "contoso.com");
+                    assert_eq!(stanza.to.domain(), "partner.example");
+                }
+            }
+        }
+    }
+}
+
+/// RFC 4475 through the whole backend: at most one final answer each, and no stanza in a name that is not ours.
+#[test]
+fn the_torture_messages_are_survived() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/wire/sip/torture");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "dat") {
+            continue;
+        }
+        let bytes = Bytes::from(std::fs::read(&path).unwrap());
+        let mut rig = Rig::new(&Setup::default());
+        let link = rig.accept(0);
+        rig.with(0, |now, backend, out| {
+            let _fault = backend.receive(now, link, bytes, out);
+        });
+        assert!(rig.arrivals.is_empty(), "{}", path.display());
+        let mut answers = 0;
+        while !rig.is_quiet(link) {
+            assert!(rig.next(link).status().is_some_and(|code| code >= 200), "{}", path.display());
+            answers += 1;
+        }
+        // Two of the files hold two messages.
+        assert!(answers <= 2, "{}", path.display());
+        count += 1;
+    }
+    assert!(count >= 49, "{count}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// B-50: whatever stands in a stanza, the pool sees the header fields we meant and no other.
+    #[test]
+    fn stanza_text_adds_no_header(body in "\\PC{1,40}", subject in ".{0,40}", resource in "[a-z\u{e0}-\u{ff} ;:<>\"%]{0,10}") {
+        let mut rig = Rig::new(&Setup::default());
+        let link = rig.dial(0);
+        let escape = |text: &str| {
+            text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\r', "&#13;")
+                .chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect::<String>()
+        };
+        let from = format!("bob@partner.example/r{resource}");
+        prop_assume!(turnout_core::jid::Jid::parse(&from).is_ok());
+        let mut stanza = rig.stanza(&format!(
+            "<message from='bob@partner.example/x' to='{ALICE}'><subject>{}&#13;&#10;Evil: yes</subject><body>{}</body></message>",
+            escape(&subject), escape(&body)
+        ));
+        stanza.from = turnout_core::jid::Jid::parse(&from).unwrap();
+        let _sent = rig.send(link, stanza);
+        let invite = rig.next(link);
+        let names: Vec<H> = invite.fields().map(|field| field.name).collect();
+        let expected = [
+            H::Via, H::MaxForwards, H::From, H::To, H::CallId, H::CSeq, H::Contact, H::UserAgent, H::Allow,
+            H::MsConversationId, H::Subject, H::MsTextFormat, H::Supported, H::ContentType, H::ContentLength,
+        ];
+        prop_assert_eq!(names, expected);
+    }
+}
