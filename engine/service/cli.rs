@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use crate::commands::user::UserArgs;
 use crate::config::{Config, ConfigErrors};
 use crate::dev_certs::{self, Trial};
 
@@ -133,54 +134,6 @@ pub struct DevCertsArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-}
-
-/// Of `turnout user`.
-#[derive(Debug, Args)]
-pub struct UserArgs {
-    /// Where the running router's admin API listens; without it the address in the configuration
-    #[arg(long, value_name = "ADDRESS", global = true)]
-    pub admin: Option<SocketAddr>,
-    /// The configuration to take that address from; without it 127.0.0.1:9280
-    #[arg(long, value_name = "FILE", global = true)]
-    pub config: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// What to do with users.
-    #[command(subcommand)]
-    pub command: UserCommand,
-}
-
-/// What `turnout user` can do.
-#[derive(Debug, Subcommand)]
-pub enum UserCommand {
-    /// List users in the order of their addresses
-    List {
-        /// Only those whose address begins so
-        #[arg(long, default_value = "")]
-        prefix: String,
-        /// Only those after this address: the last one of the page before
-        #[arg(long, value_name = "USER")]
-        after: Option<String>,
-        /// At most so many
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
-        limit: u16,
-    },
-    /// Show one user
-    Show {
-        /// The user's address
-        user: String,
-    },
-    /// Move users to another home: their stanzas wait meanwhile, none is lost or overtaken
-    Move {
-        /// The home to move to, as [home.NAME] calls it
-        #[arg(long = "to", value_name = "HOME")]
-        home: String,
-        /// The users' addresses
-        #[arg(required = true, value_name = "USER")]
-        users: Vec<String>,
-    },
 }
 
 /// A finding.

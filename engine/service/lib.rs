@@ -4,17 +4,22 @@
 //!
 //! Where to begin: [`turn`] is the one loop, [`driver`] what joins it to sockets, [`router`] puts everything together.
 
+pub mod admin;
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod desk;
 pub mod dev_certs;
 pub mod directory;
 pub mod driver;
 pub mod listen;
 pub mod log;
+pub mod look;
 pub mod mail;
+pub mod metrics;
 pub mod outside;
 pub mod resolve;
 pub mod router;

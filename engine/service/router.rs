@@ -72,6 +72,7 @@ struct Inner {
     secret: Arc<[u8]>,
     stop_listening: watch::Sender<bool>,
     draining: watch::Sender<bool>,
+    stopped: watch::Sender<bool>,
     drained: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     addresses: Vec<(String, SocketAddr)>,
@@ -142,6 +143,7 @@ impl Router {
                 secret,
                 stop_listening,
                 draining: watch::channel(false).0,
+                stopped: watch::channel(false).0,
                 drained: tokio::sync::Mutex::new(Some(drained)),
                 threads: Mutex::new(threads),
                 addresses,
@@ -188,6 +190,11 @@ impl Router {
     /// Whether the router is stopping.
     pub fn is_draining(&self) -> bool {
         *self.inner.draining.borrow()
+    }
+
+    /// Becomes true when the shards have left.
+    pub fn stopped(&self) -> watch::Receiver<bool> {
+        self.inner.stopped.subscribe()
     }
 
     /// Moves users to a home, in order and without loss; returns when their stanzas flow again.
@@ -278,6 +285,7 @@ impl Router {
                 tracing::error!("a shard's thread could not be joined");
             }
         }
+        self.inner.stopped.send_replace(true);
         Drained { left }
     }
 

@@ -9,6 +9,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{DemoArgs, RunArgs, fail, finish, load};
+use crate::commands::user::UserArgs;
 use crate::demo;
 use crate::router::Router;
 
@@ -38,7 +39,11 @@ pub fn run(args: &RunArgs) -> ExitCode {
         for (name, address) in router.addresses() {
             tracing::info!(%address, "{name}");
         }
-        tracing::info!(driver = router.driver(), admin = %admin, "turnout is up");
+        let admin = match crate::desk::open(&router, admin).await {
+            Ok(admin) => admin,
+            Err(error) => return fail(false, &error),
+        };
+        tracing::info!(driver = router.driver(), %admin, "turnout is up");
         let code = until_stopped(&router, args.config.as_deref()).await;
         drop(loaded.trial);
         code
@@ -52,7 +57,7 @@ pub fn run_demo(args: &DemoArgs) -> ExitCode {
         demo::Options { rate: args.rate, seconds: args.seconds, json: args.json, admin: args.admin };
     let (json, admin) = (args.json, args.admin);
     let result = control_plane(demo::run(options, async move |router: &Router| {
-        let _ = router;
+        let admin = crate::desk::open(router, admin).await?;
         if !json {
             println!("a partner, a legacy gateway and a 2019 pool on loopback; status: http://{admin}/");
         }
@@ -158,6 +163,10 @@ fn start_log(level: &str) -> WorkerGuard {
 }
 
 /// `turnout user`.
-pub fn run_user(_: &crate::cli::UserArgs) -> ExitCode {
-    fail(false, "not yet")
+pub fn run_user(args: &UserArgs) -> ExitCode {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => ExitCode::from(runtime.block_on(crate::commands::user::run(args, &mut out, &mut err))),
+        Err(error) => Unstartable(error.to_string()).into(),
+    }
 }

@@ -1,0 +1,336 @@
+//! What the admin API says and is told, as JSON. Invariant: the server writes and the command line reads these same types, so
+//! the two cannot drift apart; names end in their unit.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// An error: every answer with a status of 400 or more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What is wrong.
+    pub error: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// `GET /api/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// The driver in use.
+    pub driver: String,
+    /// When the router started, in seconds since 1970.
+    pub started_unix: u64,
+    /// How long it has been running.
+    pub uptime_seconds: u64,
+    /// Generation of the configuration: 1, and one more after each reload.
+    pub generation: u64,
+    /// Whether it is stopping.
+    pub draining: bool,
+    /// Whether every shard's loop turns.
+    pub alive: bool,
+    /// The local domains.
+    pub domains: Vec<String>,
+    /// Bound addresses by configuration key.
+    pub listeners: Vec<Listener>,
+    /// The users.
+    pub directory: DirectoryStatus,
+    /// What became of every stanza.
+    pub stanzas: Stanzas,
+    /// Stanzas refused, by condition; conditions that did not occur are left out.
+    pub refusals: BTreeMap<String, u64>,
+    /// Partners first, then the homes.
+    pub sides: Vec<SideStatus>,
+    /// By number.
+    pub shards: Vec<ShardStatus>,
+    /// Bytes of stanzas in spools.
+    pub spool_bytes: u64,
+    /// Users held for a move.
+    pub moving_users: u64,
+}
+
+/// A bound address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// The key of the configuration.
+    pub key: String,
+    /// The address, with the port in use.
+    pub address: String,
+}
+
+/// The directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryStatus {
+    /// Users as the source gave them.
+    pub users: u64,
+    /// Users moved by hand whom the source does not show in their new home yet.
+    pub changed_users: u64,
+    /// When it was loaded, in seconds since 1970.
+    pub loaded_unix: u64,
+    /// How long ago that was.
+    pub age_seconds: u64,
+}
+
+/// The sum check: `received = delivered + bounced + dropped + held + between_shards`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stanzas {
+    /// From outside.
+    pub passed: FlowStatus,
+    /// Answers and bounces of the router's own.
+    pub made: FlowStatus,
+    /// Held now, of both.
+    pub held: u64,
+    /// Stanzas the sums cannot explain; anything but 0 is a fault of the router.
+    pub unaccounted: u64,
+    /// Whether the sums are right.
+    pub sums_agree: bool,
+}
+
+/// One class of stanzas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowStatus {
+    /// Entered the router.
+    pub received: u64,
+    /// The next hop has it.
+    pub delivered: u64,
+    /// Answered with an error.
+    pub bounced: u64,
+    /// Dropped, all rules together.
+    pub dropped: u64,
+    /// Dropped, by rule; rules that were not used are left out.
+    pub dropped_by_rule: BTreeMap<String, u64>,
+    /// Handed from one shard to another and not taken yet; the copies of two shards may be 100 ms apart, so this may be
+    /// off by as much, and below 0.
+    pub between_shards: i64,
+}
+
+/// A side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SideStatus {
+    /// `partners` or the name of a home.
+    pub name: String,
+    /// Links open now.
+    pub links: u64,
+    /// Stanzas received from it.
+    pub received: u64,
+    /// Stanzas delivered to it.
+    pub delivered: u64,
+    /// Stanzas from it that were answered with an error.
+    pub bounced: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections dialed.
+    pub dialed: u64,
+    /// Dialed connections that failed.
+    pub failed: u64,
+    /// Links ended by a fault of the peer.
+    pub faults: u64,
+    /// Half of the deliveries took no longer, as far as the buckets tell; absent before the first.
+    pub delivery_p50_us: Option<u64>,
+    /// 99 of 100 deliveries took no longer, as far as the buckets tell; absent before the first.
+    pub delivery_p99_us: Option<u64>,
+}
+
+/// A shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardStatus {
+    /// Turns of its loop.
+    pub turns: u64,
+    /// Links open on it.
+    pub links: u64,
+    /// Stanzas it holds.
+    pub held: u64,
+    /// Stanzas that entered the router on it.
+    pub received: u64,
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserAnswer {
+    /// The bare address.
+    pub user: String,
+    /// The home, where he has one.
+    pub home: Option<String>,
+    /// `home`, `cloud`, `unassigned`, `branch` or `unknown_pool`.
+    pub residence: String,
+    /// The pool, where no home names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// The account is in use.
+    pub enabled: bool,
+    /// He may talk to the outside.
+    pub federation_enabled: bool,
+    /// He may talk to XMPP partners.
+    pub xmpp_enabled: bool,
+    /// He was moved by hand, and the directory's source does not say so yet.
+    pub changed: bool,
+}
+
+/// `GET /api/users`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsersAnswer {
+    /// One page, in the order of the addresses.
+    pub users: Vec<UserAnswer>,
+    /// There are more; ask again with this as `after`.
+    pub next_after: Option<String>,
+}
+
+/// The body of `POST /api/users/move`: one of `user` and `users`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoveRequest {
+    /// One bare address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<Vec<String>>,
+    /// The name of the new home.
+    pub home: String,
+}
+
+/// The answer to a move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovedAnswer {
+    /// Users who have another home than before.
+    pub users: u64,
+    /// Whether all that was under way on the old side had arrived when they changed.
+    pub in_time: bool,
+    /// How long their stanzas were held.
+    pub held_millis: u64,
+}
+
+/// The answer to `POST /api/reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadedAnswer {
+    /// The new generation of the configuration.
+    pub generation: u64,
+    /// Users in the directory.
+    pub users: u64,
+    /// The move that followed from changed homes.
+    pub moved: MovedAnswer,
+}
+
+/// `GET /api/partners`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartnersAnswer {
+    /// What happens to domains that are not listed: `refuse` or `allow`.
+    pub unlisted: String,
+    /// The listed ones.
+    pub partners: Vec<PartnerAnswer>,
+}
+
+/// A partner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartnerAnswer {
+    /// Its primary domain.
+    pub domain: String,
+    /// Its further domains.
+    pub additional_domains: Vec<String>,
+    /// `federated`, `public-verified` or `public-unverified`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `required`, `optional` or `none`.
+    pub tls: String,
+    /// `required`, `optional` or `none`.
+    pub sasl: String,
+    /// Whether dialback is used.
+    pub dialback: bool,
+    /// Whether it is used inside TLS only.
+    pub require_tls_for_dialback: bool,
+    /// Where to connect instead of asking the DNS.
+    pub proxy: Option<String>,
+}
+
+/// `GET /api/homes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomesAnswer {
+    /// In the order of the configuration.
+    pub homes: Vec<HomeAnswer>,
+}
+
+/// A home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeAnswer {
+    /// Its name.
+    pub name: String,
+    /// `xmpp` or `sip`.
+    pub backend: String,
+    /// `skype` or `simple`, of a SIP home.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<String>,
+    /// Pools whose users live here.
+    pub registrar_pools: Vec<String>,
+    /// Links open now.
+    pub links: u64,
+    /// Its nodes.
+    pub nodes: Vec<NodeAnswer>,
+}
+
+/// A node of a home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeAnswer {
+    /// Host and port.
+    pub node: String,
+    /// No failure since it last worked.
+    pub healthy: bool,
+    /// Failures in a row, on the shard that saw most.
+    pub failures: u32,
+    /// Shards that let it rest.
+    pub resting_shards: usize,
+}
+
+/// `GET /api/explain`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainAnswer {
+    /// The sender, prepared.
+    pub from: String,
+    /// The recipient, prepared.
+    pub to: String,
+    /// The side it is taken to come from.
+    pub side: String,
+    /// `home NAME`, `partner DOMAIN`, or `router`; absent when it is refused.
+    pub route: Option<String>,
+    /// Why it is refused.
+    pub refusal: Option<RefusalAnswer>,
+    /// What was looked at, in order.
+    pub steps: Vec<StepAnswer>,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalAnswer {
+    /// The condition of the stanza error.
+    pub condition: String,
+    /// Its type.
+    pub error_type: String,
+    /// Whose fault it is.
+    pub blame: String,
+    /// What the sender is told.
+    pub text: String,
+    /// What only the operator is told.
+    pub detail: Option<String>,
+    /// The rule by which the sender is not told at all.
+    pub dropped_by: Option<String>,
+}
+
+/// One step of a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepAnswer {
+    /// The row of `docs/routing.md`.
+    pub rule: String,
+    /// What it said.
+    pub finding: String,
+}
+
+/// `GET /healthz` and `GET /readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthAnswer {
+    /// The answer in one word.
+    pub ok: bool,
+    /// What stands against it, if anything.
+    pub because: Vec<String>,
+}

@@ -1,0 +1,177 @@
+//! Users: listing, showing, moving; and the reload. Invariant: a request names only users that are in the directory and a home
+//! that is configured, or nothing of it is done.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use turnout_core::directory::{Directory, LIST_MAX, User};
+use turnout_core::home::Residence;
+use turnout_core::io::Side;
+use turnout_core::jid::Jid;
+use turnout_core::limits::MOVE_USERS_MAX;
+use turnout_core::world::World;
+
+use super::answers::{MoveRequest, MovedAnswer, ReloadedAnswer, UserAnswer, UsersAnswer};
+use super::problem::Failure;
+use super::{Ask, Shared};
+
+/// Users on a page that asks for no number.
+const LIST_DEFAULT: usize = 100;
+
+/// What `GET /api/users` may be asked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    prefix: String,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /api/users`.
+pub(super) async fn list(
+    State(app): Shared,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Json<UsersAnswer>, Failure> {
+    let Query(wanted) = wanted?;
+    let limit = wanted.limit.unwrap_or(LIST_DEFAULT);
+    if limit == 0 || limit > LIST_MAX {
+        return Err(Failure::bad_request(
+            format!("limit is {limit}"),
+            format!("a page holds 1 to {LIST_MAX} users; for more, ask again with next_after as after"),
+        ));
+    }
+    let look = app.desk.look().await?;
+    let closed = |_| Failure::unavailable("the router is stopping", "");
+    let _place = app.listings.acquire().await.map_err(closed)?;
+    let answer = tokio::task::spawn_blocking(move || {
+        let page = look.directory.list(&wanted.prefix, wanted.after.as_deref(), limit);
+        let next_after = page.users.last().filter(|_| page.more).map(|(bare, _)| bare.clone());
+        let users =
+            page.users.iter().map(|(bare, user)| answer(&look.world, &look.directory, bare, user)).collect();
+        UsersAnswer { users, next_after }
+    });
+    let failed = |_| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the listing failed", "see the log");
+    Ok(Json(answer.await.map_err(failed)?))
+}
+
+/// `GET /api/users/{jid}`.
+pub(super) async fn show(
+    State(app): Shared,
+    jid: Result<Path<String>, PathRejection>,
+) -> Result<Json<UserAnswer>, Failure> {
+    let Path(jid) = jid.map_err(|rejection| Failure::bad_request(rejection.body_text(), ""))?;
+    let jid = user(&jid)?;
+    let look = app.desk.look().await?;
+    let found = look.directory.look_up(jid.bare_str()).ok_or_else(|| unknown(&jid))?;
+    Ok(Json(answer(&look.world, &look.directory, jid.bare_str(), &found)))
+}
+
+/// `POST /api/users/move`.
+pub(super) async fn relocate(
+    State(app): Shared,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<MovedAnswer>, Failure> {
+    let request: MoveRequest = serde_json::from_slice(&body?).map_err(|error| {
+        Failure::bad_request(
+            format!("the body is no move: {error}"),
+            r#"send {"user": "alice@contoso.com", "home": "NAME"} or {"users": [...], "home": "NAME"}"#,
+        )
+    })?;
+    let names = match (request.user, request.users) {
+        (Some(user), None) => vec![user],
+        (None, Some(users)) if !users.is_empty() => users,
+        _ => {
+            return Err(Failure::bad_request(
+                "the move names no users, or two ways",
+                "give one of user and users",
+            ));
+        }
+    };
+    if names.len() > MOVE_USERS_MAX {
+        let error = format!("the move names {} users", names.len());
+        let hint = format!("move at most {MOVE_USERS_MAX} at a time");
+        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error, hint));
+    }
+    let look = app.desk.look().await?;
+    if look.draining {
+        return Err(Failure::unavailable("the router is stopping", "move users when it has started anew"));
+    }
+    home(&look.world, &request.home)?;
+    let mut jids = Vec::with_capacity(names.len());
+    for name in &names {
+        let jid = user(name)?;
+        look.directory.look_up(jid.bare_str()).ok_or_else(|| unknown(&jid))?;
+        jids.push(jid);
+    }
+    let moved = app.desk.ask(|done| Ask::Move(jids, request.home, done)).await?;
+    moved.map(Json).map_err(Failure::refused)
+}
+
+/// `POST /api/reload`.
+pub(super) async fn reload(
+    State(app): Shared,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<ReloadedAnswer>, Failure> {
+    let body = body?;
+    let says_nothing = body.is_empty()
+        || matches!(serde_json::from_slice::<serde_json::Value>(&body), Ok(serde_json::Value::Object(keys)) if keys.is_empty());
+    if !says_nothing {
+        return Err(Failure::bad_request("a reload takes no parameters", "send {} or nothing"));
+    }
+    let reloaded = app.desk.ask(Ask::Reload).await?;
+    reloaded.map(Json).map_err(Failure::refused)
+}
+
+/// The bare address of a local user.
+pub(super) fn user(text: &str) -> Result<Jid, Failure> {
+    let hint = "write it as alice@contoso.com";
+    let shown: String = text.chars().take(200).collect();
+    let jid = Jid::parse(text).map_err(|error| Failure::bad_request(format!("{shown:?}: {error}"), hint))?;
+    if jid.local().is_none() || jid.resource().is_some() {
+        return Err(Failure::bad_request(format!("{shown:?} is not a user's address"), hint));
+    }
+    Ok(jid)
+}
+
+fn unknown(jid: &Jid) -> Failure {
+    let hint = "is he in the directory's source? POST /api/reload reads it anew";
+    Failure::not_found(format!("{} is not in the directory", jid.bare_str()), hint)
+}
+
+fn home(world: &Arc<World>, name: &str) -> Result<(), Failure> {
+    if world.homes.by_name(name).is_some() {
+        return Ok(());
+    }
+    let names: Vec<&str> = world.homes.iter().map(|(_, home)| home.name.as_str()).collect();
+    let shown: String = name.chars().take(200).collect();
+    Err(Failure::not_found(
+        format!("there is no home {shown:?}"),
+        format!("configured are: {}", names.join(", ")),
+    ))
+}
+
+fn answer(world: &World, directory: &Directory, bare: &str, user: &User) -> UserAnswer {
+    let (residence, home, pool) = match user.residence {
+        Residence::Home(id) => ("home", Some(world.side_name(Side::Home(id))), None),
+        Residence::Cloud => ("cloud", None, None),
+        Residence::Unassigned => ("unassigned", None, None),
+        Residence::Branch => ("branch", None, None),
+        Residence::UnknownPool(pool) => ("unknown_pool", None, directory.pool_name(pool)),
+    };
+    UserAnswer {
+        user: bare.to_owned(),
+        home: home.map(str::to_owned),
+        residence: residence.to_owned(),
+        pool: pool.map(str::to_owned),
+        enabled: user.enabled,
+        federation_enabled: user.federation_enabled,
+        xmpp_enabled: user.xmpp_enabled,
+        changed: directory.overlay().look_up(bare).is_some(),
+    }
+}

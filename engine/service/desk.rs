@@ -1,0 +1,70 @@
+//! The router's end of the admin desk: answers what the admin listener asks. Invariant: a look is answered at once; a move or a
+//! reload runs beside, so that none of them keeps the others waiting.
+
+use std::net::SocketAddr;
+
+use tokio::sync::mpsc::Receiver;
+
+use crate::admin::answers::{MovedAnswer, ReloadedAnswer};
+use crate::admin::{self, Ask};
+use crate::control::Moved;
+use crate::look::{Look, ShardLook};
+use crate::router::Router;
+
+/// Binds the admin listener and serves it as long as the router runs. Returns the address, with the port the kernel chose.
+///
+/// # Errors
+/// The address cannot be bound.
+pub async fn open(router: &Router, address: SocketAddr) -> Result<SocketAddr, String> {
+    let listener = admin::bind(address).await?;
+    let bound = listener.local_addr().map_err(|error| error.to_string())?;
+    let (desk, asked) = admin::desk();
+    tokio::spawn(admin::serve(listener, desk, router.stopped()));
+    tokio::spawn(answer(router.clone(), asked));
+    Ok(bound)
+}
+
+async fn answer(router: Router, mut asked: Receiver<Ask>) {
+    while let Some(ask) = asked.recv().await {
+        match ask {
+            // Whoever asked may be gone; then nobody misses the answer.
+            Ask::Look(done) => drop(done.send(look(&router))),
+            Ask::Move(users, home, done) => {
+                let router = router.clone();
+                tokio::spawn(
+                    async move { drop(done.send(router.move_users(&users, &home).await.map(moved))) },
+                );
+            }
+            Ask::Reload(done) => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    let reloaded = router.reload().await.map(|done| ReloadedAnswer {
+                        generation: done.generation,
+                        users: done.users as u64,
+                        moved: moved(done.moved),
+                    });
+                    drop(done.send(reloaded));
+                });
+            }
+        }
+    }
+}
+
+fn moved(moved: Moved) -> MovedAnswer {
+    MovedAnswer { users: moved.users as u64, in_time: moved.in_time, held_millis: moved.held_millis }
+}
+
+fn look(router: &Router) -> Look {
+    let shards = router.published().into_iter();
+    Look {
+        world: router.world(),
+        directory: router.directory(),
+        shards: shards.map(|shard| ShardLook { tally: shard.tally, resting: shard.resting }).collect(),
+        driver: router.driver(),
+        addresses: router.addresses().to_vec(),
+        started_unix: router.started_unix(),
+        directory_loaded_unix: router.directory_loaded_unix(),
+        draining: router.is_draining(),
+        now_unix: crate::clock::unix_seconds(),
+    }
+}

@@ -1,0 +1,301 @@
+//! Every metric there is: name, kind, labels, help, and where its value comes from. Invariant: this table is the only place that
+//! names a metric; `config/alerts.yml` and `config/dashboard.json` are held against it by a test.
+
+use turnout_core::refusal::Condition;
+use turnout_core::tally::{DropRule, Flow};
+
+use super::{Kind, Metric, Reading};
+use Kind::{Counter, Gauge, Histogram};
+
+/// Which stanzas: `passed` came from outside, `made` are answers and bounces of the router's own.
+const FLOW: &[&str] = &["flow"];
+
+/// Which side: `partners`, or the name of a home as configured.
+const SIDE: &[&str] = &["side"];
+
+/// Which shard: its number, from 0.
+const SHARD: &[&str] = &["shard"];
+
+impl Reading<'_> {
+    fn flows(&self) -> [(&'static str, &Flow); 2] {
+        [("passed", &self.totals.passed), ("made", &self.totals.made)]
+    }
+}
+
+/// The table.
+pub static METRICS: &[Metric] = &[
+    // What is running.
+    Metric {
+        name: "turnout_build_info",
+        kind: Gauge,
+        labels: &["version"], // as `turnout --version` prints it
+        help: "Always 1; the version is in the label.",
+        read: |_, out| out.put(&[env!("CARGO_PKG_VERSION")], 1),
+    },
+    Metric {
+        name: "turnout_driver_info",
+        kind: Gauge,
+        labels: &["driver"], // poll
+        help: "Always 1; the driver in use is in the label.",
+        read: |now, out| out.put(&[now.look.driver], 1),
+    },
+    Metric {
+        name: "turnout_start_time_seconds",
+        kind: Gauge,
+        labels: &[],
+        help: "When the router started, in seconds since 1970.",
+        read: |now, out| out.put(&[], now.look.started_unix),
+    },
+    Metric {
+        name: "turnout_config_generation",
+        kind: Gauge,
+        labels: &[],
+        help: "Generation of the configuration in use: 1 at the start, one more after each reload.",
+        read: |now, out| out.put(&[], now.look.world.generation),
+    },
+    Metric {
+        name: "turnout_draining",
+        kind: Gauge,
+        labels: &[],
+        help: "1 while the router is stopping, else 0.",
+        read: |now, out| out.put(&[], u64::from(now.look.draining)),
+    },
+    // What became of every stanza: received = delivered + bounced + dropped + held + on the way between shards.
+    Metric {
+        name: "turnout_stanzas_received_total",
+        kind: Counter,
+        labels: FLOW,
+        help: "Stanzas that entered the router.",
+        read: |now, out| now.flows().iter().for_each(|(flow, counts)| out.put(&[flow], counts.received)),
+    },
+    Metric {
+        name: "turnout_stanzas_delivered_total",
+        kind: Counter,
+        labels: FLOW,
+        help: "Stanzas the next hop has.",
+        read: |now, out| now.flows().iter().for_each(|(flow, counts)| out.put(&[flow], counts.delivered)),
+    },
+    Metric {
+        name: "turnout_stanzas_bounced_total",
+        kind: Counter,
+        labels: FLOW,
+        help: "Stanzas answered with an error.",
+        read: |now, out| now.flows().iter().for_each(|(flow, counts)| out.put(&[flow], counts.bounced)),
+    },
+    Metric {
+        name: "turnout_stanzas_dropped_total",
+        kind: Counter,
+        // rule: error_unanswered, result_unanswered, presence_unanswered, headline_unanswered, for_router, made_undeliverable
+        labels: &["flow", "rule"],
+        help: "Stanzas dropped without a word, by the rule that demands it.",
+        read: |now, out| {
+            for (flow, counts) in now.flows() {
+                for (rule, count) in DropRule::ALL.into_iter().zip(counts.dropped) {
+                    out.put(&[flow, rule.as_str()], count);
+                }
+            }
+        },
+    },
+    Metric {
+        name: "turnout_stanzas_held",
+        kind: Gauge,
+        labels: &[],
+        help: "Stanzas accepted that have found no end yet: in spools, unwritten on links, in sessions, held for a move.",
+        read: |now, out| out.put(&[], now.totals.held),
+    },
+    Metric {
+        name: "turnout_stanzas_unaccounted",
+        kind: Gauge,
+        labels: &[],
+        help: "Stanzas the sums cannot explain. Anything but 0 is a fault of the router.",
+        read: |now, out| out.put(&[], now.totals.unaccounted),
+    },
+    Metric {
+        name: "turnout_refusals_total",
+        kind: Counter,
+        labels: &["condition"], // the 22 conditions of RFC 6120 §8.3.3
+        help: "Stanzas refused, by the condition of the stanza error.",
+        read: |now, out| {
+            for (condition, count) in Condition::ALL.into_iter().zip(now.totals.refusals) {
+                out.put(&[condition.as_str()], count);
+            }
+        },
+    },
+    Metric {
+        name: "turnout_spool_bytes",
+        kind: Gauge,
+        labels: &[],
+        help: "Bytes of stanzas that wait in spools.",
+        read: |now, out| out.put(&[], now.totals.spooled_bytes),
+    },
+    Metric {
+        name: "turnout_moving_users",
+        kind: Gauge,
+        labels: &[],
+        help: "Users whose stanzas are held because they are being moved.",
+        read: |now, out| out.put(&[], now.totals.moving_users),
+    },
+    // The sides.
+    Metric {
+        name: "turnout_side_stanzas_received_total",
+        kind: Counter,
+        labels: SIDE,
+        help: "Stanzas received from a side.",
+        read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.received)),
+    },
+    Metric {
+        name: "turnout_side_stanzas_delivered_total",
+        kind: Counter,
+        labels: SIDE,
+        help: "Stanzas delivered to a side.",
+        read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.delivered)),
+    },
+    Metric {
+        name: "turnout_side_stanzas_bounced_total",
+        kind: Counter,
+        labels: SIDE,
+        help: "Stanzas from a side that were answered with an error.",
+        read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.bounced)),
+    },
+    Metric {
+        name: "turnout_links",
+        kind: Gauge,
+        labels: SIDE,
+        help: "Links open now.",
+        read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.links)),
+    },
+    Metric {
+        name: "turnout_links_accepted_total",
+        kind: Counter,
+        labels: SIDE,
+        help: "Connections accepted.",
+        read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.accepted)),
+    },
+    Metric {
+        name: "turnout_links_dialed_total",
+        kind: Counter,
+        labels: SIDE,
+        help: "Connections dialed.",
+        read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.dialed)),
+    },
+    Metric {
+        name: "turnout_links_failed_total",
+        kind: Counter,
+        labels: SIDE,
+        help: "Dialed connections that failed before they carried a stanza.",
+        read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.failed)),
+    },
+    Metric {
+        name: "turnout_links_faulted_total",
+        kind: Counter,
+        labels: SIDE,
+        help: "Links ended because the peer broke the protocol.",
+        read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.faults)),
+    },
+    Metric {
+        name: "turnout_delivery_seconds",
+        kind: Histogram,
+        labels: SIDE,
+        help: "Time from the arrival of a stanza until the side it is for has it.",
+        read: |now, out| {
+            now.totals.sides.iter().for_each(|(side, tally)| out.put_histogram(&[side], &tally.latency));
+        },
+    },
+    Metric {
+        name: "turnout_node_failures",
+        kind: Gauge,
+        labels: &["home", "node"], // as configured: the home's name, and host and port from its `connect`
+        help: "Failures in a row of a home's node; 0 when it works.",
+        read: |now, out| {
+            now.look
+                .nodes()
+                .iter()
+                .for_each(|node| out.put(&[node.home, &node.node], u64::from(node.failures)));
+        },
+    },
+    // The directory.
+    Metric {
+        name: "turnout_directory_users",
+        kind: Gauge,
+        labels: &[],
+        help: "Users in the directory as its source gave them.",
+        read: |now, out| out.put(&[], now.look.directory.snapshot().len() as u64),
+    },
+    Metric {
+        name: "turnout_directory_changed_users",
+        kind: Gauge,
+        labels: &[],
+        help: "Users moved by hand whom the directory's source does not show in their new home yet.",
+        read: |now, out| out.put(&[], now.look.directory.overlay().len() as u64),
+    },
+    Metric {
+        name: "turnout_directory_age_seconds",
+        kind: Gauge,
+        labels: &[],
+        help: "Time since the directory was loaded from its source.",
+        read: |now, out| out.put(&[], now.look.directory_age_seconds()),
+    },
+    // The shards: how the load spreads, and whether one is stuck.
+    Metric {
+        name: "turnout_shard_turns_total",
+        kind: Counter,
+        labels: SHARD,
+        help: "Turns of a shard's loop.",
+        read: |now, out| now.shards(|shard, look| out.put(&[shard], look.tally.turns)),
+    },
+    Metric {
+        name: "turnout_shard_stanzas_received_total",
+        kind: Counter,
+        labels: SHARD,
+        help: "Stanzas that entered the router on a shard.",
+        read: |now, out| {
+            now.shards(|shard, look| {
+                out.put(&[shard], look.tally.passed.received + look.tally.made.received)
+            });
+        },
+    },
+    Metric {
+        name: "turnout_shard_stanzas_handed_out_total",
+        kind: Counter,
+        labels: SHARD,
+        help: "Stanzas a shard handed to another.",
+        read: |now, out| {
+            now.shards(|shard, look| {
+                out.put(&[shard], look.tally.passed.handed_out + look.tally.made.handed_out)
+            });
+        },
+    },
+    Metric {
+        name: "turnout_shard_stanzas_handed_in_total",
+        kind: Counter,
+        labels: SHARD,
+        help: "Stanzas a shard took from another.",
+        read: |now, out| {
+            now.shards(|shard, look| {
+                out.put(&[shard], look.tally.passed.handed_in + look.tally.made.handed_in)
+            });
+        },
+    },
+    Metric {
+        name: "turnout_shard_stanzas_held",
+        kind: Gauge,
+        labels: SHARD,
+        help: "Stanzas a shard holds.",
+        read: |now, out| now.shards(|shard, look| out.put(&[shard], look.tally.held)),
+    },
+    Metric {
+        name: "turnout_shard_links",
+        kind: Gauge,
+        labels: SHARD,
+        help: "Links open on a shard.",
+        read: |now, out| now.shards(|shard, look| out.put(&[shard], look.links())),
+    },
+];
+
+impl Reading<'_> {
+    fn shards(&self, mut visit: impl FnMut(&str, &crate::look::ShardLook)) {
+        for (index, shard) in self.look.shards.iter().enumerate() {
+            visit(&index.to_string(), shard);
+        }
+    }
+}
