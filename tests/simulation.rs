@@ -1,0 +1,92 @@
+//! Shards, links and servers under a seed: byte-splitting, delay, partial writes, disconnects on both sides, refused connections,
+//! outages and moves. After every input, each shard holds exactly what its counters say; at rest, everything received was
+//! delivered, bounced or dropped by rule; nothing is reordered or doubled beyond what `support::ledger` allows and states.
+//!
+//! `SEED=n cargo test --test simulation` repeats one run; `SEEDS=n` sets how many are tried.
+
+mod support;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use support::estate::{self, LEGACY, Options, POOL};
+use support::ledger::Ledger;
+use support::sim::{Cast, Sim, USERS};
+use support::toy::ask::Ask;
+use support::toy::peers::{AskPeer, StreamPeer};
+use support::toy::stream::Stream;
+use turnout_core::backend::Backend;
+use turnout_core::io::Side;
+use turnout_core::random::Random;
+
+/// Runs many seeds, or the one in `SEED`; a failing one is named.
+fn seeds(first: u64, count: u64, run: impl Fn(u64)) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let (first, count) = match number("SEED") {
+        Some(seed) => (seed, 1),
+        None => (first, number("SEEDS").unwrap_or(count)),
+    };
+    for seed in first..first + count {
+        if let Err(failure) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
+            eprintln!("failed with SEED={seed}");
+            resume_unwind(failure);
+        }
+    }
+}
+
+fn toy_cast(shards: u16, ledger: &Ledger) -> Cast {
+    let mut peers: Vec<Box<dyn support::peer::Peer>> = Vec::new();
+    for _ in 0..5 {
+        peers.push(Box::new(StreamPeer::default()));
+    }
+    for _ in 0..2 {
+        peers.push(Box::new(AskPeer::default()));
+    }
+    let backends = (0..shards)
+        .map(|shard| -> Vec<Box<dyn Backend>> {
+            vec![
+                Box::new(Stream::new(Side::Partners, ledger.clone())),
+                Box::new(Stream::new(Side::Home(LEGACY), ledger.clone())),
+                Box::new(Ask::new(Side::Home(POOL), shard, shards, ledger.clone())),
+            ]
+        })
+        .collect();
+    Cast { peers, backends, kinds: ["mmmmmmhpq", "mmmm"] }
+}
+
+fn toy(seed: u64) -> (u64, usize) {
+    let shards = 1 + u16::try_from(Random::new(seed ^ 0x5eed).below(4)).unwrap();
+    let ledger = Ledger::default();
+    let world = estate::world(&Options { shards, ..Options::default() });
+    let cast = toy_cast(shards, &ledger);
+    let mut sim = Sim::new(seed, &world, estate::directory(USERS), cast, ledger.clone());
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        sim.run(60);
+        if seed.is_multiple_of(3) {
+            sim.drain();
+        }
+    }));
+    if let Err(failure) = ran {
+        eprintln!("{}", sim.report());
+        resume_unwind(failure);
+    }
+    (ledger.digest(), sim.steps())
+}
+
+#[test]
+fn toys_keep_every_stanza() {
+    seeds(0, 600, |seed| {
+        toy(seed);
+    });
+}
+
+#[test]
+fn toys_keep_every_stanza_too() {
+    seeds(600, 600, |seed| {
+        toy(seed);
+    });
+}
+
+#[test]
+fn a_seed_repeats() {
+    seeds(0, 5, |seed| assert_eq!(toy(seed), toy(seed)));
+}

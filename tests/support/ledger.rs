@@ -1,0 +1,201 @@
+//! Who said what and what became of it. Invariant: the ledger learns from the fake peers and from the edges of the backends, never
+//! from the shard, so it can contradict the shard.
+//!
+//! What is promised, and checked here:
+//! * every stanza the router took in is read by its recipient's server, or its sender is told, or its kind is one nobody is told of;
+//! * between two users, what came in on one connection is read in that order (by any server: also across a move);
+//! * nothing is read twice or both read and bounced, except where the router could not know: the peer had read the stanza when
+//!   its connection ended, and the news of it (`Written`, an acknowledgement) had not reached the shard. Such a stanza is `doubtful`;
+//! * a stanza is read at a home its recipient had between the moment it was said and the moment it was read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use turnout_core::home::HomeId;
+
+/// One stanza, by its number.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// `m` message, `h` headline, `p` presence, `q` iq get, `r` iq result, `e` error.
+    pub kind: char,
+    /// Bare sender.
+    pub from: String,
+    /// Bare recipient or domain.
+    pub to: String,
+    /// The connection it was said on, once it was.
+    pub conn: Option<u64>,
+    /// Homes the recipient has had since.
+    pub homes: Vec<HomeId>,
+    /// The router took it in.
+    pub arrived: u32,
+    /// Times its recipient's server read it.
+    pub read: u32,
+    /// Times its sender was told that it was not delivered.
+    pub bounced: u32,
+    /// It may be read again.
+    pub doubtful: bool,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub struct Book {
+    said: Vec<Said>,
+    /// Last number read, by sender, recipient and the connection it came in on.
+    order: BTreeMap<(String, String, u64), usize>,
+    /// Stanzas kept by the backends of a shard that the router made.
+    kept_made: BTreeMap<u16, i64>,
+    /// Moves that ran out of time: order is not promised for those users any more.
+    unordered: BTreeSet<String>,
+    /// The last things that happened, for the report of a failure.
+    log: Vec<String>,
+}
+
+/// Shared by peers, backends and the simulator.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger(Arc<Mutex<Book>>);
+
+impl Ledger {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A stanza is about to be said; its number.
+    pub fn say(&self, kind: char, from: &str, to: &str, home: Option<HomeId>) -> usize {
+        let mut book = self.book();
+        book.said.push(Said {
+            kind,
+            from: from.to_owned(),
+            to: to.to_owned(),
+            conn: None,
+            homes: home.into_iter().collect(),
+            arrived: 0,
+            read: 0,
+            bounced: 0,
+            doubtful: false,
+        });
+        book.said.len() - 1
+    }
+
+    /// What was said under a number.
+    pub fn get(&self, number: usize) -> Option<Said> {
+        self.book().said.get(number).cloned()
+    }
+
+    /// It was said on this connection.
+    pub fn said_on(&self, number: usize, conn: u64) {
+        self.book().said[number].conn = Some(conn);
+    }
+
+    /// The router took it in.
+    pub fn arrived(&self, number: usize) {
+        let said = &mut self.book().said[number];
+        said.arrived += 1;
+        assert_eq!(said.arrived, 1, "stanza {number} was taken in twice");
+    }
+
+    /// Its recipient's server read it.
+    pub fn read(&self, number: usize, home: Option<HomeId>) {
+        let mut book = self.book();
+        book.log.push(format!("read {number} at {home:?}"));
+        let said = &mut book.said[number];
+        said.read += 1;
+        assert!(said.arrived > 0, "stanza {number} was read and never taken in");
+        assert!(said.read == 1 || said.doubtful, "stanza {number} was read twice: {said:?}");
+        assert!(said.bounced == 0 || said.doubtful, "stanza {number} was bounced and read: {said:?}");
+        if let Some(home) = home {
+            assert!(said.homes.contains(&home), "stanza {number} was read at {home:?}: {said:?}");
+        }
+        let again = said.read > 1;
+        let (from, to) = (said.from.clone(), said.to.clone());
+        let key = (from, to, said.conn.unwrap_or_default());
+        if again || book.unordered.contains(&key.1) {
+            return;
+        }
+        if let Some(last) = book.order.insert(key, number) {
+            assert!(
+                last < number,
+                "stanza {number} was read after {last}, of the same pair: {:?}",
+                book.said[number]
+            );
+        }
+    }
+
+    /// Its sender was told.
+    pub fn bounced(&self, number: usize) {
+        let mut book = self.book();
+        book.log.push(format!("bounced {number}"));
+        let said = &mut book.said[number];
+        said.bounced += 1;
+        assert_eq!(said.bounced, 1, "stanza {number} was bounced twice: {said:?}");
+        assert!(said.read == 0 || said.doubtful, "stanza {number} was read and bounced: {said:?}");
+    }
+
+    /// The router cannot know whether it was read.
+    pub fn doubt(&self, number: usize) {
+        self.book().said[number].doubtful = true;
+    }
+
+    /// A user lives elsewhere from now on.
+    pub fn moved(&self, user: &str, home: HomeId, in_time: bool) {
+        let mut book = self.book();
+        book.log.push(format!("moved {user} to {home:?}, in time {in_time}"));
+        if !in_time {
+            book.unordered.insert(user.to_owned());
+        }
+        for said in book.said.iter_mut().filter(|said| said.to == user) {
+            said.homes.push(home);
+        }
+    }
+
+    /// A line for the report of a failure.
+    pub fn log(&self, line: impl FnOnce() -> String) {
+        let mut book = self.book();
+        if book.log.len() > 100_000 {
+            book.log.drain(..50_000);
+        }
+        book.log.push(line());
+    }
+
+    /// The last lines.
+    pub fn tail(&self, lines: usize) -> String {
+        let book = self.book();
+        book.log[book.log.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// A number that two equal runs share.
+    pub fn digest(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        self.book().log.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// A backend keeps a stanza that the router made, or keeps it no longer.
+    pub fn keep_made(&self, shard: u16, change: i64) {
+        *self.book().kept_made.entry(shard).or_default() += change;
+    }
+
+    /// Stanzas the router made that backends of this shard keep.
+    pub fn kept_made(&self, shard: u16) -> i64 {
+        self.book().kept_made.get(&shard).copied().unwrap_or_default()
+    }
+
+    /// How many were said, taken in, read and bounced.
+    pub fn totals(&self) -> [usize; 4] {
+        let book = self.book();
+        let count = |what: &dyn Fn(&Said) -> bool| book.said.iter().filter(|said| what(said)).count();
+        [book.said.len(), count(&|s| s.arrived > 0), count(&|s| s.read > 0), count(&|s| s.bounced > 0)]
+    }
+
+    /// Everything is at rest: nothing may be missing.
+    pub fn check_complete(&self) {
+        for (number, said) in self.book().said.iter().enumerate().filter(|(_, said)| said.arrived > 0) {
+            let untold = matches!(said.kind, 'e' | 'h' | 'p' | 'r');
+            let own = !said.to.contains('@');
+            assert!(
+                said.read > 0 || said.bounced > 0 || untold || own,
+                "stanza {number} was taken in and is nowhere: {said:?}"
+            );
+        }
+    }
+}

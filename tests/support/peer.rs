@@ -1,0 +1,75 @@
+//! The other end of a connection. Invariant: a peer acts only when it is called; what it wants done stands in `PeerOut`.
+
+use turnout_core::io::PeerCertificate;
+use turnout_core::random::Random;
+
+use super::ledger::Ledger;
+
+/// What a peer wants done.
+#[derive(Debug)]
+pub enum PeerAct {
+    /// Write.
+    Send(u64, Vec<u8>),
+    /// Close after what was sent.
+    Close(u64),
+    /// Connect to the router; the connection has this number.
+    Open(u64),
+    /// A stanza with this number was read.
+    Read(u64, usize),
+}
+
+/// Collects acts.
+#[derive(Debug)]
+pub struct PeerOut<'a> {
+    /// What is wanted, in order.
+    pub acts: Vec<PeerAct>,
+    /// Chance.
+    pub random: &'a mut Random,
+    /// Numbers of connections.
+    pub count: &'a mut u64,
+    /// Misbehaviour is over: answer everything now.
+    pub calm: bool,
+    /// What was said.
+    pub ledger: Ledger,
+}
+
+impl PeerOut<'_> {
+    /// Connects to the router.
+    pub fn open(&mut self) -> u64 {
+        *self.count += 1;
+        self.acts.push(PeerAct::Open(*self.count));
+        *self.count
+    }
+
+    /// Writes.
+    pub fn send(&mut self, conn: u64, bytes: impl Into<Vec<u8>>) {
+        self.acts.push(PeerAct::Send(conn, bytes.into()));
+    }
+
+    /// Whether something happens that happens once in so many times; never in the calm.
+    pub fn rarely(&mut self, once_in: u64) -> bool {
+        !self.calm && self.random.below(once_in) == 0
+    }
+}
+
+/// A fake server.
+pub trait Peer {
+    /// A connection is up; `ours`: it is one that was wanted by `PeerOut::open`.
+    fn opened(&mut self, conn: u64, ours: bool, out: &mut PeerOut<'_>);
+    /// Bytes from the router.
+    fn receive(&mut self, conn: u64, bytes: &[u8], out: &mut PeerOut<'_>);
+    /// The router and this peer have TLS now.
+    fn secured(&mut self, _conn: u64, _out: &mut PeerOut<'_>) {}
+    /// The certificate this peer shows.
+    fn certificate(&self) -> Option<PeerCertificate> {
+        None
+    }
+    /// The connection is gone.
+    fn closed(&mut self, conn: u64, out: &mut PeerOut<'_>);
+    /// Say this stanza, connecting first where needed.
+    fn say(&mut self, number: usize, out: &mut PeerOut<'_>);
+    /// A chance to do what it put off, or something odd.
+    fn whim(&mut self, out: &mut PeerOut<'_>);
+    /// Stanzas and answers put off.
+    fn waiting(&self) -> usize;
+}

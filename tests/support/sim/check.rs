@@ -1,0 +1,75 @@
+//! What must be true after every step, and at the end.
+
+use turnout_core::tally::Flow;
+
+use super::Sim;
+
+impl Sim {
+    /// After every input of a shard: what its counters say it holds is what its queues hold.
+    pub(super) fn check(&mut self, index: usize) {
+        let cell = &mut self.cells[index];
+        let (held, held_made) = (cell.shard.held() as i128, cell.shard.held_made() as i128);
+        let kept_made = i128::from(self.ledger.kept_made(u16::try_from(index).unwrap()));
+        let tally = cell.shard.tally();
+        let (passed, made) = (tally.passed, tally.made);
+        assert_eq!(
+            passed.expected_held() + made.expected_held(),
+            held,
+            "shard {index} holds other than it counts: {passed:?} {made:?}"
+        );
+        assert_eq!(made.expected_held(), held_made + kept_made, "shard {index}, made stanzas: {made:?}");
+        assert!(cell.out.arrivals.is_empty() && cell.out.events.is_empty() && cell.out.dialed.is_empty());
+    }
+
+    fn flows(&mut self) -> [Flow; 2] {
+        let mut sums = [Flow::default(); 2];
+        for cell in &mut self.cells {
+            let tally = cell.shard.tally();
+            sums[0].add(&tally.passed);
+            sums[1].add(&tally.made);
+        }
+        sums
+    }
+
+    /// After hand-offs were posted: what left one shard is on its way to another.
+    pub(super) fn check_in_flight(&mut self) {
+        for (flow, in_flight) in self.flows().into_iter().zip(self.in_flight) {
+            let between = i128::from(flow.handed_out) - i128::from(flow.handed_in);
+            assert_eq!(between, in_flight, "a stanza got lost between shards");
+        }
+    }
+
+    /// At rest: received is delivered, bounced or dropped, and the ledger agrees.
+    pub(super) fn check_rest(&mut self) {
+        self.check_in_flight();
+        assert_eq!(self.held(), 0, "held at rest: {}", self.report());
+        for flow in self.flows() {
+            assert_eq!(flow.received, flow.delivered + flow.bounced + flow.dropped_total(), "{flow:?}");
+        }
+        let [_, arrived, _, _] = self.ledger.totals();
+        assert_eq!(self.flows()[0].received, arrived as u64, "the shards took in what arrived");
+        for cell in &mut self.cells {
+            assert_eq!(cell.shard.tally().moving_users, 0, "nobody is held at rest");
+        }
+        self.ledger.check_complete();
+    }
+
+    /// What a failed run was about.
+    pub fn report(&self) -> String {
+        let held: Vec<_> = self.cells.iter().map(|cell| cell.shard.held()).collect();
+        let waiting: Vec<_> = self.cells.iter().map(|cell| (cell.io.len(), cell.mail.len())).collect();
+        format!(
+            "step {}, held {held:?}, inputs {waiting:?}, wishes {}, connections {}, moves {:?}\n{}",
+            self.steps,
+            self.wishes.len(),
+            self.conns.values().filter(|conn| !conn.is_quiet()).count(),
+            self.moving,
+            self.ledger.tail(40)
+        )
+    }
+
+    /// How many steps were taken.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+}
