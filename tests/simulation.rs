@@ -59,10 +59,20 @@ fn toy(seed: u64) -> (u64, usize) {
     let world = estate::world(&Options { shards, ..Options::default() });
     let cast = toy_cast(shards, &ledger);
     let mut sim = Sim::new(seed, &world, estate::directory(USERS), cast, ledger.clone());
-    let ran = catch_unwind(AssertUnwindSafe(|| {
-        sim.run(60);
-        if seed.is_multiple_of(3) {
+    let ran = catch_unwind(AssertUnwindSafe(|| match seed % 4 {
+        0 => sim.run(60),
+        1 => {
+            sim.run(60);
             sim.drain();
+        }
+        2 => {
+            sim.trouble(40);
+            sim.drain();
+        }
+        _ => {
+            sim.trouble(60);
+            sim.rest();
+            sim.run(20);
         }
     }));
     if let Err(failure) = ran {

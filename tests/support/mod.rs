@@ -1,4 +1,5 @@
 //! What the test files share. Invariant: everything here is deterministic: the only sources of time and chance are the arguments.
+#![allow(unreachable_pub, reason = "a test file has no outside")]
 #![allow(dead_code, reason = "each test file uses its own part of what is shared")]
 #![allow(
     clippy::unwrap_used,

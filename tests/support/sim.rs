@@ -122,6 +122,14 @@ impl Sim {
 
     /// Lets so many stanzas be said amid trouble, then brings the world to rest and looks whether anything is missing.
     pub fn run(&mut self, stanzas: usize) {
+        self.trouble(stanzas);
+        self.rest();
+        self.check_rest();
+    }
+
+    /// Lets so many stanzas be said while servers, connections and users come and go.
+    pub fn trouble(&mut self, stanzas: usize) {
+        self.calm = false;
         let mut left = stanzas;
         while left > 0 {
             if self.one_in(24) {
@@ -130,8 +138,6 @@ impl Sim {
             }
             self.step();
         }
-        self.rest();
-        self.check_rest();
     }
 
     /// Says to all shards that the process ends; everything must come to its end and every shard must say so.
@@ -179,7 +185,7 @@ impl Sim {
     }
 
     /// Brings everything to rest: no more trouble, and time passes only when nothing else can happen.
-    fn rest(&mut self) {
+    pub fn rest(&mut self) {
         self.calm = true;
         self.down.fill(false);
         for _ in 0..REST_STEPS_MAX {

@@ -64,7 +64,7 @@ impl Sim {
             self.wishes.len(),
             self.conns.values().filter(|conn| !conn.is_quiet()).count(),
             self.moving,
-            self.ledger.tail(40)
+            self.ledger.tail(60)
         )
     }
 

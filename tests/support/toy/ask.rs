@@ -33,10 +33,8 @@ struct Kept {
 }
 
 impl Kept {
-    fn is_of(&self, pair: &Stanza, link: LinkId) -> bool {
-        self.link == link
-            && self.stanza.to.bare_str() == pair.to.bare_str()
-            && self.stanza.from.bare_str() == pair.from.bare_str()
+    fn is_of(&self, pair: &Stanza) -> bool {
+        self.stanza.to.bare_str() == pair.to.bare_str() && self.stanza.from.bare_str() == pair.from.bare_str()
     }
 }
 
@@ -75,10 +73,13 @@ impl Ask {
     fn ask(&mut self, now: Instant, out: &mut Outbox) {
         for at in 0..self.kept.len() {
             let this = &self.kept[at];
-            let first = !self.kept.iter().take(at).any(|earlier| earlier.is_of(&this.stanza, this.link));
+            let first = !self.kept.iter().take(at).any(|earlier| earlier.is_of(&this.stanza));
             if this.asked.is_none() && first {
                 let this = &mut self.kept[at];
                 this.asked = Some(now);
+                self.ledger
+                    .log(|| format!("ask {} on {}", number_of(&self.kept[at].stanza), self.kept[at].link));
+                let this = &mut self.kept[at];
                 let text = String::from_utf8_lossy(&this.stanza.bytes).into_owned();
                 out.transmit(this.link, Bytes::from(format!("s {} {text}\n", this.question)));
             }
@@ -89,14 +90,15 @@ impl Ask {
         if kept.stanza.made {
             self.ledger.keep_made(self.shard, -1);
         }
+        self.ledger.log(|| format!("end {} on {}: {}", number_of(&kept.stanza), kept.link, result.is_ok()));
         out.events.push_back(Event::Done(Box::new(kept.stanza), result));
     }
 
-    /// Gives back what waits on a link, of one pair or of all.
-    fn give_back(&mut self, link: LinkId, pair: Option<&Stanza>, out: &mut Outbox) {
+    /// Gives back what is kept of these pairs, on whatever link, in order.
+    fn give_back(&mut self, pairs: &[Stanza], out: &mut Outbox) {
         let (back, rest): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.kept)
             .into_iter()
-            .partition(|kept| kept.link == link && pair.is_none_or(|pair| kept.is_of(pair, link)));
+            .partition(|kept| pairs.iter().any(|pair| kept.is_of(pair)));
         self.kept = rest;
         for kept in back {
             if kept.asked.is_some() {
@@ -106,10 +108,22 @@ impl Ask {
         }
     }
 
-    fn unblock(&mut self, link: LinkId, out: &mut Outbox) {
-        if self.kept.iter().filter(|kept| kept.link == link).count() < WINDOW && self.blocked.remove(&link) {
-            out.events.push_back(Event::Ready(link));
-        }
+    /// Gives back every pair that has something on a link that is lost.
+    fn give_back_of(&mut self, link: LinkId, out: &mut Outbox) {
+        let pairs: Vec<Stanza> =
+            self.kept.iter().filter(|kept| kept.link == link).map(|kept| kept.stanza.clone()).collect();
+        self.give_back(&pairs, out);
+    }
+
+    fn unblock(&mut self, out: &mut Outbox) {
+        let (kept, blocked) = (&self.kept, &mut self.blocked);
+        blocked.retain(|link| {
+            let full = kept.iter().filter(|kept| kept.link == *link).count() >= WINDOW;
+            if !full {
+                out.events.push_back(Event::Ready(*link));
+            }
+            full
+        });
     }
 
     fn answered(&mut self, now: Instant, link: LinkId, text: &str, out: &mut Outbox) -> Option<()> {
@@ -128,11 +142,11 @@ impl Ask {
             "t" => {
                 let pair = self.kept[at].stanza.clone();
                 self.kept[at].asked = None;
-                self.give_back(link, Some(&pair), out);
+                self.give_back(&[pair], out);
             }
             _ => return None,
         }
-        self.unblock(link, out);
+        self.unblock(out);
         self.ask(now, out);
         Some(())
     }
@@ -140,8 +154,10 @@ impl Ask {
     fn line(&mut self, now: Instant, link: LinkId, text: &str, out: &mut Outbox) -> Option<()> {
         if text == "bye" {
             out.events.push_back(Event::Unready(link, None));
-            self.give_back(link, None, out);
             self.links.remove(&link);
+            self.blocked.remove(&link);
+            self.give_back_of(link, out);
+            self.unblock(out);
             out.close(link, Close::Flush);
             return Some(());
         }
@@ -202,6 +218,7 @@ impl Backend for Ask {
 
     fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent {
         let known = self.links.contains_key(&link);
+        self.ledger.log(|| format!("send {} on {link}", number_of(&stanza)));
         if !known || self.kept.iter().filter(|kept| kept.link == link).count() >= WINDOW {
             if known {
                 self.blocked.insert(link);
@@ -220,7 +237,8 @@ impl Backend for Ask {
     fn closed(&mut self, _now: Instant, link: LinkId, _why: &Closed, out: &mut Outbox) {
         self.links.remove(&link);
         self.blocked.remove(&link);
-        self.give_back(link, None, out);
+        self.give_back_of(link, out);
+        self.unblock(out);
     }
 
     fn settle(&mut self, _now: Instant, origin: &Origin, verdict: Verdict<'_>, out: &mut Outbox) {
@@ -268,9 +286,9 @@ impl Backend for Ask {
         while let Some(late) =
             self.kept.iter().find(|kept| kept.asked.is_some_and(|asked| asked + PATIENCE <= now))
         {
-            let (link, pair) = (late.link, late.stanza.clone());
-            self.give_back(link, Some(&pair), out);
-            self.unblock(link, out);
+            let pair = late.stanza.clone();
+            self.give_back(&[pair], out);
+            self.unblock(out);
             self.ask(now, out);
         }
     }
