@@ -22,6 +22,8 @@ const LOOK_MILLIS: u64 = 2;
 pub(super) struct Holds {
     users: HashMap<Arc<str>, Held>,
     orders: HashMap<u64, Order>,
+    /// A timer to look again is set.
+    looking: bool,
     /// Homes just left, and until when what is under way from there is let through.
     left: HashMap<Arc<str>, (HomeId, Instant)>,
 }
@@ -30,7 +32,8 @@ pub(super) struct Holds {
 struct Held {
     spool: Spool,
     was_home: Option<HomeId>,
-    order: u64,
+    /// Moves under way that name him: he is let go with the last of them, as each counts on nothing being under way.
+    orders: usize,
 }
 
 #[derive(Debug)]
@@ -59,8 +62,12 @@ impl Holds {
 
     /// The home the sender of a stanza left just now.
     pub(super) fn was_home(&self, stanza: &Stanza, now: Instant) -> Option<HomeId> {
-        if self.left.is_empty() || stanza.origin.side == Side::Partners {
+        if (self.left.is_empty() && self.users.is_empty()) || stanza.origin.side == Side::Partners {
             return None;
+        }
+        // The directory changes before the release comes here: until then the home he had when the hold came is still his.
+        if let Some(held) = self.users.get(stanza.from.bare_str()) {
+            return held.was_home;
         }
         self.left.get(stanza.from.bare_str()).filter(|(_, until)| *until > now).map(|(home, _)| *home)
     }
@@ -96,8 +103,10 @@ impl Shard {
                 _ => None,
             };
             let held = self.holds.users.entry(Arc::clone(user)).or_default();
-            held.was_home = was_home;
-            held.order = order.id;
+            if held.orders == 0 {
+                held.was_home = was_home;
+            }
+            held.orders += 1;
         }
         self.holds
             .orders
@@ -114,10 +123,17 @@ impl Shard {
         }
     }
 
+    /// The timer that was set to look again is due.
+    pub(super) fn look_again(&mut self, now: Instant, out: &mut Outbox) {
+        self.holds.looking = false;
+        self.settle_moves(now, out);
+    }
+
     /// Says `Settled` for every move that has nothing under way here any more.
-    pub(super) fn settle_moves(&mut self, now: Instant, out: &mut Outbox) {
-        let open: Vec<u64> =
+    fn settle_moves(&mut self, now: Instant, out: &mut Outbox) {
+        let mut open: Vec<u64> =
             self.holds.orders.iter().filter(|(_, order)| order.settling).map(|(id, _)| *id).collect();
+        open.sort_unstable();
         let mut again = false;
         for id in open {
             if self.under_way(id) {
@@ -130,7 +146,8 @@ impl Shard {
             out.outputs.push(Output::Settled(id));
         }
         // The coordinator gives a move up after its time; until its release comes, looking costs little.
-        if again {
+        if again && !self.holds.looking {
+            self.holds.looking = true;
             self.timers.set(now + Duration::from_millis(LOOK_MILLIS), Timer::Moves);
         }
     }
@@ -140,8 +157,9 @@ impl Shard {
         let Some(order) = self.holds.orders.remove(&id) else { return };
         self.holds.left.retain(|_, (_, until)| *until > now);
         for user in &order.order.users {
-            // A later move of the same user holds him on.
-            if self.holds.users.get(user).is_none_or(|held| held.order != id) {
+            let Some(held) = self.holds.users.get_mut(user) else { continue };
+            held.orders = held.orders.saturating_sub(1);
+            if held.orders > 0 {
                 continue;
             }
             let Some(mut held) = self.holds.users.remove(user) else { continue };
