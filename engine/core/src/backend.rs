@@ -1,6 +1,7 @@
 //! The contract of a protocol adapter. Invariant: a backend owns the protocol state of the links of its side on one shard and
 //! nothing else; it never decides where a stanza goes, and it never loses one: each stanza given to [`Backend::send`] comes back
-//! in the result or, when kept, as one `Event::Done`.
+//! in the result or, when kept, as one `Event::Done`. Kept stanzas of the same two users go out in the order they were given,
+//! whichever links they were given for, and when one is given back, those behind it are too, in that order.
 
 use std::sync::Arc;
 use std::time::Instant;

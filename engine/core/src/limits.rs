@@ -37,6 +37,9 @@ pub const SPOOL_AGE_SIP_SECONDS: u64 = 20;
 /// Seconds from the wish to connect until the link carries stanzas, else the attempt has failed.
 pub const CONNECT_SECONDS: u64 = 30;
 
+/// Seconds a link that takes no more stanzas may take to close before it is cut, so that its destination can be dialed anew.
+pub const CLOSE_SECONDS: u64 = 10;
+
 /// Longest wait between two attempts to reach a destination, in seconds (RFC 6120 §3.3: truncated exponential back-off).
 pub const BACKOFF_SECONDS_MAX: u64 = 60;
 

@@ -6,6 +6,7 @@
 
 mod deliver;
 mod moving;
+mod nodes;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -135,7 +136,7 @@ impl Shard {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Destination(destination) => self.destination_due(now, &destination, out),
-                Timer::Moves => self.settle_moves(now, out),
+                Timer::Moves => self.look_again(now, out),
                 Timer::Drain => self.drain_due(now, out),
             }
             self.pump(now, out);
@@ -436,8 +437,10 @@ impl Shard {
             self.timers.set(now + Duration::from_millis(10), Timer::Drain);
             return;
         }
-        for link in self.links.keys() {
-            out.close(*link, Close::Flush);
+        let mut links: Vec<LinkId> = self.links.keys().copied().collect();
+        links.sort_unstable();
+        for link in links {
+            out.close(link, Close::Flush);
         }
         out.outputs.push(Output::Drained);
     }

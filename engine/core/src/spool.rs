@@ -1,16 +1,24 @@
-//! Stanzas that wait for one destination. Invariant: first in, first out; never more than its limits in count and bytes; nothing
-//! leaves it but through the hands of the caller, so nothing in it can be lost silently.
+//! Stanzas that wait for one destination. Invariant: first in, first out, and what a backend took and gave back goes before
+//! everything that was never given; never more than its limits in count and bytes; nothing leaves it but through the hands of the
+//! caller, so nothing in it can be lost silently.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use hashbrown::HashMap;
+
 use crate::limits::{SPOOL_AGE_SECONDS, SPOOL_AGE_SIP_SECONDS, SPOOL_BYTES_MAX, SPOOL_STANZAS_MAX};
+use crate::placement::score;
 use crate::stanza::Stanza;
 
 /// A bounded queue of stanzas.
 #[derive(Debug, Default)]
 pub struct Spool {
+    /// Given back by a backend: older than all of `queue` that is of the same two users.
+    returned: VecDeque<Stanza>,
     queue: VecDeque<Stanza>,
+    /// How many wait of each pair of users.
+    pairs: HashMap<u64, u32>,
     bytes: usize,
     made: usize,
     next_expiry: Option<Instant>,
@@ -29,7 +37,7 @@ impl Spool {
     /// The stanza itself when the spool is full.
     #[expect(clippy::result_large_err, reason = "the stanza must go back to the caller whole")]
     pub fn push(&mut self, stanza: Stanza) -> Result<(), Stanza> {
-        if self.queue.len() >= SPOOL_STANZAS_MAX || self.bytes + stanza.len() > SPOOL_BYTES_MAX {
+        if self.len() >= SPOOL_STANZAS_MAX || self.bytes + stanza.len() > SPOOL_BYTES_MAX {
             return Err(stanza);
         }
         self.count_in(&stanza);
@@ -42,13 +50,23 @@ impl Spool {
     pub fn put_back(&mut self, stanzas: impl DoubleEndedIterator<Item = Stanza>) {
         for stanza in stanzas.rev() {
             self.count_in(&stanza);
-            self.queue.push_front(stanza);
+            let queue = if stanza.attempts > 0 { &mut self.returned } else { &mut self.queue };
+            queue.push_front(stanza);
         }
+    }
+
+    /// Takes in what a backend kept and gave back: before everything that was never given, among its like in the order of
+    /// arrival. Not limited: it was within the limits of the backend before.
+    pub fn restore(&mut self, stanza: Stanza) {
+        self.count_in(&stanza);
+        // A backend gives back in order, so this looks at one or two.
+        let later = self.returned.iter().rev().take_while(|other| other.arrived > stanza.arrived).count();
+        self.returned.insert(self.returned.len() - later, stanza);
     }
 
     /// Takes the oldest.
     pub fn pop(&mut self) -> Option<Stanza> {
-        let stanza = self.queue.pop_front()?;
+        let stanza = self.returned.pop_front().or_else(|| self.queue.pop_front())?;
         self.count_out(&stanza);
         Some(stanza)
     }
@@ -58,7 +76,10 @@ impl Spool {
         self.bytes = 0;
         self.made = 0;
         self.next_expiry = None;
-        std::mem::take(&mut self.queue)
+        self.pairs.clear();
+        let mut all = std::mem::take(&mut self.returned);
+        all.append(&mut self.queue);
+        all
     }
 
     /// Takes those whose time is up, oldest first.
@@ -66,13 +87,15 @@ impl Spool {
         if self.next_expiry.is_none_or(|at| at > now) {
             return Vec::new();
         }
+        let returned = self.returned.len();
         let mut expired = Vec::new();
-        for stanza in self.take() {
+        for (at, stanza) in self.take().into_iter().enumerate() {
             if expiry(&stanza) <= now {
                 expired.push(stanza);
             } else {
                 self.count_in(&stanza);
-                self.queue.push_back(stanza);
+                let queue = if at < returned { &mut self.returned } else { &mut self.queue };
+                queue.push_back(stanza);
             }
         }
         expired
@@ -85,12 +108,17 @@ impl Spool {
 
     /// Stanzas waiting.
     pub fn len(&self) -> usize {
-        self.queue.len()
+        self.returned.len() + self.queue.len()
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.returned.is_empty() && self.queue.is_empty()
+    }
+
+    /// Whether a stanza of the same two users waits. True now and then for strangers, never false for a pair that waits.
+    pub fn holds_pair_of(&self, stanza: &Stanza) -> bool {
+        !self.pairs.is_empty() && self.pairs.contains_key(&pair(stanza))
     }
 
     /// Bytes waiting.
@@ -105,7 +133,7 @@ impl Spool {
 
     /// All waiting stanzas, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Stanza> {
-        self.queue.iter()
+        self.returned.iter().chain(&self.queue)
     }
 
     fn count_in(&mut self, stanza: &Stanza) {
@@ -113,13 +141,25 @@ impl Spool {
         self.made += usize::from(stanza.made);
         let expiry = expiry(stanza);
         self.next_expiry = Some(self.next_expiry.map_or(expiry, |at| at.min(expiry)));
+        *self.pairs.entry(pair(stanza)).or_default() += 1;
     }
 
     fn count_out(&mut self, stanza: &Stanza) {
         self.bytes -= stanza.len();
         self.made -= usize::from(stanza.made);
-        if self.queue.is_empty() {
+        if let Some(count) = self.pairs.get_mut(&pair(stanza)) {
+            *count -= 1;
+            if *count == 0 {
+                self.pairs.remove(&pair(stanza));
+            }
+        }
+        if self.is_empty() {
             self.next_expiry = None;
         }
     }
+}
+
+/// A number for two users and a direction.
+fn pair(stanza: &Stanza) -> u64 {
+    score(stanza.to.bare_str(), stanza.from.bare_str())
 }

@@ -1,22 +1,23 @@
 //! Destinations: the way from a route to a link. Invariant: a destination has at most one link, one spool and one timer; a stanza
 //! goes to the link only when nothing older waits in the spool, so the order of arrival is the order of delivery.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Shard, Timer};
 use crate::backend::{Destination, Sent};
-use crate::home::{BackendKind, HomeId};
-use crate::io::{Close, Closed, Handoff, Level, LinkId, Outbox, Output, Side, Unreachable};
+use crate::home::BackendKind;
+use crate::io::{Close, Closed, Event, Handoff, Level, LinkId, Outbox, Output, Side, Unreachable};
 use crate::jid::Domain;
-use crate::limits::{ATTEMPTS_MAX, CONNECT_SECONDS, DESTINATIONS_MAX, SHARD_SPOOL_BYTES_MAX};
+use crate::limits::{ATTEMPTS_MAX, CLOSE_SECONDS, CONNECT_SECONDS, DESTINATIONS_MAX, SHARD_SPOOL_BYTES_MAX};
 use crate::link::Link;
 use crate::placement::{owner_of_domain, owner_of_user};
 use crate::pool::backoff;
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
-use crate::route::{Route, unknown_user};
+use crate::route::Route;
 use crate::spool::Spool;
-use crate::stanza::{Kind, MessageType, PresenceType, Stanza};
+use crate::stanza::Stanza;
 use crate::timers::TimerId;
 
 /// A destination and what waits for it.
@@ -40,8 +41,25 @@ enum State {
     Opening(LinkId, Instant),
     /// Carries stanzas.
     Ready(LinkId),
+    /// Carried stanzas and takes none until its backend says `Ready` again.
+    Blocked(LinkId),
+    /// Takes no more stanzas since this time; what it has not written may still be. The destination is dialed anew when the link
+    /// is gone, so that nothing overtakes that.
+    Closing(LinkId, Instant),
     /// The last attempt failed: not before this.
     Resting(Instant),
+}
+
+impl Waiting {
+    /// The link it has, whatever that can do.
+    pub(super) fn link(&self) -> Option<LinkId> {
+        match self.state {
+            State::Idle | State::Resting(_) => None,
+            State::Opening(link, _) | State::Ready(link) | State::Blocked(link) | State::Closing(link, _) => {
+                Some(link)
+            }
+        }
+    }
 }
 
 impl Shard {
@@ -84,46 +102,6 @@ impl Shard {
         out.outputs.push(Output::Handoff(owner, Handoff::Stanza(stanza, route)));
     }
 
-    /// To a SIP home: the gate of requirement 11, then the node of this pair of users.
-    fn give_to_pool(&mut self, now: Instant, home: HomeId, stanza: Stanza, out: &mut Outbox) {
-        if !self.may_write(&stanza) {
-            let detail = format!(
-                "{} is of type public-unverified and {} has not written to {} first",
-                stanza.from.domain(),
-                stanza.to.bare_str(),
-                stanza.from.bare_str()
-            );
-            self.refuse(now, stanza, unknown_user(detail), out);
-            return;
-        }
-        let key = format!("{} {}", stanza.to.bare_str(), stanza.from.bare_str());
-        let picked = match self.pools.get(usize::from(home.0)) {
-            Some(pool) => pool.pick(&key, now),
-            None => Err(None),
-        };
-        // With every node resting the stanza waits at the first one's spool: that node is tried again when its time comes.
-        let node = picked.unwrap_or(0);
-        self.deliver(now, Destination::Node { side: Side::Home(home), node }, stanza, out);
-    }
-
-    /// Requirement 11: users of unverified partners may not start with a 2019 user.
-    fn may_write(&self, stanza: &Stanza) -> bool {
-        let starts = matches!(
-            stanza.kind,
-            Kind::Message(
-                MessageType::Normal | MessageType::Chat | MessageType::Headline | MessageType::Groupchat
-            ) | Kind::Presence(PresenceType::Subscribe)
-        );
-        if !starts || !self.world.enforce_introductions || stanza.made || stanza.origin.side != Side::Partners
-        {
-            return true;
-        }
-        match self.world.policy.find(stanza.from.domain()) {
-            Some(partner) if partner.kind.may_start() => true,
-            _ => self.introductions.contains(&(stanza.to.bare(), stanza.from.bare())),
-        }
-    }
-
     /// Gives a stanza to a destination: to its link when nothing older waits, else to its spool.
     pub(super) fn deliver(
         &mut self,
@@ -156,7 +134,9 @@ impl Shard {
             self.refuse(now, stanza, full("too much waits in the router"), out);
             return;
         }
-        if let Err(stanza) = waiting.spool.push(stanza) {
+        if stanza.attempts > 0 {
+            waiting.spool.restore(stanza);
+        } else if let Err(stanza) = waiting.spool.push(stanza) {
             self.refuse(now, stanza, full("too many stanzas wait for this server"), out);
             return;
         }
@@ -188,7 +168,7 @@ impl Shard {
             Sent::NotNow(stanza) => {
                 if let Some(waiting) = self.destinations.get_mut(destination) {
                     waiting.spool.put_back(std::iter::once(stanza));
-                    waiting.state = State::Opening(link, now);
+                    waiting.state = State::Blocked(link);
                     self.set_timer(destination);
                 }
             }
@@ -250,15 +230,27 @@ impl Shard {
         let Some(destination) = self.links.get(&link).and_then(Link::destination).cloned() else { return };
         let Some(waiting) = self.destinations.get_mut(&destination) else { return };
         match waiting.state {
-            State::Opening(opening, _) if opening == link => (),
-            _ => return,
+            State::Opening(current, _) | State::Blocked(current) if current == link => (),
+            State::Idle
+            | State::Resting(_)
+            | State::Opening(..)
+            | State::Ready(_)
+            | State::Blocked(_)
+            | State::Closing(..) => return,
         }
-        waiting.state = State::Ready(link);
+        waiting.state = State::Blocked(link);
         waiting.failures = 0;
         if let (Side::Home(home), Some(node)) = (destination.side(), waiting.node)
             && let Some(pool) = self.pools.get_mut(usize::from(home.0))
         {
             pool.succeed(node);
+        }
+        // While the link is still closed to stanzas: what comes back now was given before what waits.
+        self.take_back(now, out);
+        if let Some(waiting) = self.destinations.get_mut(&destination)
+            && waiting.link() == Some(link)
+        {
+            waiting.state = State::Ready(link);
         }
         self.set_timer(&destination);
         self.flush(now, &destination, out);
@@ -267,6 +259,13 @@ impl Shard {
     /// The link takes no more stanzas: refused, or closing in order.
     pub(super) fn unready(&mut self, now: Instant, link: LinkId, refusal: Option<Refusal>, out: &mut Outbox) {
         let Some(destination) = self.links.get(&link).and_then(Link::destination).cloned() else { return };
+        if let (None, Some(waiting)) = (&refusal, self.destinations.get_mut(&destination)) {
+            if waiting.link() == Some(link) {
+                waiting.state = State::Closing(link, now);
+                self.set_timer(&destination);
+            }
+            return;
+        }
         self.part(now, &destination, link, refusal, out);
     }
 
@@ -340,70 +339,62 @@ impl Shard {
         out: &mut Outbox,
     ) {
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
-        match waiting.state {
-            State::Opening(current, _) | State::Ready(current) if current == link => (),
-            State::Idle | State::Resting(_) | State::Opening(..) | State::Ready(_) => {
-                // An older link of this destination; what it gave back waits for the current one.
-                if matches!(waiting.state, State::Idle) && !waiting.spool.is_empty() {
-                    self.dial(now, destination, out);
-                }
-                return;
-            }
-        }
-        let Some(refusal) = refusal else {
-            waiting.state = State::Idle;
-            if waiting.spool.is_empty() {
-                self.set_timer(destination);
-            } else {
+        if waiting.link() != Some(link) {
+            // An older link of this destination; what it gave back waits for the current one.
+            if matches!(waiting.state, State::Idle) && !waiting.spool.is_empty() {
                 self.dial(now, destination, out);
             }
+            return;
+        }
+        let Some(refusal) = refusal else {
+            waiting.state = State::Resting(now);
+            self.take_back(now, out);
+            self.redial(now, destination, out);
             return;
         };
         waiting.failures = waiting.failures.saturating_add(1);
         let rest = backoff(waiting.failures, &mut self.random);
         waiting.state = State::Resting(now + rest);
-        match (destination.side(), waiting.node) {
-            (Side::Home(home), Some(node)) => {
-                if let Some(pool) = self.pools.get_mut(usize::from(home.0)) {
-                    pool.fail(node, now, &mut self.random);
-                }
-                self.move_to_other_nodes(now, destination, home, out);
-            }
-            _ => {
-                let stanzas = waiting.spool.take();
-                for stanza in stanzas {
-                    self.refuse(now, stanza, refusal.clone(), out);
-                }
+        let home = match (destination.side(), waiting.node) {
+            (Side::Home(home), Some(node)) => Some((home, node)),
+            _ => None,
+        };
+        if let Some((home, node)) = home
+            && let Some(pool) = self.pools.get_mut(usize::from(home.0))
+        {
+            pool.fail(node, now, &mut self.random);
+        }
+        self.take_back(now, out);
+        if let Some((home, _)) = home {
+            self.move_to_other_nodes(now, destination, home, out);
+        } else if let Some(waiting) = self.destinations.get_mut(destination) {
+            for stanza in waiting.spool.take() {
+                self.refuse(now, stanza, refusal.clone(), out);
             }
         }
         self.set_timer(destination);
     }
 
-    /// What waited for a node of a SIP home that failed goes to the nodes that work; a gateway pair is dialed anew at once when
-    /// another node is there.
-    fn move_to_other_nodes(
-        &mut self,
-        now: Instant,
-        destination: &Destination,
-        home: HomeId,
-        out: &mut Outbox,
-    ) {
-        let Some(pool) = self.pools.get(usize::from(home.0)) else { return };
-        if pool.pick("", now).is_err() {
-            return;
-        }
+    /// Dials again if anything waits.
+    pub(super) fn redial(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
-        match destination {
-            Destination::Pair { .. } => {
-                waiting.state = State::Idle;
-                if !waiting.spool.is_empty() {
-                    self.dial(now, destination, out);
-                }
-            }
-            Destination::Node { .. } => {
-                for stanza in waiting.spool.take() {
-                    self.give_to_pool(now, home, stanza, out);
-                }
+        waiting.state = State::Idle;
+        if waiting.spool.is_empty() {
+            self.set_timer(destination);
+        } else {
+            self.dial(now, destination, out);
+        }
+    }
+
+    /// Takes what backends have just given back before anything else is done with the spools: it is older than what waits there.
+    fn take_back(&mut self, now: Instant, out: &mut Outbox) {
+        let (given_back, rest): (VecDeque<Event>, VecDeque<Event>) = std::mem::take(&mut out.events)
+            .into_iter()
+            .partition(|event| matches!(event, Event::Done(_, Err(_))));
+        out.events = rest;
+        for event in given_back {
+            if let Event::Done(stanza, Err(refusal)) = event {
+                self.given_back(now, *stanza, refusal, out);
             }
         }
     }
@@ -461,9 +452,17 @@ impl Shard {
                     self.dial(now, destination, out);
                 }
             }
-            State::Idle | State::Opening(..) | State::Ready(_) | State::Resting(_) => {
-                self.set_timer(destination)
+            State::Closing(link, since) if now >= since + Duration::from_secs(CLOSE_SECONDS) => {
+                out.close(link, Close::Abort);
+                waiting.state = State::Closing(link, now);
+                self.set_timer(destination);
             }
+            State::Idle
+            | State::Opening(..)
+            | State::Ready(_)
+            | State::Blocked(_)
+            | State::Closing(..)
+            | State::Resting(_) => self.set_timer(destination),
         }
     }
 
@@ -476,7 +475,8 @@ impl Shard {
         let state = match waiting.state {
             State::Opening(_, since) => Some(since + Duration::from_secs(CONNECT_SECONDS)),
             State::Resting(until) => Some(until),
-            State::Idle | State::Ready(_) => None,
+            State::Closing(_, since) => Some(since + Duration::from_secs(CLOSE_SECONDS)),
+            State::Idle | State::Ready(_) | State::Blocked(_) => None,
         };
         if let Some(at) = crate::io::earlier(state, waiting.spool.next_expiry()) {
             waiting.timer = Some(self.timers.set(at, Timer::Destination(destination.clone())));
@@ -487,7 +487,7 @@ impl Shard {
     pub(super) fn give_up_waiting(&mut self, now: Instant, out: &mut Outbox) {
         let mut left = Vec::new();
         for waiting in self.destinations.values_mut() {
-            if !matches!(waiting.state, State::Ready(_)) {
+            if !matches!(waiting.state, State::Ready(_) | State::Blocked(_)) {
                 left.extend(waiting.spool.take());
             }
         }

@@ -1,0 +1,89 @@
+//! The nodes of a home. Invariant: what waits for a node that failed goes on to another one in its order, and a stanza never
+//! overtakes an earlier one of the same two users that waits for another node.
+
+use std::time::Instant;
+
+use super::Shard;
+use crate::backend::Destination;
+use crate::home::HomeId;
+use crate::io::{Outbox, Side};
+use crate::route::unknown_user;
+use crate::stanza::{Kind, MessageType, PresenceType, Stanza};
+
+impl Shard {
+    /// To a SIP home: the gate of requirement 11, then the node of this pair of users.
+    pub(super) fn give_to_pool(&mut self, now: Instant, home: HomeId, stanza: Stanza, out: &mut Outbox) {
+        if !self.may_write(&stanza) {
+            let detail = format!(
+                "{} is of type public-unverified and {} has not written to {} first",
+                stanza.from.domain(),
+                stanza.to.bare_str(),
+                stanza.from.bare_str()
+            );
+            self.refuse(now, stanza, unknown_user(detail), out);
+            return;
+        }
+        let key = format!("{} {}", stanza.to.bare_str(), stanza.from.bare_str());
+        let picked = match self.pools.get(usize::from(home.0)) {
+            Some(pool) => pool.pick(&key, now),
+            None => Err(None),
+        };
+        // With every node resting the stanza waits at the first one's spool: that node is tried again when its time comes.
+        let node = self.busy_node(home, &stanza).unwrap_or_else(|| picked.unwrap_or(0));
+        self.deliver(now, Destination::Node { side: Side::Home(home), node }, stanza, out);
+    }
+
+    /// The node for which stanzas of the same two users wait, so that this one does not overtake them.
+    fn busy_node(&self, home: HomeId, stanza: &Stanza) -> Option<u16> {
+        let nodes = self.pools.get(usize::from(home.0))?.nodes().len();
+        if nodes < 2 {
+            return None;
+        }
+        (0..u16::try_from(nodes).unwrap_or(u16::MAX)).find(|&node| {
+            let destination = Destination::Node { side: Side::Home(home), node };
+            self.destinations.get(&destination).is_some_and(|waiting| waiting.spool.holds_pair_of(stanza))
+        })
+    }
+
+    /// Requirement 11: users of unverified partners may not start with a 2019 user.
+    fn may_write(&self, stanza: &Stanza) -> bool {
+        let starts = matches!(
+            stanza.kind,
+            Kind::Message(
+                MessageType::Normal | MessageType::Chat | MessageType::Headline | MessageType::Groupchat
+            ) | Kind::Presence(PresenceType::Subscribe)
+        );
+        if !starts || !self.world.enforce_introductions || stanza.made || stanza.origin.side != Side::Partners
+        {
+            return true;
+        }
+        match self.world.policy.find(stanza.from.domain()) {
+            Some(partner) if partner.kind.may_start() => true,
+            _ => self.introductions.contains(&(stanza.to.bare(), stanza.from.bare())),
+        }
+    }
+
+    /// What waited for a node of a SIP home that failed goes to the nodes that work; a gateway pair is dialed anew at once when
+    /// another node is there.
+    pub(super) fn move_to_other_nodes(
+        &mut self,
+        now: Instant,
+        destination: &Destination,
+        home: HomeId,
+        out: &mut Outbox,
+    ) {
+        let Some(pool) = self.pools.get(usize::from(home.0)) else { return };
+        if pool.pick("", now).is_err() {
+            return;
+        }
+        match destination {
+            Destination::Pair { .. } => self.redial(now, destination, out),
+            Destination::Node { .. } => {
+                let Some(waiting) = self.destinations.get_mut(destination) else { return };
+                for stanza in waiting.spool.take() {
+                    self.give_to_pool(now, home, stanza, out);
+                }
+            }
+        }
+    }
+}
