@@ -55,9 +55,6 @@ const LOOK_SECONDS: u64 = 5;
 /// Listings that may run at a time: each looks at every user.
 const LISTINGS_MAX: usize = 2;
 
-/// Largest body: a move of `limits::MOVE_USERS_MAX` users with addresses of a usual length.
-const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
-
 /// What the admin listener wants of the router. Each carries the way back for the answer.
 #[derive(Debug)]
 pub enum Ask {
@@ -137,7 +134,8 @@ fn paths(app: Arc<App>) -> Paths {
         .route("/api/reload", post(users::reload))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        // The guard limits bodies, and their time too.
+        .layer(DefaultBodyLimit::disable())
         .layer(axum::middleware::from_fn(guard::guard))
         .with_state(app)
 }

@@ -12,6 +12,9 @@ use turnout_core::refusal::Condition;
 use turnout_core::tally::{Flow, SideTally, Tally};
 use turnout_core::world::World;
 
+#[cfg(test)]
+pub(crate) mod example;
+
 /// One shard.
 #[derive(Clone, Debug, Default)]
 pub struct ShardLook {

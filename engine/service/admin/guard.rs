@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -13,7 +14,10 @@ use axum::response::{IntoResponse, Response};
 
 use super::problem::Failure;
 
-/// Longest time a question may take.
+/// Largest body: a move of `limits::MOVE_USERS_MAX` users with addresses of a usual length.
+pub(super) const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Longest time a question may take, and a body.
 const READ_SECONDS: u64 = 30;
 
 /// Longest time a change may take: a reload reads the whole directory.
@@ -25,20 +29,9 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 /// Checks a request, limits its time, and marks the answer.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
-    let (patience, late) = if changes(request.method()) {
-        (WRITE_SECONDS, "it may still happen; look at /api/status")
-    } else {
-        (READ_SECONDS, "ask again, or for less")
-    };
-    let mut response = match check(request.method(), request.uri().path(), request.headers()) {
+    let mut response = match admit(request, next).await {
+        Ok(response) => response,
         Err(failure) => failure.into_response(),
-        Ok(()) => match tokio::time::timeout(Duration::from_secs(patience), next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => {
-                let error = format!("there was no answer within {patience} seconds");
-                Failure::new(StatusCode::GATEWAY_TIMEOUT, error, late).into_response()
-            }
-        },
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
@@ -46,6 +39,45 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+async fn admit(request: Request, next: Next) -> Result<Response, Failure> {
+    check(request.method(), request.uri().path(), request.headers())?;
+    let (patience, late) = if changes(request.method()) {
+        (WRITE_SECONDS, "it may still happen; look at /api/status")
+    } else {
+        (READ_SECONDS, "ask again, or for less")
+    };
+    let (head, body) = request.into_parts();
+    let body = within(READ_SECONDS, "send the body faster", read(&head.headers, body)).await??;
+    within(patience, late, next.run(Request::from_parts(head, body.into()))).await
+}
+
+/// The whole body, which is small or refused.
+async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
+    let too_large = || {
+        let error = format!("the body is larger than {BODY_BYTES_MAX} bytes");
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error, "move fewer users at a time")
+    };
+    let announced = text(headers, header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+        return Err(too_large());
+    }
+    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
+        if std::error::Error::source(&error)
+            .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>())
+        {
+            return too_large();
+        }
+        Failure::bad_request(error.to_string(), "send the whole body")
+    })
+}
+
+async fn within<T>(seconds: u64, late: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::time::timeout(Duration::from_secs(seconds), work).await.map_err(|_| {
+        let error = format!("this took longer than {seconds} seconds");
+        Failure::new(StatusCode::GATEWAY_TIMEOUT, error, late)
+    })
 }
 
 fn changes(method: &Method) -> bool {

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::{App, Desk, health, paths};
 
 /// Connections at a time.
-const CONNECTIONS_MAX: usize = 32;
+pub(super) const CONNECTIONS_MAX: usize = 32;
 
 /// Longest time until the header of a (further) request is complete.
 const HEADER_SECONDS: u64 = 15;

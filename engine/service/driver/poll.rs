@@ -32,6 +32,9 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How often the outside sees new counters.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 
+/// How often a shard turns that has nothing to do, so that one that is stuck can be told from one that is idle.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
 /// Messages taken from other threads in one turn.
 const MAIL_PER_TURN: usize = 4096;
 
@@ -261,7 +264,7 @@ impl Poll {
 
 impl Driver for Poll {
     fn wait(&mut self, deadline: Option<Instant>, inputs: &mut Vec<Input>) -> Turn {
-        let publish = self.published.filter(|_| self.dirty).map(|at| at + PUBLISH_EVERY);
+        let publish = self.published.map(|at| at + if self.dirty { PUBLISH_EVERY } else { HEARTBEAT });
         let mut deadline = turnout_core::io::earlier(deadline, publish);
         if !self.overflow.is_empty() || !self.reports.is_empty() {
             deadline =

@@ -1,1 +1,128 @@
+//! The command against a real admin listener, with a task in the router's place.
 
+use tokio::sync::watch;
+
+use super::*;
+use crate::admin::{self, Ask};
+use crate::look::example::look;
+
+#[derive(clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    args: UserArgs,
+}
+
+fn parse(words: &[&str]) -> Result<UserArgs, clap::Error> {
+    <Line as clap::Parser>::try_parse_from([&["user"], words].concat()).map(|line| line.args)
+}
+
+/// Runs one command against a router whose moves end in `moved`; code, output, errors.
+async fn run_against(moved: Result<MovedAnswer, String>, words: &[&str]) -> (u8, String, String) {
+    let (desk, mut asked) = admin::desk();
+    tokio::spawn(async move {
+        while let Some(ask) = asked.recv().await {
+            match ask {
+                Ask::Look(done) => drop(done.send(look())),
+                Ask::Move(_, _, done) => drop(done.send(moved.clone())),
+                Ask::Reload(done) => drop(done.send(Err("no".to_owned()))),
+            }
+        }
+    });
+    let listener = admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(admin::serve(listener, desk, stopped));
+    run_at(&address, words).await
+}
+
+async fn run_at(address: &str, words: &[&str]) -> (u8, String, String) {
+    let args = parse(&[&["--admin", address], words].concat()).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let code = run(&args, &mut out, &mut err).await;
+    (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+fn good() -> Result<MovedAnswer, String> {
+    Ok(MovedAnswer { users: 2, in_time: true, held_millis: 4 })
+}
+
+#[tokio::test]
+async fn listing_goes_on_over_pages() {
+    let (code, out, err) = run_against(good(), &["list"]).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    let lines = [
+        "alice@contoso.com  legacy",
+        "bob@contoso.com  sfb2019  [no XMPP]",
+        "lost@contoso.com  (pool lost.contoso.com, which no home names)",
+    ];
+    assert_eq!(out.lines().collect::<Vec<_>>(), lines);
+    let (_, out, _) = run_against(good(), &["list", "--limit", "1", "--prefix", "b"]).await;
+    assert_eq!(out, "bob@contoso.com  sfb2019  [no XMPP]\n");
+    let (_, out, _) = run_against(good(), &["list", "--limit", "1"]).await;
+    assert_eq!(out.lines().nth(1), Some("there are more; go on with --after alice@contoso.com"));
+    let (_, out, _) =
+        run_against(good(), &["list", "--limit", "0", "--json", "--after", "alice@contoso.com"]).await;
+    let answer: UsersAnswer = serde_json::from_str(&out).unwrap();
+    assert_eq!((answer.users.len(), answer.next_after), (2, None));
+}
+
+#[tokio::test]
+async fn a_user_is_shown_or_not_known() {
+    let (code, out, _) = run_against(good(), &["show", "BOB@contoso.com", "--json"]).await;
+    let answer: UserAnswer = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, answer.home.as_deref(), answer.xmpp_enabled), (0, Some("sfb2019"), false));
+    let (code, out, err) = run_against(good(), &["show", "nobody@contoso.com"]).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.starts_with("nobody@contoso.com is not in the directory; "), "{err}");
+    let (code, _, err) = run_against(good(), &["show", "contoso.com", "--json"]).await;
+    assert_eq!(code, 2);
+    assert!(
+        serde_json::from_str::<Problem>(&err).unwrap().error.contains("is not a user's address"),
+        "{err}"
+    );
+}
+
+#[tokio::test]
+async fn moves_tell_how_they_went() {
+    let words = ["move", "alice@contoso.com", "bob@contoso.com", "--to", "sfb2019"];
+    let (code, out, _) = run_against(good(), &words).await;
+    assert_eq!((code, out.as_str()), (0, "2 moved to sfb2019, their stanzas held for 4 ms\n"));
+    let late = Ok(MovedAnswer { users: 2, in_time: false, held_millis: 5000 });
+    let (code, out, _) = run_against(late, &words).await;
+    assert!(code == 0 && out.contains("not all that was under way had arrived"), "{out}");
+    let (code, _, err) = run_against(Err("the overlay is full".to_owned()), &words).await;
+    assert_eq!((code, err.as_str()), (1, "the overlay is full; nothing was changed\n"));
+    let (code, _, err) = run_against(good(), &["move", "alice@contoso.com", "--to", "nowhere"]).await;
+    assert!(code == 1 && err.contains("configured are: legacy, sfb2019"), "{err}");
+    let (code, _, err) = run_against(good(), &["move", "--file", "there/is/none", "--to", "legacy"]).await;
+    assert!(code == 2 && err.starts_with("there/is/none: "), "{err}");
+}
+
+#[tokio::test]
+async fn a_router_that_is_not_there_is_a_finding() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let (code, out, err) = run_at(&address, &["list"]).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains(&address) && err.contains("is the router running"), "{err}");
+}
+
+#[test]
+fn arguments_are_checked() {
+    for words in [
+        &["move", "a@b"][..],
+        &["move", "--to", "x"],
+        &["move", "a@b", "--file", "f", "--to", "x"],
+        &["show"],
+        &[],
+    ] {
+        assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
+    }
+    assert_eq!(parse(&["list"]).unwrap().admin, "127.0.0.1:9280");
+}
+
+#[test]
+fn paths_are_encoded() {
+    assert_eq!(encode("a/b?c@d.e ü%"), "a%2Fb%3Fc%40d.e%20%C3%BC%25");
+}

@@ -1,0 +1,120 @@
+//! A router as the tests of metrics and admin API see it. Invariant: its sums agree.
+
+use std::sync::Arc;
+
+use turnout_core::directory::{Directory, Overlay, SnapshotBuilder, User};
+use turnout_core::home::{BackendKind, Dialect, Home, HomeId, Homes, HostPort, Residence};
+use turnout_core::jid::{Domain, Jid};
+use turnout_core::policy::{Partner, PartnerDefaults, PartnerType, Policy, Unlisted};
+use turnout_core::refusal::Condition;
+use turnout_core::tally::{DropRule, Flow, SideTally, Tally};
+use turnout_core::world::World;
+
+use super::{Look, ShardLook};
+
+fn home(name: &str, backend: BackendKind, node: &str) -> Home {
+    Home {
+        name: name.to_owned(),
+        backend,
+        dialect: Dialect::default(),
+        registrar_pools: vec![format!("{name}.contoso.com")],
+        connect: vec![HostPort::parse(node, None).unwrap()],
+    }
+}
+
+fn world() -> World {
+    let homes = vec![
+        home("legacy", BackendKind::Xmpp, "edge.contoso.com:5269"),
+        home("sfb2019", BackendKind::Sip, "pool2019.contoso.com:5061"),
+    ];
+    let defaults = PartnerDefaults::default();
+    let mut partner = Partner::with_defaults(Domain::parse("partner.example").unwrap(), &defaults);
+    partner.kind = PartnerType::Federated;
+    World {
+        generation: 7,
+        domains: vec![Domain::parse("contoso.com").unwrap()],
+        policy: Policy::new(vec![partner], Unlisted::Refuse, defaults, Default::default()).unwrap(),
+        homes: Homes::new(homes, &[]).unwrap(),
+        sip: Default::default(),
+        inside: Default::default(),
+        dialback_secret: Arc::from([7; 32]),
+        stanza_bytes_max: 65_536,
+        enforce_introductions: true,
+        shards: 2,
+    }
+}
+
+fn directory() -> Directory {
+    let mut users = SnapshotBuilder::new();
+    let pool = users.pool_id("lost.contoso.com");
+    let rows = [
+        ("alice@contoso.com", User::at(Residence::Home(HomeId(0)))),
+        ("bob@contoso.com", User { xmpp_enabled: false, ..User::at(Residence::Home(HomeId(1))) }),
+        ("lost@contoso.com", User::at(Residence::UnknownPool(pool))),
+    ];
+    for (jid, user) in rows {
+        users.add(Jid::parse(jid).unwrap().view(), user).unwrap();
+    }
+    Directory::new(Arc::new(users.finish()), Arc::new(Overlay::new(100)))
+}
+
+/// 20 stanzas in, 4 of them handed to the other shard, 5 held.
+fn first() -> Tally {
+    let mut dropped = [0; DropRule::ALL.len()];
+    dropped[DropRule::PresenceUnanswered as usize] = 3;
+    let mut refusals = [0; Condition::ALL.len()];
+    refusals[Condition::ALL.iter().position(|c| *c == Condition::ServiceUnavailable).unwrap()] = 2;
+    let mut legacy = SideTally { delivered: 6, links: 1, ..SideTally::default() };
+    (0..6).for_each(|_| legacy.latency.observe_us(80));
+    Tally {
+        passed: Flow { received: 20, delivered: 6, bounced: 2, dropped, handed_in: 0, handed_out: 4 },
+        made: Flow { received: 2, delivered: 2, ..Flow::default() },
+        sides: vec![
+            SideTally { received: 20, links: 2, ..SideTally::default() },
+            legacy,
+            SideTally::default(),
+        ],
+        refusals,
+        held: 5,
+        spooled_bytes: 900,
+        moving_users: 1,
+        turns: 100,
+    }
+}
+
+/// 10 stanzas in and 4 taken over, all delivered.
+fn second() -> Tally {
+    let mut legacy = SideTally { delivered: 6, ..SideTally::default() };
+    (0..5).for_each(|_| legacy.latency.observe_us(80));
+    legacy.latency.observe_us(40_000_000);
+    Tally {
+        passed: Flow { received: 10, delivered: 14, handed_in: 4, ..Flow::default() },
+        sides: vec![
+            SideTally { received: 10, links: 1, ..SideTally::default() },
+            legacy,
+            SideTally::default(),
+        ],
+        moving_users: 1,
+        turns: 50,
+        ..Tally::default()
+    }
+}
+
+/// The router.
+pub(crate) fn look() -> Look {
+    let resting = |failures| vec![(1, "pool2019.contoso.com:5061".to_owned(), failures)];
+    Look {
+        world: Arc::new(world()),
+        directory: directory(),
+        shards: vec![
+            ShardLook { tally: first(), resting: resting(4) },
+            ShardLook { tally: second(), resting: resting(2) },
+        ],
+        driver: "poll",
+        addresses: vec![("federation.listen".to_owned(), "127.0.0.1:5269".parse().unwrap())],
+        started_unix: 1_000,
+        directory_loaded_unix: 1_060,
+        draining: false,
+        now_unix: 1_100,
+    }
+}
