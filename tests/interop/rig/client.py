@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Callable
 from xml.etree import ElementTree
 
-import slixmpp
-from slixmpp.xmlstream.handler import Callback
-from slixmpp.xmlstream.matcher import MatchXPath
-
-from .server import Server
-
+# Before the import: slixmpp remarks on its string preparation while it is loaded.
 logging.getLogger("slixmpp").setLevel(logging.CRITICAL)
+
+import slixmpp  # noqa: E402
+from slixmpp.xmlstream.handler import Callback  # noqa: E402
+from slixmpp.xmlstream.matcher import MatchXPath  # noqa: E402
+
+from .server import Server  # noqa: E402
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Received:
 
     def canonical(self) -> str:
         """The stanza in canonical XML, for comparing infosets."""
-        return ElementTree.canonicalize(ElementTree.tostring(self.xml, encoding="unicode"))
+        return canonical(ElementTree.tostring(self.xml, encoding="unicode"))
 
 
 class User:
@@ -86,6 +87,9 @@ class User:
         client["feature_mechanisms"].unencrypted_plain = True
         client["feature_mechanisms"].unencrypted_scram = True
         client.whitespace_keepalive = False
+        # Cases answer subscription requests themselves.
+        client.auto_authorize = None
+        client.auto_subscribe = False
         client.use_presence_ids = client.use_message_ids = False
         for kind in ("message", "presence", "iq"):
             client.register_handler(Callback(f"rig {kind}", MatchXPath(f"{{jabber:client}}{kind}"), self._keep))
@@ -104,7 +108,11 @@ class User:
         self._client = client
         client.connect(self.server.client_port, use_ssl=False, disable_starttls=True)
         await asyncio.wait_for(ready, seconds)
+        # Only a resource that asked for its roster is told about subscriptions (RFC 6121 section 2.2).
+        self.raw('<iq type="get" id="rig-roster"><query xmlns="jabber:iq:roster"/></iq>')
         client.send_presence()
+        await self.expect(lambda r: r.xml.get("id") == "rig-roster", seconds, "the roster")
+        self.inbox.clear()
         return self
 
     def _keep(self, stanza: slixmpp.xmlstream.StanzaBase) -> None:
@@ -168,6 +176,11 @@ class User:
             except Exception:  # noqa: BLE001 - the stream may be in any state here
                 pass
             await asyncio.sleep(0)
+
+
+def canonical(xml: str) -> str:
+    """Canonical XML with prefixes renamed, so that only the infoset counts."""
+    return ElementTree.canonicalize(xml, rewrite_prefixes=True)
 
 
 def escape(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import urllib.request
 from pathlib import Path
 
@@ -105,7 +106,8 @@ class Ejabberd(Server):
 
     def stop(self) -> None:
         if self.process is not None:
-            self.process.stop(seconds=3)
+            # Its data is thrown away, so there is nothing an orderly end of some seconds would save.
+            self.process.stop(signal.SIGKILL)
 
     def logs(self) -> list[Path]:
         return [self.directory / "ejabberd.log", self.directory / "ejabberd.out"]
