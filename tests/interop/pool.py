@@ -48,6 +48,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--turnout-name", default="turnout.contoso.com", help="the trusted application's FQDN")
     parser.add_argument("--next", required=True, metavar="ADDRESS:PORT", help="where our requests go: turnout, or a proxy before it")
     parser.add_argument("--next-name", default="", help="name in the next hop's certificate (default: --turnout-name)")
+    parser.add_argument("--contact", default="", help="a fixed Contact URI instead of one a user (to play turnout in the rig's own cases)")
     parser.add_argument("--certificate")
     parser.add_argument("--key")
     parser.add_argument("--ca-file")
@@ -60,7 +61,7 @@ async def _main(options: argparse.Namespace) -> None:
     pool = Pool(PoolSettings(
         fqdn=options.name, address=options.address, port=options.port, turnout_fqdn=options.turnout_name, next_host=host,
         next_port=int(port), next_name=options.next_name or options.turnout_name, server_context=_context(options, True),
-        client_context=_context(options, False), turnout_secure=bool(options.certificate)))
+        client_context=_context(options, False), turnout_secure=bool(options.certificate), contact=options.contact))
     caller = Caller(pool)
     control = Control(pool, caller, Answerer(pool, caller))
     await pool.listen()

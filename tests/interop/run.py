@@ -21,7 +21,7 @@ warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 import cases  # noqa: E402
 from cases import Case  # noqa: E402
-from rig import estate as estates  # noqa: E402
+from rig import estate as estates, netns  # noqa: E402
 from rig.turnout import binary  # noqa: E402
 
 
@@ -82,6 +82,7 @@ def main() -> int:
         for one in chosen:
             print(f"{one.name:<40} {one.about}")
         return 0
+    netns.enter()
     if not options.bypass and any(c.router for c in chosen) and not binary().exists():
         print(f"note: no {binary()}; every case that needs turnout will fail. Build it, or say --turnout PATH.", file=sys.stderr)
     failed = [c.name for c in chosen if not _run(c, options.quiet)]

@@ -20,10 +20,12 @@ class SkypePool:
     """The pool process and its control socket."""
 
     def __init__(self, name: str, address: str, next_hop: tuple[str, int], next_name: str, identity: Identity | None,
-                 ca_file: Path, log: Path, turnout_name: str = "turnout.contoso.com", port: int = 5061) -> None:
+                 ca_file: Path, log: Path, turnout_name: str = "turnout.contoso.com", port: int = 5061, contact: str = "") -> None:
         self.name, self.address, self.port, self._log = name, address, port, log
         self._argv = [sys.executable, str(_POOL), "--name", name, "--address", address, "--port", str(port),
                       "--next", f"{next_hop[0]}:{next_hop[1]}", "--next-name", next_name, "--turnout-name", turnout_name]
+        if contact:
+            self._argv += ["--contact", contact]
         if identity is not None:
             self._argv += ["--certificate", str(identity.certificate), "--key", str(identity.key), "--ca-file", str(ca_file)]
         self.process: Process | None = None

@@ -110,7 +110,7 @@ class Answerer:
     def _accept(self, link: Link, message: Message, pair: Pair) -> None:
         pool = self.pool
         routes = shapes.record_routes(pool.settings.fqdn, pool.settings.port)
-        dialog = Dialog(pair, message.call_id, shapes.token(5), shapes.gruu(pair[0], shapes.token(4)), routes, caller=False,
+        dialog = Dialog(pair, message.call_id, shapes.token(5), pool.contact_for(pair[0]), routes, caller=False,
                         remote_tag=param(message.get("From"), "tag"), target=address(message.get("Contact")),
                         sending_routes=message.listed("Record-Route"), remote_seq=message.cseq[0], invite_seq=message.cseq[0],
                         conversation=message.get("Ms-Conversation-ID"), open=True)

@@ -55,7 +55,7 @@ class Caller:
         pool, (user, peer) = self.pool, pair
         self._count += 1
         routes = shapes.record_routes(pool.settings.fqdn, pool.settings.port)
-        dialog = Dialog(pair, new_call_id(), shapes.token(5), shapes.gruu(user, shapes.token(4)), routes, caller=True)
+        dialog = Dialog(pair, new_call_id(), shapes.token(5), pool.contact_for(user), routes, caller=True)
         headers = shapes.invite_headers(user, peer, text, dialog.own_contact, shapes.conversation_id(), self._count % 2 == 0)
         if content_type:
             headers = [(n, content_type if n == "Content-Type" else v) for n, v in headers]

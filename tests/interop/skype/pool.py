@@ -13,7 +13,7 @@ from . import checks, link as links
 from .dialog import Dialog, Pair
 from .link import Link
 from .message import Message
-from .shapes import token, vias
+from .shapes import gruu, token, vias
 
 TRANSACTION_SECONDS = 32.0
 
@@ -32,6 +32,7 @@ class PoolSettings:
     server_context: ssl.SSLContext | None
     client_context: ssl.SSLContext | None
     turnout_secure: bool = True
+    contact: str = ""
 
     @property
     def proxied(self) -> bool:
@@ -105,6 +106,10 @@ class Pool:
             one.drop()
         self._outbound = []
         return len(every)
+
+    def contact_for(self, user: str) -> str:
+        """A Contact for one endpoint of a user of ours."""
+        return f"<{self.settings.contact}>" if self.settings.contact else gruu(user, token(4))
 
     def open_links(self) -> dict[str, int]:
         """How many connections there are, by who opened them."""
