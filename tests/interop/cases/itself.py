@@ -185,3 +185,43 @@ async def rig_pool_and_sipp() -> None:
             for one in reversed(stops):
                 one.stop()
             block.release()
+
+
+@case(60, router=False)
+async def rig_sipp_as_simple_pool() -> None:
+    """Rig only: pager messages reach SIPp directly over TCP and through Kamailio from TLS; bodies are read back right."""
+    block = Block()
+    stops: list = []
+    with tempfile.TemporaryDirectory(prefix="turnout-interop-") as name:
+        where = Path(name)
+        at_pool, at_turnout, at_proxy = block.address(6), block.address(5), block.address(7)
+        keys = {"user": "bob@partner.example", "peer": "alice@contoso.com", "words": "straight"}
+        try:
+            ca = Authority(where / "ca")
+            zone = Zone().host("pool2019.contoso.com", at_pool).host(Kamailio.name, at_proxy)
+            dns = Dns("world", block.address(53), zone, where / "dns")
+            stops.append(dns)
+            await dns.start()
+            proxy = Kamailio(at_proxy, ca.issue("proxy", [Kamailio.name]), ca.certificate, dns, where / "kamailio", (at_pool, 5061),
+                             (at_turnout, 5061), pool_tls=False)
+            other = SkypePool("turnout.contoso.com", at_turnout, (at_proxy, 5061), Kamailio.name,
+                              ca.issue("turnout", ["turnout.contoso.com"]), ca.certificate, where / "other.log",
+                              turnout_name="pool2019.contoso.com")
+            taker = Sipp("simple_uas", where / "uas", (at_pool, 5061), calls=5).start()
+            stops += [proxy, other, taker]
+            await asyncio.gather(proxy.start(), other.start())
+            sender = Sipp("simple_uac", where / "uac", (at_turnout, free_port(at_turnout)), (at_pool, 5061), calls=2, keys=keys).start()
+            stops.append(sender)
+            await sender.finish(30)
+            for text in ("erste ü", "zwei\nZeilen", "three"):
+                answer = await other.ask("request", user="bob@partner.example", peer="alice@contoso.com", method="MESSAGE",
+                                         headers=[["Content-Type", "text/plain; charset=UTF-8"]], body=text)
+                assert answer["code"] == 200, answer
+            await taker.finish(30)
+            bodies = [body for _, body in taker.received("MESSAGE")]
+            assert bodies == ["straight 1", "straight 2", "erste ü", "zwei\nZeilen", "three"], bodies
+            assert not proxy.complaints(), proxy.complaints()
+        finally:
+            for one in reversed(stops):
+                one.stop()
+            block.release()

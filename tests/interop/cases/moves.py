@@ -118,6 +118,7 @@ async def ten_thousand_to_a_moving_user() -> None:
     count = _count()
     async with Estate() as estate:
         romeo, mover, pool = await estate.partner_user(), await estate.legacy_user("mover"), estate.pool
+        await estate.warm(romeo, mover)
         stop = asyncio.Event()
         moving = asyncio.ensure_future(_keep_moving(estate, stop))
         await _pour(romeo, MOVER, count)
@@ -145,6 +146,7 @@ async def ten_thousand_from_a_moving_user() -> None:
     count, slice_ = _count(), 500
     async with Estate() as estate:
         romeo, mover, pool = await estate.partner_user(), await estate.legacy_user("mover"), estate.pool
+        await estate.warm(romeo, mover)
         sent, side = 0, 0
         while sent < count:
             size = min(slice_, count - sent)
@@ -171,6 +173,7 @@ async def ten_thousand_on_each_track() -> None:
     count = _count()
     async with Estate() as estate:
         romeo, legacy, pool = await estate.partner_user(), await estate.legacy_user(), estate.pool
+        await estate.warm(romeo, legacy)
         modern = "modern@contoso.com"
         outward = asyncio.ensure_future(pool.ask("say_many", user=modern, peer=ROMEO, prefix="n ", count=count, limit=400))
         await asyncio.gather(_pour(romeo, legacy.bare, count), _pour(romeo, modern, count), _pour(legacy, romeo.full, count))

@@ -86,6 +86,7 @@ async def kamailio_before_the_pool() -> None:
 async def _simple(estate: Estate, calls_to: tuple[str, int]) -> None:
     """SIPp takes ten MESSAGEs in order and sends five of its own."""
     romeo, count = await estate.partner_user(), 10
+    await estate.warm(romeo)
     taker = Sipp("simple_uas", estate.dir / "sipp-uas", estate.pool_address, calls=count).start()
     sender = None
     try:

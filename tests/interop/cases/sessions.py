@@ -66,6 +66,7 @@ async def slow_invite_keeps_order() -> None:
     """Messages written while the INVITE waits are queued and follow in order."""
     async with Estate() as estate:
         romeo, pool = await estate.partner_user(), estate.pool
+        await estate.warm(romeo)
         await pool.ask("script", method="INVITE", delay=4)
         for number in range(20):
             romeo.say(MODERN, f"queued {number}")
@@ -79,6 +80,7 @@ async def slow_messages_keep_order() -> None:
     """The pool takes its time over one MESSAGE; those behind it do not overtake."""
     async with Estate() as estate:
         romeo, pool = await estate.partner_user(), estate.pool
+        await estate.warm(romeo)
         romeo.say(MODERN, "slow 0")
         await pool.expect_text(MODERN, ROMEO, "slow 0")
         await pool.ask("script", method="MESSAGE", delay=2)
@@ -152,6 +154,7 @@ async def link_lost_before_the_answer() -> None:
     """The connection goes while a MESSAGE waits for its answer: delivered once or told of, and what follows gets through."""
     async with Estate() as estate:
         romeo, pool = await estate.partner_user(), estate.pool
+        await estate.warm(romeo)
         romeo.say(MODERN, "opens")
         await pool.expect_text(MODERN, ROMEO, "opens")
         await pool.ask("script", method="MESSAGE", drop=True)
@@ -169,6 +172,7 @@ async def first_message_in_the_invite() -> None:
     """A pool that claims ms-text-format takes the first text from the INVITE; it must not get it a second time."""
     async with Estate() as estate:
         romeo, pool = await estate.partner_user(), estate.pool
+        await estate.warm(romeo)
         await pool.ask("set", takes_first=True)
         romeo.say(MODERN, "first ☝")
         romeo.say(MODERN, "second")
