@@ -225,3 +225,68 @@ async def rig_sipp_as_simple_pool() -> None:
             for one in reversed(stops):
                 one.stop()
             block.release()
+
+
+@case(120, router=False)
+async def rig_pool_commands() -> None:
+    """Rig only: scripted codes, delays, dead sessions, glare, lost links and four links work between two pools."""
+    block = Block()
+    alice, bob = "alice@contoso.com", "bob@partner.example"
+    with tempfile.TemporaryDirectory(prefix="turnout-interop-") as name:
+        where = Path(name)
+        at_pool, at_turnout = block.address(6), block.address(5)
+        ca = Authority(where / "ca")
+        pool = SkypePool("pool2019.contoso.com", at_pool, (at_turnout, 5061), "turnout.contoso.com",
+                         ca.issue("pool", ["pool2019.contoso.com"]), ca.certificate, where / "pool.log")
+        other = SkypePool("turnout.contoso.com", at_turnout, (at_pool, 5061), "pool2019.contoso.com",
+                          ca.issue("turnout", ["turnout.contoso.com"]), ca.certificate, where / "other.log",
+                          turnout_name="pool2019.contoso.com", contact="sip:turnout.contoso.com:5061;transport=tls")
+        try:
+            await asyncio.gather(pool.start(), other.start())
+            await pool.home(alice)
+            await other.home(bob)
+            await _exercise(pool, other, alice, bob)
+        finally:
+            other.stop()
+            pool.stop()
+            block.release()
+
+
+async def _exercise(pool: SkypePool, other: SkypePool, alice: str, bob: str) -> None:
+    for code in (404, 486, 503):
+        await pool.ask("script", method="INVITE", code=code, diagnostics='1003;reason="x"')
+        answer = await other.say(bob, alice, "refused")
+        assert answer["code"] == code and answer["method"] == "INVITE", answer
+    await pool.ask("script", method="INVITE", delay=0.3)
+    await asyncio.gather(*[other.say(bob, alice, f"queued {n}") for n in range(5)])
+    assert sorted(await pool.texts(alice, bob, 5)) == [f"queued {n}" for n in range(5)]
+    for code in (481, 480, 408):
+        await pool.ask("script", method="MESSAGE", code=code)
+        assert (await other.say(bob, alice, f"despite {code}"))["code"] == 200
+        await pool.expect_text(alice, bob, f"despite {code}")
+    await pool.ask("forget", user=alice, peer=bob)
+    assert (await other.say(bob, alice, "after forgetting"))["code"] == 200
+    await pool.expect_text(alice, bob, "after forgetting")
+    await other.ask("bye")
+    await pool.ask("glare", user=alice, peer=bob, text="crossing back")
+    assert (await other.say(bob, alice, "crossing"))["code"] == 200
+    await pool.expect_text(alice, bob, "crossing")
+    await other.expect_text(bob, alice, "crossing back")
+    await pool.ask("drop")
+    await asyncio.sleep(0.2)
+    assert (await other.say(bob, alice, "after the cut", alternative=False))["code"] == 200
+    await pool.ask("set", takes_first=True)
+    await other.ask("bye")
+    await other.say(bob, alice, "taken from the INVITE")
+    await pool.expect_text(alice, bob, "taken from the INVITE")
+    assert (await pool.ask("typing", user=alice, peer=bob))["code"] == 200
+    assert (await pool.ask("options", user=alice, peer=bob))["code"] == 200
+    assert (await pool.ask("negotiate", user=alice, peer=bob))["code"] == 405
+    assert (await pool.ask("connect", links=4))["links"]["out"] == 4
+    counted = await pool.ask("say_many", user=alice, peer=bob, prefix="n ", count=300)
+    assert counted["codes"] == {"200": 300}, counted
+    texts = await other.texts(bob, alice, 300)
+    assert [t for t in texts if t.startswith("n ")] == [f"n {n}" for n in range(300)], texts[:5]
+    # Being itself a pool, the other side is found at fault for its Via and for nothing else.
+    found = [v for v in (await pool.ask("violations"))["violations"] if "Via" not in v]
+    assert not found, found[:5]

@@ -136,7 +136,7 @@ class Estate:
         """What partner, pool and turnout see."""
         p = self.plan
         partner_at = self.at(_TAP_OUT if p.taps else _PARTNER)
-        outside_at = self.at(_GATEWAY if BYPASS else _TAP_OUTSIDE if p.taps else _OUTSIDE)
+        outside_at = self.at(_TAP_OUTSIDE if p.taps else _GATEWAY if BYPASS else _OUTSIDE)
         zone = (Zone().host("xmpp.partner.example", partner_at).host("access.contoso.com", outside_at)
                 .host("edge2015.contoso.com", self.at(_GATEWAY)).host("pool2019.contoso.com", self.at(_POOL))
                 .host("sipproxy.contoso.com", self.at(_PROXY)).host("turnout.contoso.com", self.at(_INSIDE)))
@@ -150,7 +150,7 @@ class Estate:
 
     def _gateway_view(self) -> Zone:
         """What the legacy gateway sees: every partner lives at turnout's inside listener, as ProxyFqdn says."""
-        if BYPASS:
+        if BYPASS and not self.plan.taps:
             return self._world()
         return (Zone().host("inside.contoso.com", self.at(_TAP_INSIDE if self.plan.taps else _INSIDE))
                 .service("_xmpp-server._tcp.partner.example", "inside.contoso.com", 5269))
@@ -183,7 +183,12 @@ class Estate:
         self.tap_in = Tap((self.at(_TAP_IN), 5269), (self.at(_GATEWAY), 5269))
         self.tap_before_outside = Tap((self.at(_TAP_OUTSIDE), 5269), (self.at(_OUTSIDE), 5269))
         self.tap_before_inside = Tap((self.at(_TAP_INSIDE), 5269), (self.at(_INSIDE), 5269))
-        for tap in (self.tap_out, self.tap_in, self.tap_before_outside, self.tap_before_inside):
+        taps = [self.tap_out, self.tap_in, self.tap_before_outside, self.tap_before_inside]
+        if BYPASS:
+            # Two plain relays in turnout's place, so that the taps themselves can be shown to work.
+            taps += [Tap((self.at(_OUTSIDE), 5269), (self.at(_TAP_IN), 5269)),
+                     Tap((self.at(_INSIDE), 5269), (self.at(_TAP_OUT), 5269))]
+        for tap in taps:
             self._stops.append(tap)
             await tap.start()
 

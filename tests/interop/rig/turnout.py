@@ -95,11 +95,11 @@ _POOLS = {"legacy": "sfb2015.contoso.com", "sfb2019": "pool2019.contoso.com"}
 def users_csv(users: dict[str, str]) -> str:
     """`Get-CsUser | Export-Csv` as Windows PowerShell writes it: #TYPE line, every field quoted, CRLF."""
     columns = ["SipAddress", "UserPrincipalName", "SamAccountName", "RegistrarPool", "HostingProvider", "EnabledForFederation",
-               "EnabledForInternetAccess", "ExternalAccessPolicy", "EnableXmppAccess"]
+               "EnabledForInternetAccess", "ExternalAccessPolicy"]
     rows = ["#TYPE Selected.Microsoft.Rtc.Management.ADConnect.Schema.OCSADUser", ",".join(f'"{c}"' for c in columns)]
     for jid, home in users.items():
         name = jid.partition("@")[0]
-        values = [f"sip:{jid}", jid, name, _POOLS[home], "SRV:", "True", "True", "XmppUsers", "True"]
+        values = [f"sip:{jid}", jid, name, _POOLS[home], "SRV:", "True", "True", "XmppUsers"]
         rows.append(",".join(f'"{v}"' for v in values))
     return "\r\n".join(rows) + "\r\n"
 
@@ -126,7 +126,7 @@ class Turnout:
                  f'[home.legacy]\nbackend = "xmpp"\nconnect = ["{s.gateway}"]\nlisten = "{s.inside}:5269"\n'
                  f'tls = "{s.inside_tls}"\nregistrar_pools = ["lync2013.contoso.com", "sfb2015.contoso.com"]\n',
                  s.sip.toml() if s.sip is not None else "",
-                 '[directory]\nsource = "csv"\nfile = "users.csv"\n',
+                 '[directory]\nsource = "csv"\nfile = "users.csv"\nxmpp_access_policies = ["XmppUsers"]\n',
                  '[engine]\nshards = 2\ndriver = "poll"\n',
                  f'[spool]\nmode = "{s.spool}"\npath = "spool"\n',
                  f'[dns]\nservers = ["{self._dns.address}:53"]\n',
