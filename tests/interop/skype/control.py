@@ -130,7 +130,11 @@ class Control:
 
     async def do_bye(self, c: Command) -> dict[str, Any]:
         """Hang up one session, or with no user all of them: the idle close of real clients."""
-        dialogs = list(self.pool.current.values()) if "user" not in c else [self.pool.current[_pair(c)]]
+        if "user" in c:
+            dialogs = [self.pool.current[_pair(c)]]
+        else:
+            # After a glare there may be two sessions for a pair, of which only one is current.
+            dialogs = [d for d in self.pool.dialogs.values() if d.open]
         return {"codes": [(await self.caller.bye(d)).code for d in dialogs]}
 
     async def do_forget(self, c: Command) -> dict[str, Any]:
