@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import fnmatch
 import os
+import signal
 import sys
 import textwrap
 import time
@@ -84,6 +85,8 @@ def main() -> int:
             print(f"{one.name:<40} {one.about}")
         return 0
     netns.enter()
+    # Whoever ends us ends our peers too: the interrupt unwinds through every estate.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not options.bypass and any(c.router for c in chosen) and not binary().exists():
         print(f"note: no {binary()}; every case that needs turnout will fail. Build it, or say --turnout PATH.", file=sys.stderr)
     failed = [c.name for c in chosen if not _run(c, options.quiet)]

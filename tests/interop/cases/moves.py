@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections import Counter
+from typing import Awaitable, Callable
 
 from rig.client import User
 from rig.estate import Estate
+from rig.poolctl import SkypePool
 
 from . import case
-from .tracks import ROMEO
+from .tracks import MODERN, ROMEO
 
 MOVER = "mover@contoso.com"
 _HOMES = ("legacy", "sfb2019")
@@ -89,12 +92,37 @@ async def _keep_moving(estate: Estate, stop: asyncio.Event) -> int:
     return moves
 
 
-async def _pour(romeo: User, to: str, count: int, pace: int = 50) -> None:
-    """Numbered messages, in small bursts so that the client's own queue does not become the test."""
+async def _pour(romeo: User, to: str, count: int, arrived: Callable[[], Awaitable[int]], ahead: int = 1000) -> None:
+    """Numbered messages, never more than `ahead` under way: queues are bounded, and their overflow is another case."""
     for number in range(count):
         romeo.say(to, f"n {number}")
-        if number % pace == pace - 1:
+        if number % 50 == 49:
             await asyncio.sleep(0.02)
+        if number % 250 == 249:
+            while number - await arrived() > ahead:
+                await asyncio.sleep(0.1)
+
+
+def _at(user: User, sender: str = "") -> Callable[[], Awaitable[int]]:
+    """Counts the numbered messages a client got."""
+    async def count() -> int:
+        return sum(1 for r in user.inbox if r.kind != "error" and r.body.startswith("n ") and r.sender.startswith(sender))
+
+    return count
+
+
+def _at_pool(pool: SkypePool, user: str) -> Callable[[], Awaitable[int]]:
+    """Counts the messages a pool user got, without fetching them."""
+    async def count() -> int:
+        return int((await pool.ask("counted", user=user))["count"])
+
+    return count
+
+
+def _no_errors(*users: User) -> None:
+    for user in users:
+        conditions = Counter(r.condition for r in user.inbox if r.kind == "error")
+        assert not conditions, f"{user.name} was told of errors: {dict(conditions)}"
 
 
 def _numbers(texts: list[str]) -> list[int]:
@@ -121,7 +149,12 @@ async def ten_thousand_to_a_moving_user() -> None:
         await estate.warm(romeo, mover)
         stop = asyncio.Event()
         moving = asyncio.ensure_future(_keep_moving(estate, stop))
-        await _pour(romeo, MOVER, count)
+        at_legacy, at_pool = _at(mover), _at_pool(pool, MOVER)
+
+        async def arrived() -> int:
+            return await at_legacy() + await at_pool()
+
+        await _pour(romeo, MOVER, count, arrived)
         legacy: list[int] = []
         modern: list[int] = []
         end = asyncio.get_running_loop().time() + 300
@@ -131,8 +164,7 @@ async def ten_thousand_to_a_moving_user() -> None:
             modern = _numbers([m["text"] for m in (await pool.ask("received", user=MOVER, kind="text"))["messages"]])
         stop.set()
         moves = await moving
-        errors = [r for r in romeo.inbox if r.kind == "error"]
-        assert not errors, f"{len(errors)} errors, the first {errors[0].condition}"
+        _no_errors(romeo)
         _in_order(legacy, "legacy track")
         _in_order(modern, "2019 track")
         _complete(legacy + modern, count)
@@ -176,7 +208,8 @@ async def ten_thousand_on_each_track() -> None:
         await estate.warm(romeo, legacy)
         modern = "modern@contoso.com"
         outward = asyncio.ensure_future(pool.ask("say_many", user=modern, peer=ROMEO, prefix="n ", count=count, limit=400))
-        await asyncio.gather(_pour(romeo, legacy.bare, count), _pour(romeo, modern, count), _pour(legacy, romeo.full, count))
+        await asyncio.gather(_pour(romeo, legacy.bare, count, _at(legacy)), _pour(romeo, modern, count, _at_pool(pool, modern)),
+                             _pour(legacy, romeo.full, count, _at(romeo, legacy.bare)))
         got = await legacy.expect_count(lambda r: r.name == "message" and r.kind != "error", count, 200)
         _in_order(_numbers([r.body for r in got]), "to legacy")
         _complete(_numbers([r.body for r in got]), count)
@@ -189,4 +222,30 @@ async def ten_thousand_on_each_track() -> None:
             numbers = _numbers([r.body for r in got if r.sender.split("/")[0] == sender])
             _in_order(numbers, f"from {sender}")
             _complete(numbers, count)
+        _no_errors(romeo, legacy)
+        await pool.no_violations()
+
+
+@case(300)
+async def flood_is_bounced_and_never_lost() -> None:
+    """A flood to one 2019 user beyond every queue: each message is delivered or bounced once, and those delivered keep order."""
+    count = min(_count(), 10_000)
+    async with Estate() as estate:
+        romeo, pool = await estate.partner_user(), estate.pool
+        await estate.warm(romeo)
+        await pool.ask("script", method="INVITE", delay=5)
+        for number in range(count):
+            romeo.say(MODERN, f"n {number}", id_=f"f{number}")
+            if number % 100 == 99:
+                await asyncio.sleep(0.01)
+        at_pool, end = _at_pool(pool, MODERN), asyncio.get_running_loop().time() + 200
+        bounced: list[int] = []
+        while await at_pool() + len(bounced) < count and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.5)
+            bounced = [int(r.xml.get("id", "f-1")[1:]) for r in romeo.inbox if r.kind == "error"]
+        delivered = _numbers(await pool.texts(MODERN, ROMEO, 1))
+        _in_order(delivered, "delivered")
+        _complete(sorted(delivered + bounced), count)
+        conditions = {r.condition for r in romeo.inbox if r.kind == "error"}
+        assert conditions <= {"resource-constraint"}, conditions
         await pool.no_violations()

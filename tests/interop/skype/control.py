@@ -97,6 +97,10 @@ class Control:
             except asyncio.TimeoutError:
                 pass
 
+    async def do_counted(self, c: Command) -> dict[str, Any]:
+        """How many texts a user got."""
+        return {"count": sum(m["kind"] == "text" and m["to"] == c["user"] for m in self.pool.records.messages)}
+
     async def do_violations(self, _: Command) -> dict[str, Any]:
         """Every complaint so far."""
         return {"violations": list(self.pool.records.violations)}
