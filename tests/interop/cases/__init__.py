@@ -1,0 +1,41 @@
+"""The cases. Importing the modules below registers them; run.py lists and runs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Awaitable, Callable
+
+CaseBody = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to show. `router`: whether turnout takes part."""
+
+    name: str
+    about: str
+    body: CaseBody
+    seconds: float
+    router: bool
+
+
+CASES: dict[str, Case] = {}
+
+
+def case(seconds: float = 90.0, router: bool = True) -> Callable[[CaseBody], CaseBody]:
+    """Register a coroutine function as a case; its docstring's first line says what it shows."""
+    def register(body: CaseBody) -> CaseBody:
+        name = body.__name__
+        assert name not in CASES, f"two cases are called {name}"
+        assert body.__doc__, f"case {name} does not say what it shows"
+        CASES[name] = Case(name, body.__doc__.strip().splitlines()[0], body, seconds, router)
+        return body
+
+    return register
+
+
+def load() -> dict[str, Case]:
+    """All cases, the rig's own first."""
+    from . import itself, handshakes, tracks, content, refusals, sessions, moves, peers  # noqa: F401 - importing registers
+
+    return CASES

@@ -1,0 +1,1 @@
+"""Stands real peers up around turnout on loopback: addresses, certificates, DNS, processes, clients."""

@@ -1,0 +1,64 @@
+"""A wire tap: a TCP relay that keeps the bytes of each direction.
+
+Where a leg runs without TLS, a tap on it shows the very bytes of a stanza. Two taps, one before and one behind turnout, prove that
+nothing was rewritten on the way: no XML library stands between the wire and the comparison.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+
+class Tap:
+    """Listens on one address and passes everything on to another."""
+
+    def __init__(self, listen: tuple[str, int], target: tuple[str, int]) -> None:
+        self._listen, self._target = listen, target
+        self.forward, self.backward = bytearray(), bytearray()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to relay."""
+        self._server = await asyncio.start_server(self._pair, *self._listen)
+
+    async def _pair(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.close()
+            return
+        for source, sink, keep in ((reader, back, self.forward), (there, writer, self.backward)):
+            task = asyncio.ensure_future(self._copy(source, sink, keep))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    @staticmethod
+    async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, keep: bytearray) -> None:
+        try:
+            while data := await source.read(65536):
+                keep += data
+                sink.write(data)
+                await sink.drain()
+        except (ConnectionError, OSError):
+            pass
+        finally:
+            sink.close()
+
+    def stop(self) -> None:
+        """End every relay."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+
+
+def stanza(data: bytes, marker: str) -> bytes:
+    """The one top-level message element in captured bytes that holds the marker."""
+    at = data.find(marker.encode())
+    assert at >= 0, f"the tap never saw {marker!r}"
+    start = max(data.rfind(b"<message ", 0, at), data.rfind(b"<message>", 0, at))
+    end = re.compile(rb"</message\s*>").search(data, at)
+    assert start >= 0 and end is not None, f"the tap saw {marker!r} outside a message"
+    return bytes(data[start:end.end()])
