@@ -2,6 +2,7 @@
 //! does not know the user or refuses, 2 when the request itself is wrong.
 
 use std::io::{BufRead, Write};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -10,6 +11,7 @@ use turnout_core::limits::MOVE_USERS_MAX;
 
 use super::http::{Client, Fault, encode};
 use crate::admin::answers::{MoveRequest, MovedAnswer, Problem, UserAnswer, UsersAnswer};
+use crate::config::Config;
 
 #[cfg(test)]
 mod tests;
@@ -20,9 +22,12 @@ const PAGE: usize = 1000;
 /// `turnout user`.
 #[derive(Args, Clone, Debug)]
 pub struct UserArgs {
-    /// The admin address of the running router.
-    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:9280")]
-    pub admin: String,
+    /// The admin address of the running router; without it the one in the configuration.
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// The configuration to take that address from; without it 127.0.0.1:9280.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long, global = true)]
     pub json: bool,
@@ -65,9 +70,36 @@ pub enum UserCommand {
     },
 }
 
+/// Where a router listens that was told nothing else.
+const ADMIN: &str = "127.0.0.1:9280";
+
+impl UserArgs {
+    /// Where to ask.
+    ///
+    /// # Errors
+    /// The configuration named cannot be read.
+    fn address(&self) -> Result<String, String> {
+        match (&self.admin, &self.config) {
+            (Some(address), _) => Ok(address.clone()),
+            (None, Some(file)) => match Config::load(file) {
+                Ok(config) => Ok(config.admin_listen.to_string()),
+                Err(errors) => Err(errors.to_string()),
+            },
+            (None, None) => Ok(ADMIN.to_owned()),
+        }
+    }
+}
+
 /// Runs the command; returns the exit code.
 pub async fn run(args: &UserArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let client = Client::new(&args.admin);
+    let address = match args.address() {
+        Ok(address) => address,
+        Err(error) => {
+            complain(&Problem { error, hint: None }, args.json, err);
+            return 2;
+        }
+    };
+    let client = Client::new(&address);
     let done = match &args.command {
         UserCommand::List { prefix, after, limit } => {
             list(&client, prefix, after.as_deref(), *limit, args.json, out).await

@@ -57,13 +57,13 @@ async def move_by_command_line() -> None:
     async with Estate() as estate:
         romeo, pool = await estate.partner_user(), estate.pool
         config = str(estate.turnout.config)
-        done = await estate.turnout.command("user", "move", MOVER, "sfb2019", "--config", config)
+        done = await estate.turnout.command("user", "move", MOVER, "--to", "sfb2019", "--config", config)
         assert done.returncode == 0, f"user move: {done.stdout}{done.stderr}"
         shown = await estate.turnout.command("user", "show", MOVER, "--config", config, "--json")
         assert shown.returncode == 0 and "sfb2019" in shown.stdout, f"user show: {shown.stdout}{shown.stderr}"
         romeo.say(MOVER, "after the command")
         await pool.expect_text(MOVER, ROMEO, "after the command")
-        wrong = await estate.turnout.command("user", "move", MOVER, "no-such-home", "--config", config)
+        wrong = await estate.turnout.command("user", "move", MOVER, "--to", "no-such-home", "--config", config)
         assert wrong.returncode != 0, "a move to a home that does not exist was accepted"
 
 

@@ -119,7 +119,14 @@ fn arguments_are_checked() {
     ] {
         assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
     }
-    assert_eq!(parse(&["list"]).unwrap().admin, "127.0.0.1:9280");
+    assert_eq!(parse(&["list"]).unwrap().address().unwrap(), "127.0.0.1:9280");
+    assert!(
+        parse(&["--config", "no/such/file.toml", "list"])
+            .unwrap()
+            .address()
+            .unwrap_err()
+            .contains("no/such/file.toml")
+    );
 }
 
 #[test]
