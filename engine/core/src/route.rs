@@ -148,9 +148,9 @@ fn from_partner(view: View<'_>, asked: &Asked<'_>, step: &mut Steps<'_>) -> Resu
     }
     let user = view.directory.look_up(asked.to.bare_str());
     step("P-4", &|| describe(world, asked.to.bare_str(), user.as_ref()));
-    let user = gated(user, asked.to.bare_str())?;
+    let user = decided(gated(user, asked.to.bare_str()), "P-5", step)?;
     step("P-5", &|| "enabled, may federate, may use XMPP".to_owned());
-    let home = homed(&user, asked.to.bare_str())?;
+    let home = decided(homed(&user, asked.to.bare_str()), "P-6", step)?;
     step("P-6", &|| format!("goes to home {}", world.side_name(Side::Home(home))));
     Ok(Route::Home(home))
 }
@@ -222,6 +222,14 @@ fn route_made(view: View<'_>, asked: &Asked<'_>, step: &mut Steps<'_>) -> Result
         Some(Residence::Home(home)) => Ok(Route::Home(home)),
         _ => Err(refused(Condition::ServiceUnavailable, Blame::Router, "no such user")),
     }
+}
+
+/// Tells the row by which a stanza is refused, so that the last step told is always the one that decided.
+fn decided<T>(decision: Result<T, Refusal>, rule: &'static str, step: &mut Steps<'_>) -> Result<T, Refusal> {
+    if let Err(refusal) = &decision {
+        step(rule, &|| refusal.detail.as_deref().unwrap_or(&refusal.text).to_owned());
+    }
+    decision
 }
 
 /// Row P-5: requirement 34. To the sender every closed gate looks like an unknown user, so that nobody can list users.

@@ -11,7 +11,7 @@ pub enum DropRule {
     ResultUnanswered,
     /// Presence that cannot be delivered is not answered (RFC 6121 §4, XR-09).
     PresenceUnanswered,
-    /// A headline or groupchat message that cannot be delivered is not answered (RFC 6121 §8.5).
+    /// A headline that cannot be delivered is not answered (RFC 6121 §8.5.2); a groupchat message is.
     HeadlineUnanswered,
     /// Addressed to the router itself and asking for nothing.
     ForRouter,
