@@ -191,7 +191,8 @@ mod tests {
     fn a_foreign_page_gets_nothing() {
         const HOST: (&str, &str) = ("host", "127.0.0.1:9280");
         const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
-        let rows: &[(Method, &str, &[(&'static str, &str)], u16)] = &[
+        type Row<'a> = (Method, &'a str, &'a [(&'static str, &'a str)], u16);
+        let rows: &[Row<'_>] = &[
             (Method::GET, "/metrics", &[("host", "turnout1.contoso.com:9280")], 200),
             (Method::GET, "/metrics", &[], 200),
             (Method::GET, "/api/users", &[HOST], 200),
