@@ -264,7 +264,9 @@ impl Poll {
 
 impl Driver for Poll {
     fn wait(&mut self, deadline: Option<Instant>, inputs: &mut Vec<Input>) -> Turn {
-        let publish = self.published.map(|at| at + if self.dirty { PUBLISH_EVERY } else { HEARTBEAT });
+        let pause = if self.dirty { PUBLISH_EVERY } else { HEARTBEAT };
+        // The first turn comes at once: until then nobody knows that the shard is there.
+        let publish = Some(self.published.map_or_else(crate::clock::now, |at| at + pause));
         let mut deadline = turnout_core::io::earlier(deadline, publish);
         if !self.overflow.is_empty() || !self.reports.is_empty() {
             deadline =
