@@ -10,6 +10,7 @@ use turnout_core::directory::{Directory, Snapshot, User, diff};
 use turnout_core::io::Input;
 use turnout_core::jid::Jid;
 use turnout_core::moves::{Act, Mover};
+use turnout_core::shard::DRAIN_ROUNDS;
 use turnout_core::world::World;
 
 use crate::mail::{Mail, Post};
@@ -72,6 +73,7 @@ pub struct Control {
     mover: Mover,
     pending: HashMap<u64, Pending>,
     drained: usize,
+    drain_rounds: u8,
     all_drained: Option<oneshot::Sender<()>>,
 }
 
@@ -79,7 +81,15 @@ impl Control {
     /// `all_drained` is told when every shard has drained.
     pub fn new(post: Post, directory: SharedDirectory, all_drained: oneshot::Sender<()>) -> Self {
         let mover = Mover::new(post.shards());
-        Self { post, directory, mover, pending: HashMap::new(), drained: 0, all_drained: Some(all_drained) }
+        Self {
+            post,
+            directory,
+            mover,
+            pending: HashMap::new(),
+            drained: 0,
+            drain_rounds: 0,
+            all_drained: Some(all_drained),
+        }
     }
 
     /// The task.
@@ -151,16 +161,28 @@ impl Control {
             Report::Settled(id) => self.mover.settled(id),
             Report::Drained(_) => {
                 self.drained += 1;
-                if self.drained == usize::from(self.post.shards())
-                    && let Some(done) = self.all_drained.take()
-                {
-                    done.send(()).unwrap_or_default();
+                if self.drained == usize::from(self.post.shards()) {
+                    self.all_drained().await;
                 }
                 None
             }
         };
         if let Some(act) = act {
             self.act(act).await;
+        }
+    }
+
+    /// Every shard has said that nothing is left: asks again, then lets them leave.
+    async fn all_drained(&mut self) {
+        self.drained = 0;
+        self.drain_rounds = self.drain_rounds.saturating_add(1);
+        if self.drain_rounds < DRAIN_ROUNDS {
+            self.broadcast(|| Input::Drain).await;
+        } else if self.drain_rounds == DRAIN_ROUNDS {
+            self.broadcast(|| Input::Leave).await;
+        } else if let Some(done) = self.all_drained.take() {
+            // Whoever waited may have given up.
+            done.send(()).unwrap_or_default();
         }
     }
 

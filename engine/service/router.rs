@@ -248,7 +248,7 @@ impl Router {
             &snapshot,
             config.directory.shrink_percent_max,
         )
-        .map_err(|refusal| refusal.to_string())?;
+        .map_err(|refusal| format!("directory.shrink_percent_max: {refusal}"))?;
 
         self.inner.outside.swap(tls, resolver);
         let (done, changed) = oneshot::channel();

@@ -20,7 +20,7 @@ use turnout_core::io::{Connect, Handoff, Input, LinkId, Outbox, Output, Side};
 use turnout_core::jid::Jid;
 use turnout_core::moves::Mover;
 use turnout_core::random::Random;
-use turnout_core::shard::Shard;
+use turnout_core::shard::{DRAIN_ROUNDS, Shard};
 use turnout_core::world::World;
 
 use super::estate::{LEGACY, LOCAL, PARTNERS, POOL, local};
@@ -140,16 +140,26 @@ impl Sim {
         }
     }
 
-    /// Says to all shards that the process ends; everything must come to its end and every shard must say so.
+    /// Says to all shards that the process ends, as often as the control plane does, and lets them leave; everything must come to
+    /// its end and every shard must say so.
     pub fn drain(&mut self) {
         self.calm = true;
         self.rest_moves();
+        for _ in 0..DRAIN_ROUNDS {
+            self.ask_to_drain(|| Input::Drain, |cells| cells.iter().all(|cell| cell.drained));
+        }
+        let quiet = |cell: &Cell| cell.drained && cell.io.is_empty() && cell.mail.is_empty();
+        self.ask_to_drain(|| Input::Leave, |cells| cells.iter().all(quiet));
+        self.check_rest();
+    }
+
+    fn ask_to_drain(&mut self, input: impl Fn() -> Input, done: impl Fn(&[Cell]) -> bool) {
         for cell in &mut self.cells {
-            cell.mail.push_back(Input::Drain);
+            cell.drained = false;
+            cell.mail.push_back(input());
         }
         for _ in 0..REST_STEPS_MAX {
-            if self.cells.iter().all(|cell| cell.drained && cell.io.is_empty() && cell.mail.is_empty()) {
-                self.check_rest();
+            if done(&self.cells) {
                 return;
             }
             if !self.calm_step() && !self.jump() {

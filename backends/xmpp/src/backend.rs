@@ -78,6 +78,7 @@ pub struct XmppBackend {
     asks: Vec<Ask>,
     answers: Vec<Answer>,
     draining: bool,
+    leaving: bool,
 }
 
 impl XmppBackend {
@@ -98,6 +99,7 @@ impl XmppBackend {
             asks: Vec::new(),
             answers: Vec::new(),
             draining: false,
+            leaving: false,
         }
     }
 
@@ -316,7 +318,7 @@ impl Backend for XmppBackend {
             Destination::Pair { ours, theirs, .. } => {
                 let terms = Terms::of(&self.world, self.side, theirs);
                 match terms.filter(|_| terms::is_ours(&self.world, self.side, ours)) {
-                    Some(_) if self.draining => shutting_down(),
+                    Some(_) if self.leaving => shutting_down(),
                     Some(terms) => {
                         let pair = (ours.clone(), theirs.clone());
                         let (ours, theirs) = pair.clone();
@@ -458,6 +460,20 @@ impl Backend for XmppBackend {
 
     fn drain(&mut self, now: Instant, out: &mut Outbox) {
         self.draining = true;
+        for link in self.links() {
+            self.run(now, link, out, |stream, turn| match stream {
+                Stream::In(stream) => Ok(stream.finish(turn)),
+                Stream::Out(_) => Ok(Flow::On),
+            });
+        }
+    }
+
+    fn is_listening(&self) -> bool {
+        self.streams.values().any(|slot| matches!(&slot.stream, Stream::In(stream) if stream.may_speak()))
+    }
+
+    fn leave(&mut self, now: Instant, out: &mut Outbox) {
+        self.leaving = true;
         for link in self.links() {
             self.run(now, link, out, |stream, turn| match stream {
                 Stream::In(stream) => Ok(stream.finish(turn)),

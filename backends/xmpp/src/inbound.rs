@@ -116,6 +116,11 @@ impl Inbound {
         self.phase = Phase::Header;
     }
 
+    /// Whether a stanza on this stream would be taken: also after our end of it, until the peer's is in (RFC 6120 §4.4).
+    pub(crate) fn may_speak(&self) -> bool {
+        self.pairs.any_proven()
+    }
+
     /// Bytes arrived.
     pub(crate) fn receive(&mut self, bytes: Bytes, turn: &mut Turn<'_>) -> Step {
         self.heard = turn.now;

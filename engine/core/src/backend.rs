@@ -124,8 +124,17 @@ pub trait Backend: Send {
     /// A new configuration.
     fn configure(&mut self, now: Instant, world: &Arc<World>, out: &mut Outbox);
 
-    /// Close politely: no new stanza is accepted, open streams end after what is queued.
+    /// The process is going to end: nobody new is let in, and what brings stanzas is ended politely. What carries stanzas out goes
+    /// on, and may be dialed, until [`Backend::leave`]: what was accepted is still to be delivered, or its sender to be told.
     fn drain(&mut self, now: Instant, out: &mut Outbox);
+
+    /// While draining: whether a peer may still say what counts, as its own end of a stream is not in yet.
+    fn is_listening(&self) -> bool {
+        false
+    }
+
+    /// No shard holds anything: what is still open ends after what is queued.
+    fn leave(&mut self, _now: Instant, _out: &mut Outbox) {}
 
     /// Timers.
     fn wake(&mut self, now: Instant, out: &mut Outbox);

@@ -293,8 +293,11 @@ pub enum Input {
     Settle(u64),
     /// Step 3, when every shard has settled or time is up: the directory knows the new homes, let go.
     Release(u64),
-    /// Stop taking connections and stanzas, finish what was accepted, close politely.
+    /// Stop taking connections, end the streams that bring stanzas, finish what was accepted; then say [`Output::Drained`]. Given
+    /// again, it asks again: another shard may have handed over something meanwhile.
     Drain,
+    /// Every shard has drained: close politely what was kept open for stanzas on their way out, and say [`Output::Drained`] again.
+    Leave,
 }
 
 /// How loud a note is.
@@ -351,7 +354,7 @@ pub enum Output {
     Holding(u64),
     /// Step 2 of that move is done here.
     Settled(u64),
-    /// Nothing accepted is left and every link is closed.
+    /// Nothing accepted is left here, or time is up; after [`Input::Leave`] every link is closing besides.
     Drained,
     /// For the log.
     Note(Note),

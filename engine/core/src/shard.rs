@@ -48,6 +48,10 @@ enum Timer {
     Drain,
 }
 
+/// How often every shard has to say that nothing is left before they may leave. A stanza crosses threads at most once, its bounce
+/// and the verdict on it once each: a shard that is asked after all others have said so has read what they handed over before.
+pub const DRAIN_ROUNDS: u8 = 4;
+
 /// One shard.
 pub struct Shard {
     index: u16,
@@ -66,7 +70,18 @@ pub struct Shard {
     tally: Tally,
     /// Outputs already looked at for transmitted bytes.
     accounted: usize,
-    draining: Option<Instant>,
+    draining: Option<Draining>,
+}
+
+/// The end of the process, as far as it has come.
+#[derive(Clone, Copy, Debug)]
+struct Draining {
+    /// When waiting ends.
+    deadline: Instant,
+    /// Every shard has drained.
+    leaving: bool,
+    /// It has not been said yet that nothing is left here.
+    owed: bool,
 }
 
 impl std::fmt::Debug for Shard {
@@ -125,7 +140,8 @@ impl Shard {
             Input::Hold(order) => self.hold(&order, out),
             Input::Settle(id) => self.begin_settling(now, id, out),
             Input::Release(id) => self.release(now, id, out),
-            Input::Drain => self.drain(now, out),
+            Input::Drain => self.drain(now, false, out),
+            Input::Leave => self.drain(now, true, out),
         }
         self.pump(now, out);
     }
@@ -414,33 +430,43 @@ impl Shard {
         }
     }
 
-    fn drain(&mut self, now: Instant, out: &mut Outbox) {
-        if self.draining.is_some() {
-            return;
-        }
-        self.draining = Some(now + Duration::from_secs(DRAIN_SECONDS));
-        for index in 0..self.backends.len() {
-            self.backends[index].drain(now, out);
-            self.pump(now, out);
+    fn drain(&mut self, now: Instant, leaving: bool, out: &mut Outbox) {
+        let before = self.draining;
+        let deadline = before.map_or(now + Duration::from_secs(DRAIN_SECONDS), |before| before.deadline);
+        self.draining = Some(Draining { deadline, leaving, owed: true });
+        if before.is_none() {
+            for index in 0..self.backends.len() {
+                self.backends[index].drain(now, out);
+                self.pump(now, out);
+            }
         }
         self.drain_due(now, out);
     }
 
-    /// Ends when nothing accepted is left; what the next hops do not take in time is bounced, and the bounces go out.
+    /// Ends when nothing accepted is left and nobody may add to it; what the next hops do not take in time is bounced, and the
+    /// bounces go out.
     fn drain_due(&mut self, now: Instant, out: &mut Outbox) {
-        let Some(deadline) = self.draining else { return };
+        let Some(Draining { deadline, leaving, owed: true }) = self.draining else { return };
         if now >= deadline {
             self.give_up_waiting(now, out);
         }
         let late = now >= deadline + Duration::from_secs(DRAIN_SECONDS);
-        if self.held() > 0 && !late {
+        let listening = now < deadline && self.backends.iter().any(|backend| backend.is_listening());
+        if (self.held() > 0 && !late) || listening {
             self.timers.set(now + Duration::from_millis(10), Timer::Drain);
             return;
         }
-        let mut links: Vec<LinkId> = self.links.keys().copied().collect();
-        links.sort_unstable();
-        for link in links {
-            out.close(link, Close::Flush);
+        self.draining = Some(Draining { deadline, leaving, owed: false });
+        if leaving {
+            for index in 0..self.backends.len() {
+                self.backends[index].leave(now, out);
+                self.pump(now, out);
+            }
+            let mut links: Vec<LinkId> = self.links.keys().copied().collect();
+            links.sort_unstable();
+            for link in links {
+                out.close(link, Close::Flush);
+            }
         }
         out.outputs.push(Output::Drained);
     }

@@ -140,6 +140,10 @@ fn draining_ends_all_streams_after_what_was_queued() {
     }
     node.backend.drain(now, &mut node.out);
     net.run();
+    assert!(net.is_open(us, link), "what was accepted may still need it");
+    let node = &mut net.nodes[us];
+    node.backend.leave(now, &mut node.out);
+    net.run();
     net.advance(15);
     assert_eq!(net.nodes[them].arrivals.len(), 5);
     assert_eq!(net.nodes[us].backend.streams(), 0);

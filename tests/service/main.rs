@@ -1,0 +1,15 @@
+//! The whole router on real sockets: partners, a legacy gateway and a 2019 pool made of scripts talk to it over loopback, and every
+//! test ends with the books balanced: what was received was delivered, bounced or dropped by rule, and nothing is held.
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+#![allow(missing_docs, unreachable_pub, reason = "nobody but this test sees these")]
+
+mod cli;
+mod errors;
+mod estate;
+mod faults;
+mod inbound;
+mod moving;
+mod peers;
+mod process;
+mod reload;
+mod tracks;

@@ -1,0 +1,208 @@
+//! The binary: signals, exit codes, the demo.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use turnout::clock::now;
+
+use crate::estate::{Ground, Plan};
+use crate::peers::inbox::{Inbox, PATIENCE};
+use crate::peers::stream::{Item, chat, external, starttls};
+use crate::peers::wire::{End, Wire};
+
+/// A running `turnout run`.
+struct Process {
+    child: Child,
+    /// Its log.
+    lines: Inbox<String>,
+}
+
+impl Process {
+    fn start(config: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_turnout"))
+            .args(["run", "--config"])
+            .arg(config)
+            .env_remove("TURNOUT_LOG")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = Inbox::default();
+        let (log, stderr) = (lines.clone(), BufReader::new(child.stderr.take().unwrap()));
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| log.push(line)));
+        let process = Self { child, lines };
+        process.says("turnout is up");
+        process
+    }
+
+    fn says(&self, text: &str) -> String {
+        self.lines.first(text, |line| line.contains(text))
+    }
+
+    /// A listener's address, as logged.
+    fn at(&self, key: &str) -> SocketAddr {
+        let line = self.lines.first(key, |line| line.contains(&format!(" {key} ")));
+        let address = line.split("address=").nth(1).unwrap().split(' ').next().unwrap();
+        address.parse().unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let deadline = now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(now() < deadline, "it does not end; log: {:?}", self.lines.all());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn partner_stream(&self, ground: &Ground) -> Wire {
+        let address = self.at("federation.listen");
+        let config = ground.client("partner.example");
+        let (mut wire, _) = starttls(address, config, "partner.example", "contoso.com");
+        external(&mut wire, "partner.example", "contoso.com");
+        wire
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended in every test that went well.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn sigterm_delivers_what_was_accepted_and_says_goodbye() {
+    let plan = Plan::default();
+    let ground = Ground::new(&plan);
+    let mut process = Process::start(&ground.configure(&plan));
+    let mut wire = process.partner_stream(&ground);
+    let users = ["anna@contoso.com", "carla@contoso.com"];
+    let messages: Vec<String> =
+        (0..400).map(|n| chat("bob@partner.example/phone", users[n % 2], "m", &n.to_string())).collect();
+    wire.send(messages.concat());
+    ground.gateway.stanzas.at_least(1);
+    process.signal("-TERM");
+    // Whatever we said before we answer the end of the stream counts (RFC 6120 §4.4).
+    assert_eq!(wire.next(), Item::Close);
+    wire.send("</stream:stream>");
+    assert_eq!(wire.until_end(), End::Notified);
+    let status = process.wait();
+    assert_eq!(status.code(), Some(0), "{:?}", process.lines.all());
+    assert_eq!(ground.gateway.stanzas.at_least(200).len(), 200);
+    assert_eq!(ground.pool.texts().len(), 200);
+    // The streams the router opened end in order as well.
+    assert!(ground.gateway.steps.at_least(3).contains(&"closed".to_owned()));
+    process.says("stopped; nothing accepted is left");
+}
+
+#[test]
+fn sigterm_waits_for_what_is_still_on_its_way() {
+    let plan = Plan::default();
+    let ground = Ground::new(&plan);
+    let mut process = Process::start(&ground.configure(&plan));
+    let mut wire = process.partner_stream(&ground);
+    // More than a link takes at once, to users of both tracks and to one who is not there.
+    let filler = "x".repeat(2_000);
+    let users = ["anna@contoso.com", "carla@contoso.com", "bert@contoso.com", "nobody@contoso.com"];
+    let messages: Vec<String> = (0..2_000)
+        .map(|n| chat("bob@partner.example/phone", users[n % 4], &n.to_string(), &filler))
+        .collect();
+    process.signal("-TERM");
+    wire.send(messages.concat());
+    // The router ends its stream; everything we said before we end ours counts.
+    while wire.next() != Item::Close {}
+    wire.send("</stream:stream>");
+    wire.until_end();
+    let status = process.wait();
+    assert_eq!(status.code(), Some(0), "{:?}", process.lines.all());
+    let told = ground.partner.stanzas.all().len();
+    let got = (ground.gateway.stanzas.all().len(), ground.pool.texts().len(), told);
+    assert_eq!(got, (1000, 500, 500), "legacy, 2019 and bounced; {:?}", process.lines.all());
+}
+
+#[test]
+fn an_idle_router_ends_at_once() {
+    for signal in ["-TERM", "-INT"] {
+        let plan = Plan::default();
+        let ground = Ground::new(&plan);
+        let mut process = Process::start(&ground.configure(&plan));
+        process.signal(signal);
+        assert_eq!(process.wait().code(), Some(0), "{:?}", process.lines.all());
+    }
+}
+
+#[test]
+fn sighup_reloads() {
+    let plan = Plan::default();
+    let ground = Ground::new(&plan);
+    let mut process = Process::start(&ground.configure(&plan));
+    let mut wire = process.partner_stream(&ground);
+    ground.configure(&Plan { federation: "colour = \"red\"".to_owned(), ..Plan::default() });
+    process.signal("-HUP");
+    let refused = process.says("reload refused");
+    assert!(
+        refused.contains("everything stays as it was") && refused.contains("federation.colour"),
+        "{refused}"
+    );
+    let more = "[[partner]]\ndomain = \"other.example\"\ntype = \"federated\"";
+    ground.configure(&Plan { more: more.to_owned(), ..Plan::default() });
+    process.signal("-HUP");
+    process.says("reloaded ");
+    let address = process.at("federation.listen");
+    let (_, features) = starttls(address, ground.client("other.example"), "other.example", "contoso.com");
+    assert!(features.contains("EXTERNAL"), "{features}");
+    wire.send(chat("bob@partner.example", "anna@contoso.com", "m1", "still here"));
+    ground.gateway.stanzas.at_least(1);
+    process.signal("-TERM");
+    assert_eq!(wire.next(), Item::Close);
+    wire.send("</stream:stream>");
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let holder = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let plan = Plan::default();
+    let ground = Ground::new(&plan);
+    let file = ground.configure(&plan);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let taken = holder.local_addr().unwrap();
+    std::fs::write(&file, text.replacen("listen = [\"127.0.0.1:0\"]", &format!("listen = [\"{taken}\"]"), 1))
+        .unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_turnout")).args(["run", "--config"]).arg(&file).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("federation.listen") && said.contains(&taken.to_string()), "{said}");
+    assert!(said.contains("free the port or change the key"), "{said}");
+}
+
+#[test]
+fn the_demo_loses_nothing() {
+    let output = Command::new(env!("CARGO_BIN_EXE_turnout"))
+        .args(["demo", "--seconds", "3", "--rate", "200", "--json", "--admin", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{json} {said}");
+    let number = |key: &str| json[key].as_u64().unwrap_or_else(|| panic!("no {key} in {json}"));
+    for key in ["lost", "reordered", "bounced"] {
+        assert_eq!(number(key), 0, "{key}: {json} {said}");
+    }
+    assert!(number("sent") > 0 && number("delivered_legacy") > 0 && number("delivered_sip") > 0, "{json}");
+    assert_eq!(number("delivered_legacy") + number("delivered_sip"), number("sent"), "{json}");
+    assert_eq!(number("replies"), number("sent"), "{json}");
+    assert!(number("p50_us") <= number("p99_us"), "{json}");
+}

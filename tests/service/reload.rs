@@ -1,0 +1,120 @@
+//! A new configuration takes effect as a whole or not at all, and open streams live through it.
+
+use crate::estate::{Estate, LEGACY, Plan, SFB2019, issue};
+use crate::peers::stream::{chat, external, header, starttls};
+use crate::peers::wire::Wire;
+
+fn message(to: &str, id: &str) -> String {
+    chat("bob@partner.example/phone", to, id, "hello")
+}
+
+#[test]
+fn a_partner_and_a_certificate_come_in_while_streams_stay() {
+    let estate = Estate::new();
+    let mut old = estate.partner_stream("contoso.com");
+    old.send(message("anna@contoso.com", "m1"));
+    estate.gateway.stanzas.at_least(1);
+    let first = old.certificate();
+
+    let mut refused = Wire::dial(estate.outside());
+    refused.send(header("other.example", "contoso.com", ""));
+    refused.dies_with("policy-violation");
+
+    issue(&estate.folder, &estate.authority, "contoso.com");
+    let more = "[[partner]]\ndomain = \"other.example\"\ntype = \"federated\"\nproxy = \"127.0.0.1:1\"";
+    estate.configure(&Plan { more: more.to_owned(), ..Plan::default() });
+    let reloaded = estate.reload().unwrap();
+    assert_eq!((reloaded.generation, reloaded.users, reloaded.moved.users), (2, 4, 0));
+
+    old.send(message("anna@contoso.com", "m2"));
+    estate.gateway.stanzas.at_least(2);
+    let (mut new, features) =
+        starttls(estate.outside(), estate.client("other.example"), "other.example", "contoso.com");
+    assert!(features.contains("EXTERNAL"), "{features}");
+    assert!(new.certificate() == estate.card("contoso.com").chain[0] && new.certificate() != first);
+    external(&mut new, "other.example", "contoso.com");
+    new.send(chat("olga@other.example", "anna@contoso.com", "o1", "hello"));
+    estate.gateway.stanzas.at_least(3);
+    old.send(message("anna@contoso.com", "m3"));
+    assert_eq!(estate.gateway.stanzas.at_least(4)[3], message("anna@contoso.com", "m3"));
+    estate.finish(4);
+}
+
+#[test]
+fn a_broken_configuration_changes_nothing() {
+    let check = |federation: &str, more: &str, parts: &[&str]| {
+        let estate = Estate::new();
+        let mut wire = estate.partner_stream("contoso.com");
+        estate.configure(&Plan {
+            federation: federation.to_owned(),
+            more: more.to_owned(),
+            users: vec![("carla@contoso.com".to_owned(), SFB2019)],
+            ..Plan::default()
+        });
+        let error = estate.reload().unwrap_err();
+        for part in parts {
+            assert!(error.contains(part), "{part:?} in {error}");
+        }
+        assert_eq!((estate.router.world().generation, estate.router.directory().snapshot().len()), (1, 4));
+        wire.send(message("anna@contoso.com", "m1"));
+        estate.gateway.stanzas.at_least(1);
+        estate.partner_stream("contoso.com");
+        estate.finish(1);
+    };
+    check("lisen = []", "", &["turnout.toml:9", "federation.lisen"]);
+    check("idle_seconds = 1", "", &["federation.idle_seconds"]);
+    check("", "[[partner]]\ndomain = \"contoso.com\"", &["contoso.com", "local domain"]);
+    check("dialback_secret_file = \"none.secret\"", "", &["federation.dialback_secret_file", "none.secret"]);
+    // Well-formed, but more than half of the users are gone.
+    check("", "", &["shrink_percent_max"]);
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_refused() {
+    let estate = Estate::new();
+    let first = estate.card("contoso.com").chain[0].clone();
+    // The key of another one.
+    std::fs::copy(
+        estate.folder.path().join("fabrikam.com.key"),
+        estate.folder.path().join("contoso.com.key"),
+    )
+    .unwrap();
+    let error = estate.reload().unwrap_err();
+    assert!(error.contains("federation.certificate") || error.contains("contoso.com"), "{error}");
+    let wire = estate.partner_stream("contoso.com");
+    assert!(wire.certificate() == first);
+    estate.finish(0);
+}
+
+#[test]
+fn what_needs_a_restart_is_said() {
+    let estate = Estate::new();
+    estate.configure(&Plan { shards: 3, ..Plan::default() });
+    let error = estate.reload().unwrap_err();
+    assert!(error.contains("engine.shards") && error.contains("restart"), "{error}");
+    estate.finish(0);
+}
+
+#[test]
+fn a_changed_export_moves_its_users() {
+    let mut plan = Plan::default();
+    // So many that one of them moving is no reason for alarm.
+    plan.users.extend((0..6).map(|n| (format!("user{n}@contoso.com"), LEGACY)));
+    let estate = Estate::with(&plan);
+    let mut wire = estate.partner_stream("contoso.com");
+    wire.send(message("bert@contoso.com", "m1"));
+    estate.gateway.stanzas.at_least(1);
+    plan.users[1].1 = SFB2019;
+    plan.users.push(("new@contoso.com".to_owned(), LEGACY));
+    estate.configure(&plan);
+    let reloaded = estate.reload().unwrap();
+    // The new user is no mover, but his home changed from none.
+    assert!(reloaded.users == 11 && reloaded.moved.users >= 1 && reloaded.moved.in_time, "{reloaded:?}");
+    wire.send(message("bert@contoso.com", "m2"));
+    let invite = estate.pool.requests.at_least(1).remove(0);
+    assert_eq!(invite.start, "INVITE sip:bert@contoso.com SIP/2.0");
+    wire.send(message("new@contoso.com", "m3"));
+    estate.gateway.stanzas.at_least(2);
+    let passed = estate.finish(3);
+    assert_eq!(passed.delivered, 3);
+}
