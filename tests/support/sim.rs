@@ -71,6 +71,7 @@ pub struct Sim {
     ledger: Ledger,
     count: u64,
     calm: bool,
+    over: bool,
     kinds: [&'static str; 2],
     /// Stanzas between shards: from outside, and made.
     in_flight: [i128; 2],
@@ -114,6 +115,7 @@ impl Sim {
             ledger,
             count: 0,
             calm: false,
+            over: false,
             kinds: cast.kinds,
             in_flight: [0; 2],
             steps: 0,
@@ -145,6 +147,7 @@ impl Sim {
     pub fn drain(&mut self) {
         self.calm = true;
         self.rest_moves();
+        self.over = true;
         for _ in 0..DRAIN_ROUNDS {
             self.ask_to_drain(|| Input::Drain, |cells| cells.iter().all(|cell| cell.drained));
         }
@@ -369,6 +372,7 @@ impl Sim {
             random: &mut self.random,
             count: &mut self.count,
             calm: self.calm,
+            over: self.over,
             ledger: self.ledger.clone(),
         };
         act(&mut *self.peers[at], &mut out);
