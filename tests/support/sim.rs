@@ -32,6 +32,8 @@ use super::peer::{Peer, PeerOut};
 pub const USERS: usize = 6;
 /// Users of each partner.
 const PARTNER_USERS: u64 = 2;
+/// How soon a server tries again what it put off.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// Steps after which a world that does not come to rest has failed.
 const REST_STEPS_MAX: usize = 400_000;
 
@@ -65,6 +67,8 @@ pub struct Sim {
     wishes: BTreeMap<LinkId, Connect>,
     peers: Vec<Box<dyn Peer>>,
     down: Vec<bool>,
+    /// When a server that put something off looks at it again, in the calm.
+    patience: Vec<Instant>,
     mover: Mover,
     moving: BTreeMap<u64, Vec<(String, HomeId)>>,
     mover_mail: VecDeque<Output>,
@@ -109,6 +113,7 @@ impl Sim {
             wishes: BTreeMap::new(),
             peers: cast.peers,
             down,
+            patience: vec![super::epoch(); 7],
             mover: Mover::new(world.shards),
             moving: BTreeMap::new(),
             mover_mail: VecDeque::new(),
@@ -258,8 +263,10 @@ impl Sim {
 
     /// Lets time pass until something is due.
     fn jump(&mut self) -> bool {
-        let shards = self.cells.iter().filter_map(|cell| cell.shard.deadline()).min();
-        let Some(at) = turnout_core::io::earlier(shards, self.mover.deadline()) else { return false };
+        let shards = self.cells.iter().filter_map(|cell| cell.shard.deadline());
+        let waiting = self.peers.iter().zip(&self.patience).filter(|(peer, _)| peer.waiting() > 0);
+        let peers = waiting.map(|(_, at)| *at);
+        let Some(at) = shards.chain(peers).chain(self.mover.deadline()).min() else { return false };
         self.now = self.now.max(at);
         self.expire_moves();
         true
@@ -280,7 +287,9 @@ impl Sim {
     }
 
     fn busy_peer(&mut self) -> bool {
-        let Some(at) = self.peers.iter().position(|peer| peer.waiting() > 0) else { return false };
+        let busy = |(peer, at): (&Box<dyn Peer>, &Instant)| peer.waiting() > 0 && *at <= self.now;
+        let Some(at) = self.peers.iter().zip(&self.patience).position(busy) else { return false };
+        self.patience[at] = self.now + PATIENCE;
         self.with_peer(at, |peer, out| peer.whim(out));
         true
     }
