@@ -177,6 +177,46 @@ impl Sim {
         panic!("not drained: {}", self.report());
     }
 
+    /// Lets everything happen that can happen now.
+    pub fn settle(&mut self) {
+        self.calm = true;
+        for _ in 0..REST_STEPS_MAX {
+            if !self.calm_step() {
+                return;
+            }
+        }
+        panic!("never quiet: {}", self.report());
+    }
+
+    /// Lets time pass, timer by timer.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.settle();
+        while self.next_due().is_some_and(|at| at <= end) {
+            self.jump();
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    /// Cuts a server off, or lets it come back.
+    pub fn set_down(&mut self, peer: usize, down: bool) {
+        if self.down[peer] != down {
+            self.switch(peer);
+        }
+    }
+
+    /// Lets a server act.
+    pub fn direct(&mut self, peer: usize, act: impl FnOnce(&mut dyn Peer, &mut PeerOut<'_>)) {
+        self.with_peer(peer, act);
+    }
+
+    /// Moves a user in the three steps of a move.
+    pub fn move_user(&mut self, user: &str, home: HomeId) {
+        self.start_move(vec![(user.to_owned(), home)]);
+        self.pass(Duration::from_millis(100));
+    }
+
     fn one_in(&mut self, times: u64) -> bool {
         self.random.below(times) == 0
     }
@@ -261,12 +301,16 @@ impl Sim {
         false
     }
 
-    /// Lets time pass until something is due.
-    fn jump(&mut self) -> bool {
+    fn next_due(&self) -> Option<Instant> {
         let shards = self.cells.iter().filter_map(|cell| cell.shard.deadline());
         let waiting = self.peers.iter().zip(&self.patience).filter(|(peer, _)| peer.waiting() > 0);
         let peers = waiting.map(|(_, at)| *at);
-        let Some(at) = shards.chain(peers).chain(self.mover.deadline()).min() else { return false };
+        shards.chain(peers).chain(self.mover.deadline()).min()
+    }
+
+    /// Lets time pass until something is due.
+    fn jump(&mut self) -> bool {
+        let Some(at) = self.next_due() else { return false };
         self.now = self.now.max(at);
         self.expire_moves();
         true
