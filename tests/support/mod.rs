@@ -7,6 +7,7 @@
     reason = "a test stops at the first thing that is not as it should be"
 )]
 
+pub mod bench;
 pub mod estate;
 pub mod ledger;
 pub mod net;

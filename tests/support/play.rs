@@ -14,6 +14,7 @@
 //!     Hello
 //! pool hears                                     its next request or final answer; each line is found in it, in this order
 //!     MESSAGE *
+//! legacy hears nothing
 //! pool answers INVITE 480 Temporarily Unavailable
 //!     ms-diagnostics: 4141;reason="x"
 //! p0.example is down                             and `is up`
@@ -178,6 +179,10 @@ impl Stage {
                     };
                     self.sim.direct(node, |peer, _| peer.prepare(reply));
                 }
+            }
+            [who, "hears", "nothing"] => {
+                let heard: Vec<_> = actors(who).into_iter().flat_map(|at| self.heard[at].iter()).collect();
+                assert!(heard.is_empty(), "{}: {who} hears {heard:#?}", self.title);
             }
             [who, "hears"] => self.hears(who, &step.body),
             [who, "is", state @ ("down" | "up")] => {
