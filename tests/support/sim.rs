@@ -71,6 +71,7 @@ pub struct Sim {
     ledger: Ledger,
     count: u64,
     calm: bool,
+    over: bool,
     kinds: [&'static str; 2],
     /// Stanzas between shards: from outside, and made.
     in_flight: [i128; 2],
@@ -114,6 +115,7 @@ impl Sim {
             ledger,
             count: 0,
             calm: false,
+            over: false,
             kinds: cast.kinds,
             in_flight: [0; 2],
             steps: 0,
@@ -144,11 +146,13 @@ impl Sim {
     pub fn drain(&mut self) {
         self.calm = true;
         self.rest_moves();
+        self.over = true;
         for cell in &mut self.cells {
             cell.mail.push_back(Input::Drain);
         }
         for _ in 0..REST_STEPS_MAX {
-            if self.cells.iter().all(|cell| cell.drained && cell.io.is_empty() && cell.mail.is_empty()) {
+            let over = |cell: &Cell| cell.drained && cell.io.is_empty() && cell.mail.is_empty();
+            if self.held() == 0 && self.cells.iter().all(over) {
                 self.check_rest();
                 return;
             }
@@ -359,6 +363,7 @@ impl Sim {
             random: &mut self.random,
             count: &mut self.count,
             calm: self.calm,
+            over: self.over,
             ledger: self.ledger.clone(),
         };
         act(&mut *self.peers[at], &mut out);

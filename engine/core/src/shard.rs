@@ -66,7 +66,16 @@ pub struct Shard {
     tally: Tally,
     /// Outputs already looked at for transmitted bytes.
     accounted: usize,
-    draining: Option<Instant>,
+    draining: Option<Draining>,
+}
+
+/// How far draining is.
+#[derive(Debug)]
+struct Draining {
+    /// When what waits for a next hop is given up.
+    deadline: Instant,
+    /// It was said that nothing is left.
+    said: bool,
 }
 
 impl std::fmt::Debug for Shard {
@@ -243,6 +252,10 @@ impl Shard {
         match handoff {
             Handoff::Stanza(stanza, route) => {
                 self.flow(stanza.made).handed_in += 1;
+                if let Some(draining) = self.draining.as_mut().filter(|draining| draining.said) {
+                    draining.said = false;
+                    self.timers.set(now, Timer::Drain);
+                }
                 self.forward(now, stanza, route, out);
             }
             Handoff::Verdict(origin, verdict) => match verdict {
@@ -418,7 +431,7 @@ impl Shard {
         if self.draining.is_some() {
             return;
         }
-        self.draining = Some(now + Duration::from_secs(DRAIN_SECONDS));
+        self.draining = Some(Draining { deadline: now + Duration::from_secs(DRAIN_SECONDS), said: false });
         for index in 0..self.backends.len() {
             self.backends[index].drain(now, out);
             self.pump(now, out);
@@ -426,17 +439,19 @@ impl Shard {
         self.drain_due(now, out);
     }
 
-    /// Ends when nothing accepted is left; what the next hops do not take in time is bounced, and the bounces go out.
+    /// Ends when nothing accepted is left; what the next hops do not take in time is bounced, and the bounces go out. A stanza
+    /// that another shard hands over after that begins the end anew.
     fn drain_due(&mut self, now: Instant, out: &mut Outbox) {
-        let Some(deadline) = self.draining else { return };
-        if now >= deadline {
-            self.give_up_waiting(now, out);
-        }
+        let Some(Draining { deadline, .. }) = self.draining else { return };
         let late = now >= deadline + Duration::from_secs(DRAIN_SECONDS);
+        if now >= deadline {
+            self.give_up_waiting(now, late, out);
+        }
         if self.held() > 0 && !late {
             self.timers.set(now + Duration::from_millis(10), Timer::Drain);
             return;
         }
+        self.draining = Some(Draining { deadline, said: true });
         let mut links: Vec<LinkId> = self.links.keys().copied().collect();
         links.sort_unstable();
         for link in links {

@@ -483,21 +483,21 @@ impl Shard {
         }
     }
 
-    /// Bounces everything that waits: the shard is going away.
-    pub(super) fn give_up_waiting(&mut self, now: Instant, out: &mut Outbox) {
-        let mut left = Vec::new();
+    /// Bounces everything that waits: the shard is going away. Unless it is `late`, what a good link will take is left to it.
+    pub(super) fn give_up_waiting(&mut self, now: Instant, late: bool, out: &mut Outbox) {
+        let mut left: Vec<Stanza> = Vec::new();
         for waiting in self.destinations.values_mut() {
-            if !matches!(waiting.state, State::Ready(_) | State::Blocked(_)) {
+            if late || !matches!(waiting.state, State::Ready(_) | State::Blocked(_)) {
                 left.extend(waiting.spool.take());
             }
         }
+        if late {
+            left.extend(self.holds.take());
+        }
+        left.sort_by_key(|stanza| (stanza.arrived, stanza.origin.link, stanza.origin.ticket));
         for stanza in left {
-            self.refuse(
-                now,
-                stanza,
-                unreachable(Unreachable::NoAnswer, "the server").with_detail("draining"),
-                out,
-            );
+            let refusal = unreachable(Unreachable::NoAnswer, "the server").with_detail("draining");
+            self.refuse(now, stanza, refusal, out);
             self.pump(now, out);
         }
     }
