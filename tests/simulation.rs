@@ -7,16 +7,23 @@
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 
-use support::estate::{self, LEGACY, Options, POOL};
+use support::estate::{self, GATEWAY_HOSTS, LEGACY, Options, PARTNERS, POOL, POOL_HOSTS};
 use support::ledger::Ledger;
+use support::real::pool::PoolPeer;
+use support::real::watch::Watch;
+use support::real::xmpp::{Manner, XmppPeer};
 use support::sim::{Cast, Sim, USERS};
 use support::toy::ask::Ask;
 use support::toy::peers::{AskPeer, StreamPeer};
 use support::toy::stream::Stream;
 use turnout_core::backend::Backend;
-use turnout_core::io::Side;
+use turnout_core::io::{Side, TrustId};
 use turnout_core::random::Random;
+use turnout_core::world::World;
+use turnout_sip::SipBackend;
+use turnout_xmpp::XmppBackend;
 
 /// Runs many seeds, or the one in `SEED`; a failing one is named.
 fn seeds(first: u64, count: u64, run: impl Fn(u64)) {
@@ -53,11 +60,38 @@ fn toy_cast(shards: u16, ledger: &Ledger) -> Cast {
     Cast { peers, backends, kinds: ["mmmmmmhpq", "mmmm"] }
 }
 
-fn toy(seed: u64) -> (u64, usize) {
+/// The real backends, and servers that authenticate as the seed has it.
+fn real_cast(seed: u64, world: &Arc<World>, ledger: &Ledger) -> Cast {
+    let manner = [Manner::Plain, Manner::TlsDialback, Manner::External][usize::try_from(seed % 3).unwrap()];
+    let mut peers: Vec<Box<dyn support::peer::Peer>> = Vec::new();
+    for name in PARTNERS {
+        peers.push(Box::new(XmppPeer::new(manner, &[name], TrustId::FEDERATION)));
+    }
+    for name in GATEWAY_HOSTS {
+        peers.push(Box::new(XmppPeer::new(Manner::Plain, &[name], TrustId(1))));
+    }
+    for name in POOL_HOSTS {
+        peers.push(Box::new(PoolPeer::new(name, TrustId(2))));
+    }
+    let xmpp = |side, seed| Watch::new(XmppBackend::new(side, Arc::clone(world), [seed; 32]), ledger.clone());
+    let backends = (0..u8::try_from(world.shards).unwrap())
+        .map(|shard| -> Vec<Box<dyn Backend>> {
+            let pool = SipBackend::new(Side::Home(POOL), Arc::clone(world), [shard + 150; 32]);
+            vec![
+                Box::new(xmpp(Side::Partners, shard)),
+                Box::new(xmpp(Side::Home(LEGACY), shard + 50)),
+                Box::new(Watch::new(pool, ledger.clone())),
+            ]
+        })
+        .collect();
+    Cast { peers, backends, kinds: ["mmmmmmhpq", "mmmm"] }
+}
+
+fn play(seed: u64, cast: impl FnOnce(&Arc<World>, &Ledger) -> Cast) -> (u64, usize) {
     let shards = 1 + u16::try_from(Random::new(seed ^ 0x5eed).below(4)).unwrap();
     let ledger = Ledger::default();
     let world = estate::world(&Options { shards, ..Options::default() });
-    let cast = toy_cast(shards, &ledger);
+    let cast = cast(&world, &ledger);
     let mut sim = Sim::new(seed, &world, estate::directory(USERS), cast, ledger.clone());
     let ran = catch_unwind(AssertUnwindSafe(|| match seed % 4 {
         0 => sim.run(60),
@@ -82,6 +116,14 @@ fn toy(seed: u64) -> (u64, usize) {
     (ledger.digest(), sim.steps())
 }
 
+fn toy(seed: u64) -> (u64, usize) {
+    play(seed, |world, ledger| toy_cast(world.shards, ledger))
+}
+
+fn real(seed: u64) -> (u64, usize) {
+    play(seed, |world, ledger| real_cast(seed, world, ledger))
+}
+
 #[test]
 fn toys_keep_every_stanza() {
     seeds(0, 600, |seed| {
@@ -97,6 +139,21 @@ fn toys_keep_every_stanza_too() {
 }
 
 #[test]
+fn real_backends_keep_every_stanza() {
+    seeds(0, 500, |seed| {
+        real(seed);
+    });
+}
+
+#[test]
+fn real_backends_keep_every_stanza_too() {
+    seeds(500, 500, |seed| {
+        real(seed);
+    });
+}
+
+#[test]
 fn a_seed_repeats() {
+    seeds(0, 5, |seed| assert_eq!(real(seed), real(seed)));
     seeds(0, 5, |seed| assert_eq!(toy(seed), toy(seed)));
 }

@@ -24,6 +24,8 @@ pub struct Said {
     pub to: String,
     /// The connection it was said on, once it was.
     pub conn: Option<u64>,
+    /// When it was said, among all that was.
+    pub turn: u64,
     /// Homes the recipient has had since.
     pub homes: Vec<HomeId>,
     /// The router took it in.
@@ -34,14 +36,17 @@ pub struct Said {
     pub bounced: u32,
     /// It may be read again.
     pub doubtful: bool,
+    /// A backend that kept it said that its next hop has it.
+    pub done: bool,
 }
 
 /// All of it.
 #[derive(Debug, Default)]
 pub struct Book {
     said: Vec<Said>,
-    /// Last number read, by sender, recipient and the connection it came in on.
-    order: BTreeMap<(String, String, u64), usize>,
+    /// Last one read and when it was said, by sender, recipient and the connection it came in on.
+    order: BTreeMap<(String, String, u64), (u64, usize)>,
+    turns: u64,
     /// Stanzas kept by the backends of a shard that the router made.
     kept_made: BTreeMap<u16, i64>,
     /// Moves that ran out of time: order is not promised for those users any more.
@@ -67,11 +72,13 @@ impl Ledger {
             from: from.to_owned(),
             to: to.to_owned(),
             conn: None,
+            turn: 0,
             homes: home.into_iter().collect(),
             arrived: 0,
             read: 0,
             bounced: 0,
             doubtful: false,
+            done: false,
         });
         book.said.len() - 1
     }
@@ -83,7 +90,11 @@ impl Ledger {
 
     /// It was said on this connection.
     pub fn said_on(&self, number: usize, conn: u64) {
-        self.book().said[number].conn = Some(conn);
+        let mut book = self.book();
+        book.turns += 1;
+        let turn = book.turns;
+        let said = &mut book.said[number];
+        (said.conn, said.turn) = (Some(conn), turn);
     }
 
     /// The router took it in.
@@ -108,13 +119,15 @@ impl Ledger {
         let again = said.read > 1;
         let (from, to) = (said.from.clone(), said.to.clone());
         let key = (from, to, said.conn.unwrap_or_default());
+        let this = (said.turn, number);
         if again || book.unordered.contains(&key.1) {
             return;
         }
-        if let Some(last) = book.order.insert(key, number) {
+        if let Some(last) = book.order.insert(key, this) {
             assert!(
-                last < number,
-                "stanza {number} was read after {last}, of the same pair: {:?}",
+                last.0 < this.0,
+                "stanza {number} was read after {}, of the same pair: {:?}",
+                last.1,
                 book.said[number]
             );
         }
@@ -128,6 +141,17 @@ impl Ledger {
         said.bounced += 1;
         assert_eq!(said.bounced, 1, "stanza {number} was bounced twice: {said:?}");
         assert!(said.read == 0 || said.doubtful, "stanza {number} was read and bounced: {said:?}");
+    }
+
+    /// The backend that kept it heard that it was taken.
+    pub fn done(&self, number: usize) {
+        self.book().said[number].done = true;
+    }
+
+    /// The connection it was read on ended; unless the answer was heard it may be read again.
+    pub fn doubt_unless_done(&self, number: usize) {
+        let said = &mut self.book().said[number];
+        said.doubtful |= !said.done;
     }
 
     /// The router cannot know whether it was read.

@@ -11,6 +11,7 @@ pub mod estate;
 pub mod ledger;
 pub mod net;
 pub mod peer;
+pub mod real;
 pub mod sim;
 pub mod toy;
 

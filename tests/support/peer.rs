@@ -29,6 +29,8 @@ pub struct PeerOut<'a> {
     pub count: &'a mut u64,
     /// Misbehaviour is over: answer everything now.
     pub calm: bool,
+    /// The router goes away: nothing new is said to it.
+    pub over: bool,
     /// What was said.
     pub ledger: Ledger,
 }
@@ -63,6 +65,14 @@ pub trait Peer {
     /// The certificate this peer shows.
     fn certificate(&self) -> Option<PeerCertificate> {
         None
+    }
+    /// TLS comes first on every connection.
+    fn direct_tls(&self) -> bool {
+        false
+    }
+    /// What it read is done when the router has heard its answer, not when the bytes are written.
+    fn keeps(&self) -> bool {
+        false
     }
     /// The connection is gone.
     fn closed(&mut self, conn: u64, out: &mut PeerOut<'_>);

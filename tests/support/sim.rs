@@ -71,6 +71,7 @@ pub struct Sim {
     ledger: Ledger,
     count: u64,
     calm: bool,
+    over: bool,
     kinds: [&'static str; 2],
     /// Stanzas between shards: from outside, and made.
     in_flight: [i128; 2],
@@ -114,6 +115,7 @@ impl Sim {
             ledger,
             count: 0,
             calm: false,
+            over: false,
             kinds: cast.kinds,
             in_flight: [0; 2],
             steps: 0,
@@ -145,21 +147,22 @@ impl Sim {
     pub fn drain(&mut self) {
         self.calm = true;
         self.rest_moves();
+        self.over = true;
         for _ in 0..DRAIN_ROUNDS {
-            self.ask_to_drain(|| Input::Drain, |cells| cells.iter().all(|cell| cell.drained));
+            self.ask_to_drain(|| Input::Drain, |sim| sim.cells.iter().all(|cell| cell.drained));
         }
-        let quiet = |cell: &Cell| cell.drained && cell.io.is_empty() && cell.mail.is_empty();
-        self.ask_to_drain(|| Input::Leave, |cells| cells.iter().all(quiet));
+        let over = |cell: &Cell| cell.drained && cell.io.is_empty() && cell.mail.is_empty();
+        self.ask_to_drain(|| Input::Leave, |sim| sim.held() == 0 && sim.cells.iter().all(over));
         self.check_rest();
     }
 
-    fn ask_to_drain(&mut self, input: impl Fn() -> Input, done: impl Fn(&[Cell]) -> bool) {
+    fn ask_to_drain(&mut self, input: impl Fn() -> Input, done: impl Fn(&Self) -> bool) {
         for cell in &mut self.cells {
             cell.drained = false;
             cell.mail.push_back(input());
         }
         for _ in 0..REST_STEPS_MAX {
-            if done(&self.cells) {
+            if done(self) {
                 return;
             }
             if !self.calm_step() && !self.jump() {
@@ -369,6 +372,7 @@ impl Sim {
             random: &mut self.random,
             count: &mut self.count,
             calm: self.calm,
+            over: self.over,
             ledger: self.ledger.clone(),
         };
         act(&mut *self.peers[at], &mut out);

@@ -447,10 +447,10 @@ impl Shard {
     /// bounces go out.
     fn drain_due(&mut self, now: Instant, out: &mut Outbox) {
         let Some(Draining { deadline, leaving, owed: true }) = self.draining else { return };
-        if now >= deadline {
-            self.give_up_waiting(now, out);
-        }
         let late = now >= deadline + Duration::from_secs(DRAIN_SECONDS);
+        if now >= deadline {
+            self.give_up_waiting(now, late, out);
+        }
         let listening = now < deadline && self.backends.iter().any(|backend| backend.is_listening());
         if (self.held() > 0 && !late) || listening {
             self.timers.set(now + Duration::from_millis(10), Timer::Drain);

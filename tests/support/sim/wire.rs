@@ -86,8 +86,11 @@ impl Sim {
         }
         let Some(conn) = self.conns.remove(&number) else { return };
         self.links.remove(&conn.link);
+        let keeps = self.peers[conn.peer].keeps();
         for (read, stanza) in &conn.carried {
-            if *read > conn.told {
+            if keeps {
+                self.ledger.doubt_unless_done(*stanza);
+            } else if *read > conn.told {
                 self.ledger.doubt(*stanza);
             }
         }
@@ -256,12 +259,16 @@ impl Sim {
         let cell = &mut self.cells[shard];
         cell.accepted += 1;
         let link = LinkId::accepted(u16::try_from(shard).unwrap(), cell.accepted);
-        let door = Door { side: Self::peer_side(peer), direct_tls: false };
+        let direct_tls = self.peers[peer].direct_tls();
+        let door = Door { side: Self::peer_side(peer), direct_tls };
         let address: Arc<str> = "192.0.2.1:40000".into();
         cell.io.push_back(Input::Accepted { link, door, peer: address });
         self.conns.insert(number, Conn::new(number, link, peer));
         self.links.insert(link, number);
         self.with_peer(peer, |peer, out| peer.opened(number, true, out));
+        if direct_tls {
+            self.secure(link);
+        }
     }
 }
 

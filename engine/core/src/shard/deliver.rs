@@ -483,21 +483,27 @@ impl Shard {
         }
     }
 
-    /// Bounces everything that waits: the shard is going away.
-    pub(super) fn give_up_waiting(&mut self, now: Instant, out: &mut Outbox) {
-        let mut left = Vec::new();
+    /// Bounces everything that waits: the shard is going away. Unless it is `late`, what a good link will take is left to it.
+    pub(super) fn give_up_waiting(&mut self, now: Instant, late: bool, out: &mut Outbox) {
+        let mut left: Vec<Stanza> = Vec::new();
         for waiting in self.destinations.values_mut() {
-            if !matches!(waiting.state, State::Ready(_) | State::Blocked(_)) {
+            if late || !matches!(waiting.state, State::Ready(_) | State::Blocked(_)) {
                 left.extend(waiting.spool.take());
             }
         }
+        if late {
+            left.extend(self.holds.take());
+        }
+        // In an order that does not hang on how tables lie in memory; stanzas of one pair stay as they were.
+        let key = |stanza: &Stanza| (stanza.arrived, stanza.origin.link, stanza.origin.ticket);
+        left.sort_by(|a, b| {
+            key(a)
+                .cmp(&key(b))
+                .then_with(|| (a.from.as_str(), a.to.as_str()).cmp(&(b.from.as_str(), b.to.as_str())))
+        });
         for stanza in left {
-            self.refuse(
-                now,
-                stanza,
-                unreachable(Unreachable::NoAnswer, "the server").with_detail("draining"),
-                out,
-            );
+            let refusal = unreachable(Unreachable::NoAnswer, "the server").with_detail("draining");
+            self.refuse(now, stanza, refusal, out);
             self.pump(now, out);
         }
     }

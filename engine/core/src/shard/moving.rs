@@ -60,6 +60,11 @@ impl Holds {
         if self.users.is_empty() { 0 } else { self.users.values().map(|held| held.spool.made()).sum() }
     }
 
+    /// Takes all that is held; the users stay held.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Stanza> {
+        self.users.values_mut().flat_map(|held| held.spool.take())
+    }
+
     /// The home the sender of a stanza left just now.
     pub(super) fn was_home(&self, stanza: &Stanza, now: Instant) -> Option<HomeId> {
         if (self.left.is_empty() && self.users.is_empty()) || stanza.origin.side == Side::Partners {

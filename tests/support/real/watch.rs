@@ -1,0 +1,145 @@
+//! A backend under observation: the ledger hears what arrived and what was refused, from the edge of the backend itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use turnout_core::backend::{Backend, Destination, Fault, Sent, Verdict};
+use turnout_core::home::HostPort;
+use turnout_core::io::{Closed, Door, Event, LinkId, Outbox, Secured};
+use turnout_core::refusal::Refusal;
+use turnout_core::stanza::{Origin, Stanza};
+use turnout_core::world::World;
+
+use super::number;
+use crate::support::ledger::Ledger;
+
+/// A watched backend.
+pub struct Watch<B> {
+    backend: B,
+    ledger: Ledger,
+    tickets: BTreeMap<u64, usize>,
+    /// Stanzas kept, counted from what went in and came out.
+    kept: usize,
+}
+
+impl<B: Backend> Watch<B> {
+    /// Watches.
+    pub fn new(backend: B, ledger: Ledger) -> Self {
+        Self { backend, ledger, tickets: BTreeMap::new(), kept: 0 }
+    }
+
+    /// Calls the backend and looks at what it put in the outbox.
+    fn with<T>(&mut self, out: &mut Outbox, call: impl FnOnce(&mut B, &mut Outbox) -> T) -> T {
+        let (arrivals, events) = (out.arrivals.len(), out.events.len());
+        let result = call(&mut self.backend, out);
+        for stanza in out.arrivals.iter().skip(arrivals).filter(|stanza| !stanza.made) {
+            let number = number_of(stanza);
+            self.ledger.arrived(number);
+            if stanza.origin.ticket != 0 {
+                self.tickets.insert(stanza.origin.ticket, number);
+            }
+        }
+        for event in out.events.iter().skip(events) {
+            if let Event::Done(stanza, end) = event {
+                self.kept = self.kept.checked_sub(1).expect("what is done was kept");
+                match end {
+                    Ok(()) => self.ledger.done(number_of(stanza)),
+                    Err(_) => self.ledger.log(|| format!("given back {}", number_of(stanza))),
+                }
+            }
+        }
+        result
+    }
+}
+
+fn number_of(stanza: &Stanza) -> usize {
+    std::str::from_utf8(&stanza.bytes).ok().and_then(number).expect("every stanza has a number")
+}
+
+impl<B: Backend> Backend for Watch<B> {
+    fn accepted(&mut self, now: Instant, link: LinkId, door: Door, peer: &Arc<str>, out: &mut Outbox) {
+        self.with(out, |backend, out| backend.accepted(now, link, door, peer, out));
+    }
+
+    fn dial(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        destination: &Destination,
+        node: Option<&HostPort>,
+        out: &mut Outbox,
+    ) {
+        self.with(out, |backend, out| backend.dial(now, link, destination, node, out));
+    }
+
+    fn connected(&mut self, now: Instant, link: LinkId, direct_tls: bool, out: &mut Outbox) {
+        self.with(out, |backend, out| backend.connected(now, link, direct_tls, out));
+    }
+
+    fn secured(&mut self, now: Instant, link: LinkId, secured: Secured, out: &mut Outbox) {
+        self.with(out, |backend, out| backend.secured(now, link, secured, out));
+    }
+
+    fn receive(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) -> Result<(), Fault> {
+        self.with(out, |backend, out| backend.receive(now, link, bytes, out))
+    }
+
+    fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent {
+        // A stanza may be kept and done within this call, so it counts before.
+        self.kept += 1;
+        let sent = self.with(out, |backend, out| backend.send(now, link, stanza, out));
+        self.kept -= usize::from(!matches!(sent, Sent::Kept));
+        sent
+    }
+
+    fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {
+        self.with(out, |backend, out| backend.closed(now, link, why, out));
+    }
+
+    fn settle(&mut self, now: Instant, origin: &Origin, verdict: Verdict<'_>, out: &mut Outbox) {
+        let number = match (origin.ticket, &verdict) {
+            (0, Verdict::Refused(stanza, _)) => Some(number_of(stanza.expect("given back without a ticket"))),
+            (0, Verdict::Delivered) => panic!("nobody asked to hear of a delivery"),
+            (ticket, _) => Some(self.tickets.remove(&ticket).expect("one verdict for each ticket")),
+        };
+        if let (Some(number), Verdict::Refused(..)) = (number, &verdict) {
+            self.ledger.bounced(number);
+        }
+        self.with(out, |backend, out| backend.settle(now, origin, verdict, out));
+    }
+
+    fn answer(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) -> Result<(), Refusal> {
+        self.with(out, |backend, out| backend.answer(now, stanza, out))
+    }
+
+    fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) {
+        self.with(out, |backend, out| backend.adopt(now, link, bytes, out));
+    }
+
+    fn kept_for(&self, bare: &str) -> usize {
+        self.backend.kept_for(bare)
+    }
+
+    fn kept(&self) -> usize {
+        assert_eq!(self.kept, self.backend.kept(), "what a backend keeps went in and did not come out");
+        self.kept
+    }
+
+    fn configure(&mut self, now: Instant, world: &Arc<World>, out: &mut Outbox) {
+        self.with(out, |backend, out| backend.configure(now, world, out));
+    }
+
+    fn drain(&mut self, now: Instant, out: &mut Outbox) {
+        self.with(out, |backend, out| backend.drain(now, out));
+    }
+
+    fn wake(&mut self, now: Instant, out: &mut Outbox) {
+        self.with(out, |backend, out| backend.wake(now, out));
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.backend.deadline()
+    }
+}

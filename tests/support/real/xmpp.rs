@@ -1,0 +1,282 @@
+//! A scripted XMPP server: a partner, or a node of the legacy gateway. It knows just enough of XML to see where an element ends.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use turnout_core::io::{PeerCertificate, TrustId};
+
+use super::{number, stanza};
+use crate::support::peer::{Peer, PeerAct, PeerOut};
+
+/// How a server authenticates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Dialback over plain TCP.
+    Plain,
+    /// Dialback inside TLS.
+    TlsDialback,
+    /// SASL EXTERNAL.
+    External,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    buffer: Vec<u8>,
+    tls: bool,
+    authenticated: bool,
+    /// We opened it: the domain we speak for, and what waits until it is ready.
+    ours: Option<(String, VecDeque<usize>)>,
+    ready: bool,
+    domain: String,
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct XmppPeer {
+    manner: Manner,
+    /// Local part of what its certificate names, and who trusts it.
+    certificate: PeerCertificate,
+    streams: BTreeMap<u64, Stream>,
+    outbound: BTreeMap<(String, String), u64>,
+    /// Not said yet: their streams ended before they were ready.
+    again: VecDeque<usize>,
+    ids: u64,
+}
+
+impl XmppPeer {
+    /// A server whose certificate has these names.
+    pub fn new(manner: Manner, names: &[&str], trust: TrustId) -> Self {
+        let certificate = PeerCertificate {
+            trusted: vec![trust],
+            dns: names.iter().map(|&name| name.into()).collect(),
+            ..PeerCertificate::default()
+        };
+        let (streams, outbound) = (BTreeMap::new(), BTreeMap::new());
+        Self { manner, certificate, streams, outbound, again: VecDeque::new(), ids: 0 }
+    }
+
+    fn header(&mut self, from: &str, to: &str) -> String {
+        self.ids += 1;
+        format!(
+            "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' \
+             xmlns:stream='http://etherx.jabber.org/streams' from='{from}' to='{to}' id='s{}' version='1.0'>",
+            self.ids
+        )
+    }
+
+    fn unit(&mut self, conn: u64, unit: &str, out: &mut PeerOut<'_>) {
+        let Some(stream) = self.streams.get(&conn) else { return };
+        if unit == "</stream:stream>" {
+            out.send(conn, "</stream:stream>");
+            out.acts.push(PeerAct::Close(conn));
+        } else if stream.ours.is_some() {
+            self.outgoing(conn, unit, out);
+        } else {
+            self.incoming(conn, unit, out);
+        }
+    }
+
+    /// On a stream the router opened.
+    fn incoming(&mut self, conn: u64, unit: &str, out: &mut PeerOut<'_>) {
+        let Some(stream) = self.streams.get_mut(&conn) else { return };
+        let (from, to) = (attribute(unit, "from"), attribute(unit, "to"));
+        if unit.starts_with("<stream:stream") {
+            let features = match (self.manner, stream.tls, stream.authenticated) {
+                (Manner::TlsDialback | Manner::External, false, _) => {
+                    "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+                }
+                (Manner::External, true, false) => {
+                    "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>"
+                }
+                (_, _, true) => "",
+                (Manner::Plain | Manner::TlsDialback, _, false) => {
+                    "<dialback xmlns='urn:xmpp:features:dialback'/>"
+                }
+            };
+            let header = self.header(&to, &from);
+            out.send(conn, format!("{header}<stream:features>{features}</stream:features>"));
+        } else if unit.starts_with("<starttls") {
+            out.send(conn, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+        } else if unit.starts_with("<auth") {
+            stream.authenticated = true;
+            out.send(conn, "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+        } else if unit.starts_with("<db:result") {
+            let valid = if out.rarely(20) { "invalid" } else { "valid" };
+            out.send(conn, format!("<db:result from='{to}' to='{from}' type='{valid}'/>"));
+        } else if unit.starts_with("<db:verify") {
+            let id = attribute(unit, "id");
+            out.send(conn, format!("<db:verify from='{to}' to='{from}' id='{id}' type='valid'/>"));
+        } else if !unit.contains("type='error'")
+            && !unit.contains("type='result'")
+            && let Some(number) = number(unit)
+        {
+            out.acts.push(PeerAct::Read(conn, number));
+        }
+    }
+
+    /// On a stream this server opened.
+    fn outgoing(&mut self, conn: u64, unit: &str, out: &mut PeerOut<'_>) {
+        let Some(stream) = self.streams.get_mut(&conn) else { return };
+        let Some((ours, _)) = &stream.ours else { return };
+        let (ours, theirs) = (ours.clone(), stream.domain.clone());
+        if unit.starts_with("<stream:features") {
+            if unit.contains("<starttls") && self.manner != Manner::Plain && !stream.tls {
+                out.send(conn, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+            } else if unit.contains("EXTERNAL") && self.manner == Manner::External && !stream.authenticated {
+                let auth = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>";
+                out.send(conn, auth);
+            } else if stream.authenticated {
+                self.say_all(conn, out);
+            } else {
+                out.send(conn, format!("<db:result from='{ours}' to='{theirs}'>key</db:result>"));
+            }
+        } else if unit.starts_with("<success") {
+            stream.authenticated = true;
+            let header = self.header(&ours, &theirs);
+            out.send(conn, header);
+        } else if unit.starts_with("<db:result") && unit.contains("type='valid'") {
+            self.say_all(conn, out);
+        } else if unit.starts_with("<db:result") || unit.starts_with("<failure") {
+            out.acts.push(PeerAct::Close(conn));
+        }
+    }
+
+    fn say_all(&mut self, conn: u64, out: &mut PeerOut<'_>) {
+        let Some(stream) = self.streams.get_mut(&conn) else { return };
+        stream.ready = true;
+        let waiting = stream.ours.as_mut().map(|(_, waiting)| std::mem::take(waiting)).unwrap_or_default();
+        for number in waiting {
+            say_now(conn, number, out);
+        }
+    }
+}
+
+fn say_now(conn: u64, number: usize, out: &mut PeerOut<'_>) {
+    let Some(said) = out.ledger.get(number) else { return };
+    out.ledger.said_on(number, conn);
+    out.send(conn, stanza(said.kind, &said.from, &said.to, number));
+}
+
+impl Peer for XmppPeer {
+    fn opened(&mut self, conn: u64, ours: bool, _out: &mut PeerOut<'_>) {
+        if !ours {
+            self.streams.insert(conn, Stream::default());
+        }
+    }
+
+    fn receive(&mut self, conn: u64, bytes: &[u8], out: &mut PeerOut<'_>) {
+        let Some(stream) = self.streams.get_mut(&conn) else { return };
+        stream.buffer.extend_from_slice(bytes);
+        while let Some(stream) = self.streams.get_mut(&conn)
+            && let Some(unit) = next_unit(&mut stream.buffer)
+        {
+            self.unit(conn, &unit, out);
+        }
+    }
+
+    fn secured(&mut self, conn: u64, out: &mut PeerOut<'_>) {
+        let Some(stream) = self.streams.get_mut(&conn) else { return };
+        stream.tls = true;
+        stream.buffer.clear();
+        let pair = stream.ours.as_ref().map(|(ours, _)| (ours.clone(), stream.domain.clone()));
+        if let Some((ours, theirs)) = pair {
+            let header = self.header(&ours, &theirs);
+            out.send(conn, header);
+        }
+    }
+
+    fn certificate(&self) -> Option<PeerCertificate> {
+        Some(self.certificate.clone())
+    }
+
+    fn closed(&mut self, conn: u64, _out: &mut PeerOut<'_>) {
+        self.outbound.retain(|_, other| *other != conn);
+        if let Some((_, waiting)) = self.streams.remove(&conn).and_then(|stream| stream.ours) {
+            self.again.extend(waiting);
+        }
+    }
+
+    fn say(&mut self, number: usize, out: &mut PeerOut<'_>) {
+        let Some(said) = out.ledger.get(number) else { return };
+        let domain = |jid: &str| jid.split_once('@').map_or(jid, |(_, domain)| domain).to_owned();
+        let (ours, theirs) = (domain(&said.from), domain(&said.to));
+        let conn = self.outbound.get(&(ours.clone(), theirs.clone())).copied().unwrap_or_else(|| {
+            let conn = out.open();
+            let stream = Stream {
+                ours: Some((ours.clone(), VecDeque::new())),
+                domain: theirs.clone(),
+                ..Stream::default()
+            };
+            self.streams.insert(conn, stream);
+            self.outbound.insert((ours.clone(), theirs.clone()), conn);
+            let header = self.header(&ours, &theirs).replacen(" id='", " xml:lang='en' xmlns:x='", 1);
+            out.send(conn, header);
+            conn
+        });
+        match self.streams.get_mut(&conn) {
+            Some(Stream { ready: false, ours: Some((_, waiting)), .. }) => waiting.push_back(number),
+            _ => say_now(conn, number, out),
+        }
+    }
+
+    fn whim(&mut self, out: &mut PeerOut<'_>) {
+        for number in std::mem::take(&mut self.again) {
+            if !out.over {
+                self.say(number, out);
+            }
+        }
+        if out.rarely(25)
+            && let Some(conn) = self.streams.keys().next_back().copied()
+        {
+            // A closing tag is a goodbye on streams of either direction; after it nothing is said.
+            self.outbound.retain(|_, other| *other != conn);
+            match out.random.below(3) {
+                0 => out.send(conn, "<message from='x@elsewhere.example' to='user0@contoso.com'/>"),
+                1 => out.send(conn, "</stream:stream>"),
+                _ => out.send(conn, "<oops"),
+            }
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.again.len()
+    }
+}
+
+/// The raw value of an attribute of the first tag.
+fn attribute(unit: &str, name: &str) -> String {
+    let tag = unit.split_once('>').map_or(unit, |(tag, _)| tag);
+    let marks = [format!(" {name}='"), format!(" {name}=\"")];
+    marks
+        .iter()
+        .find_map(|mark| tag.split_once(mark.as_str())?.1.split(['\'', '"']).next())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Cuts a stream header, a closing tag or a whole element off the front of what came.
+pub fn next_unit(buffer: &mut Vec<u8>) -> Option<String> {
+    let mut depth = 0_usize;
+    let mut start = None;
+    let mut at = 0;
+    loop {
+        let open = at + buffer.get(at..)?.iter().position(|&b| b == b'<')?;
+        let close = open + buffer[open..].iter().position(|&b| b == b'>')?;
+        let tag = &buffer[open..=close];
+        at = close + 1;
+        if tag.starts_with(b"<?") {
+            continue;
+        }
+        start = start.or(Some(open));
+        let whole = tag.starts_with(b"<stream:stream") || tag.starts_with(b"</stream:stream");
+        match tag {
+            [b'<', b'/', ..] => depth = depth.saturating_sub(1),
+            [.., b'/', b'>'] => {}
+            _ => depth += 1,
+        }
+        if whole || depth == 0 {
+            let unit = String::from_utf8_lossy(&buffer[start?..at]).into_owned();
+            buffer.drain(..at);
+            return Some(unit);
+        }
+    }
+}
