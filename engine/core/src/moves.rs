@@ -93,8 +93,10 @@ impl Mover {
 
     /// Ends moves whose time is up: a dead gateway must not hold users for ever.
     pub fn expire(&mut self, now: Instant) -> Vec<Act> {
-        let late: Vec<u64> =
+        let mut late: Vec<u64> =
             self.moves.iter().filter(|(_, m)| m.deadline <= now).map(|(id, _)| *id).collect();
+        // The older first: of two moves of one user the younger has the last word.
+        late.sort_unstable();
         for id in &late {
             self.moves.remove(id);
         }
