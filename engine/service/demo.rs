@@ -40,6 +40,9 @@ const MOVE_EVERY: Duration = Duration::from_millis(500);
 /// How long to wait at the end for what is on its way.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long "until interrupted" is at most: years.
+const YEARS_SECONDS: u64 = 1 << 30;
+
 /// What to demonstrate.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -83,7 +86,7 @@ pub async fn run(
     let router = Router::start(load("turnout.toml")?).await?;
     started(&router).await?;
     let begin = crate::clock::now() + Duration::from_millis(200);
-    let until = begin + Duration::from_secs(options.seconds.unwrap_or(u64::from(u32::MAX)));
+    let until = begin + Duration::from_secs(options.seconds.unwrap_or(YEARS_SECONDS));
     let habit = Habit::Write { pairs: pairs()?, rate: options.rate, until };
     let partner = start_peer(load("partner.toml")?, client_backend(&score, habit, begin)).await?;
 

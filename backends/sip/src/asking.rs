@@ -56,10 +56,19 @@ impl SipBackend {
     /// A new branch, and the Via that holds it: our name, never an address (requirement 15).
     pub(crate) fn via(&mut self, out: &Outbox) -> (String, String) {
         let branch = branch(out.shard(), &self.random.token());
-        let transport = if self.settings.tls { "TLS" } else { "TCP" };
-        let (name, port) = (&self.settings.our_name, self.settings.our_port);
-        let via = format!("SIP/2.0/{transport} {name}:{port};branch={branch}");
-        (branch, via)
+        let via = rsip::typed::Via {
+            version: rsip::Version::V2,
+            transport: if self.settings.tls { rsip::Transport::Tls } else { rsip::Transport::Tcp },
+            uri: rsip::Uri {
+                host_with_port: rsip::HostWithPort {
+                    host: rsip::Host::Domain(self.settings.our_name.to_string().into()),
+                    port: Some(self.settings.our_port.into()),
+                },
+                ..rsip::Uri::default()
+            },
+            params: vec![rsip::Param::Branch(branch.clone().into())],
+        };
+        (branch, via.to_string())
     }
 
     /// Sends a request and waits for its answer. Gives the key of the transaction.
