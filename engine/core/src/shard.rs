@@ -74,7 +74,7 @@ pub struct Shard {
 }
 
 /// The end of the process, as far as it has come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Draining {
     /// When waiting ends.
     deadline: Instant,
@@ -82,6 +82,8 @@ struct Draining {
     leaving: bool,
     /// It has not been said yet that nothing is left here.
     owed: bool,
+    /// What waited at the deadline was bounced. Once: the bounces need time to go out.
+    gave_up: bool,
 }
 
 impl std::fmt::Debug for Shard {
@@ -431,10 +433,12 @@ impl Shard {
     }
 
     fn drain(&mut self, now: Instant, leaving: bool, out: &mut Outbox) {
-        let before = self.draining;
-        let deadline = before.map_or(now + Duration::from_secs(DRAIN_SECONDS), |before| before.deadline);
-        self.draining = Some(Draining { deadline, leaving, owed: true });
-        if before.is_none() {
+        let first = self.draining.is_none();
+        let deadline = now + Duration::from_secs(DRAIN_SECONDS);
+        let draining =
+            self.draining.get_or_insert(Draining { deadline, leaving, owed: true, gave_up: false });
+        (draining.leaving, draining.owed) = (leaving, true);
+        if first {
             for index in 0..self.backends.len() {
                 self.backends[index].drain(now, out);
                 self.pump(now, out);
@@ -446,9 +450,10 @@ impl Shard {
     /// Ends when nothing accepted is left and nobody may add to it; what the next hops do not take in time is bounced, and the
     /// bounces go out.
     fn drain_due(&mut self, now: Instant, out: &mut Outbox) {
-        let Some(Draining { deadline, leaving, owed: true }) = self.draining else { return };
+        let Some(draining) = self.draining.as_mut().filter(|draining| draining.owed) else { return };
+        let (deadline, leaving) = (draining.deadline, draining.leaving);
         let late = now >= deadline + Duration::from_secs(DRAIN_SECONDS);
-        if now >= deadline {
+        if late || (now >= deadline && !std::mem::replace(&mut draining.gave_up, true)) {
             self.give_up_waiting(now, late, out);
         }
         let listening = now < deadline && self.backends.iter().any(|backend| backend.is_listening());
@@ -456,7 +461,9 @@ impl Shard {
             self.timers.set(now + Duration::from_millis(10), Timer::Drain);
             return;
         }
-        self.draining = Some(Draining { deadline, leaving, owed: false });
+        if let Some(draining) = &mut self.draining {
+            draining.owed = false;
+        }
         if leaving {
             for index in 0..self.backends.len() {
                 self.backends[index].leave(now, out);

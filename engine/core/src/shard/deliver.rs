@@ -494,7 +494,13 @@ impl Shard {
         if late {
             left.extend(self.holds.take());
         }
-        left.sort_by_key(|stanza| (stanza.arrived, stanza.origin.link, stanza.origin.ticket));
+        // In an order that does not hang on how tables lie in memory; stanzas of one pair stay as they were.
+        let key = |stanza: &Stanza| (stanza.arrived, stanza.origin.link, stanza.origin.ticket);
+        left.sort_by(|a, b| {
+            key(a)
+                .cmp(&key(b))
+                .then_with(|| (a.from.as_str(), a.to.as_str()).cmp(&(b.from.as_str(), b.to.as_str())))
+        });
         for stanza in left {
             let refusal = unreachable(Unreachable::NoAnswer, "the server").with_detail("draining");
             self.refuse(now, stanza, refusal, out);
