@@ -9,7 +9,9 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use turnout_core::backend::{Backend, Destination, Fault, Sent, Verdict};
 use turnout_core::home::HostPort;
-use turnout_core::io::{Close, Closed, Connect, Door, Event, Level, LinkId, Outbox, Secured, Side, Target};
+use turnout_core::io::{
+    Close, Closed, Connect, Door, Event, Handoff, Level, LinkId, Outbox, Output, Secured, Side, Target,
+};
 use turnout_core::jid::Domain;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use turnout_core::stanza::{Origin, Stanza};
@@ -20,6 +22,7 @@ use crate::addresses::Addresses;
 use crate::dialback::{Answer, Ask, Outcome};
 use crate::frame::FrameLimits;
 use crate::inbound::Inbound;
+use crate::liveness::{Lives, Pong};
 use crate::outbound::{self, Outbound, Purpose};
 use crate::random::Random;
 use crate::terms::{self, Terms};
@@ -74,6 +77,8 @@ pub struct XmppBackend {
     /// Where EXTERNAL failed lately, and when: dialback is tried at once.
     external_refused: HashMap<Pair, Instant>,
     addresses: Addresses,
+    /// Partners that streams go out to.
+    lives: Lives,
     timers: Timers<LinkId>,
     asks: Vec<Ask>,
     answers: Vec<Answer>,
@@ -95,6 +100,7 @@ impl XmppBackend {
             inbound: 0,
             external_refused: HashMap::new(),
             addresses: Addresses::default(),
+            lives: Lives::default(),
             timers: Timers::default(),
             asks: Vec::new(),
             answers: Vec::new(),
@@ -138,6 +144,7 @@ impl XmppBackend {
             answers: &mut self.answers,
             addresses: &mut self.addresses,
             accounts: &mut self.accounts,
+            lives: &mut self.lives,
         };
         let step = work(&mut slot.stream, &mut turn);
         if matches!(step, Ok(Flow::On)) {
@@ -183,6 +190,9 @@ impl XmppBackend {
                 }
             }
             Stream::Out(stream) => {
+                if stream.is_for_stanzas() {
+                    self.lives.close(stream.pair().1);
+                }
                 let pair = (stream.pair().0.clone(), stream.pair().1.clone());
                 if stream.external_failed() && self.external_refused.len() < EXTERNAL_REFUSED_MAX {
                     self.external_refused.insert(pair.clone(), now);
@@ -282,6 +292,17 @@ impl XmppBackend {
         recent
     }
 
+    /// Takes an answer to the stream whose id it bears, which judges whether it is one to its own ping.
+    fn pong(&mut self, now: Instant, pong: &Pong, out: &mut Outbox) {
+        let Some(link) = pong.link() else { return };
+        self.run(now, link, out, |stream, turn| {
+            if let Stream::Out(stream) = stream {
+                stream.pong(pong, turn);
+            }
+            Ok(Flow::On)
+        });
+    }
+
     fn links(&self) -> Vec<LinkId> {
         let mut links: Vec<LinkId> = self.streams.keys().copied().collect();
         links.sort_unstable();
@@ -327,6 +348,7 @@ impl Backend for XmppBackend {
                         if self.was_external_refused(now, &pair) {
                             stream.without_external();
                         }
+                        self.lives.open(&pair.1);
                         self.connect(link, &pair, node, &stream, out);
                         self.insert(link, Stream::Out(Box::new(stream)));
                         return;
@@ -424,19 +446,29 @@ impl Backend for XmppBackend {
     fn answer(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) -> Result<(), Refusal> {
         if let Some(answer) = answer::answer(stanza, self.side, now)? {
             out.arrivals.push_back(answer);
+        } else if let Some(pong) = Pong::of(stanza)
+            && let Some(link) = pong.link()
+        {
+            if link.shard() == out.shard() {
+                self.pong(now, &pong, out);
+            } else if link.shard() < self.world.shards {
+                let (side, bytes) = (self.side, pong.to_bytes());
+                let message = Handoff::Message { side, link: stanza.origin.link, bytes };
+                out.outputs.push(Output::Handoff(link.shard(), message));
+            }
         }
         Ok(())
     }
 
-    fn adopt(&mut self, _now: Instant, link: LinkId, _bytes: Bytes, out: &mut Outbox) {
-        // Only SIP hands messages over; a stanza is routed by the shard that read it.
-        out.note(
-            Level::Error,
-            self.side,
-            link,
-            "handoff",
-            "an XMPP backend was given a SIP message; dropped",
-        );
+    /// What XMPP hands over is the answer to a ping, read on another shard than the one that asked.
+    fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) {
+        match Pong::from_bytes(&bytes) {
+            Some(pong) => self.pong(now, &pong, out),
+            None => {
+                let text = "an XMPP backend was given a message that is no answer to a ping; dropped";
+                out.note(Level::Error, self.side, link, "handoff", text);
+            }
+        }
     }
 
     fn kept_for(&self, _bare: &str) -> usize {

@@ -124,6 +124,9 @@ impl Inbound {
     /// Bytes arrived.
     pub(crate) fn receive(&mut self, bytes: Bytes, turn: &mut Turn<'_>) -> Step {
         self.heard = turn.now;
+        for theirs in self.pairs.proven() {
+            turn.lives.heard(theirs, turn.now);
+        }
         if self.phase == Phase::Handshake {
             return Ok(Flow::On);
         }

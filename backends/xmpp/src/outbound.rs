@@ -16,11 +16,13 @@ use crate::dialback::{Answer, Ask, Outcome};
 use crate::error::StreamCondition;
 use crate::frame::{Element, Frame, FrameLimits, Framer, Namespace, StreamHeader};
 use crate::inbound::LINGER;
+use crate::liveness::Pulse;
 use crate::negotiate::{self, Offered};
 use crate::terms::{self, Terms};
 use crate::turn::{Flow, Step, Turn, fault};
 use crate::write::{self, Header};
 
+mod alive;
 mod proof;
 
 /// Keys one verify stream may be asked to show at a time.
@@ -92,6 +94,8 @@ pub(crate) struct Outbound {
     sent: Instant,
     /// When something it is for was written last.
     used: Instant,
+    /// Signs of life of the peer.
+    pulse: Pulse,
 }
 
 impl Outbound {
@@ -118,6 +122,7 @@ impl Outbound {
             started: now,
             sent: now,
             used: now,
+            pulse: Pulse::new(now),
         }
     }
 
@@ -139,6 +144,11 @@ impl Outbound {
     /// Whose anchors count for the peer.
     pub(crate) fn trust(&self) -> TrustId {
         self.terms.trust
+    }
+
+    /// Whether it carries stanzas, now or later.
+    pub(crate) fn is_for_stanzas(&self) -> bool {
+        self.purpose == Purpose::Deliver
     }
 
     /// Whether stanzas are taken.
@@ -201,6 +211,10 @@ impl Outbound {
     pub(crate) fn receive(&mut self, bytes: Bytes, turn: &mut Turn<'_>) -> Step {
         if matches!(self.phase, Phase::Dialing | Phase::Handshake) {
             return Ok(Flow::On);
+        }
+        if matches!(self.phase, Phase::Ready(_)) {
+            self.pulse.heard(turn.now);
+            turn.lives.heard(&self.theirs, turn.now);
         }
         self.framer.feed(bytes);
         loop {
@@ -267,7 +281,7 @@ impl Outbound {
             (Phase::Closing(since), _) => *since + LINGER,
             (Phase::Ready(_), Purpose::Deliver) => {
                 let idle = self.used + Duration::from_secs(limits.idle_seconds.into());
-                idle.min(self.sent + keep_alive(world))
+                idle.min(self.alive_at(world))
             }
             (Phase::Ready(_), Purpose::Verify) if self.asks.is_empty() => self.used + VERIFY_IDLE,
             (Phase::Ready(_), Purpose::Verify) => {
@@ -288,11 +302,7 @@ impl Outbound {
                 turn.out.close(turn.link, Close::Abort);
                 Flow::Over
             }
-            (Phase::Ready(_), Purpose::Deliver) if turn.now < self.used + idle => {
-                turn.send(&b" "[..]);
-                self.sent = turn.now;
-                Flow::On
-            }
+            (Phase::Ready(_), Purpose::Deliver) if turn.now < self.used + idle => self.keep_alive(turn),
             (Phase::Ready(_), Purpose::Deliver) => self.finish(None, turn),
             (Phase::Ready(_), Purpose::Verify) if self.asks.is_empty() => self.finish(None, turn),
             _ => {
@@ -412,6 +422,7 @@ impl Outbound {
     fn ready(&mut self, header: Box<StreamHeader>, turn: &mut Turn<'_>) -> Flow {
         self.phase = Phase::Ready(header);
         self.used = turn.now;
+        self.pulse.heard(turn.now);
         match self.purpose {
             Purpose::Deliver => {
                 let how = if self.authenticated { "certificate" } else { "dialback" };
@@ -540,11 +551,6 @@ impl Phase {
             Self::Dialing | Self::Handshake | Self::Header | Self::Closing(_) => None,
         }
     }
-}
-
-/// Half of what a partner may expect at the longest (domain section 4, point 5).
-fn keep_alive(world: &World) -> Duration {
-    Duration::from_secs(u64::from(world.policy.limits().keep_alive_seconds.max(2)) / 2)
 }
 
 fn refusal(condition: Condition, retry: Retry, told: &'static str, detail: impl Into<Box<str>>) -> Refusal {

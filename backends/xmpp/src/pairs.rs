@@ -55,6 +55,11 @@ impl Pairs {
         self.list.iter().any(|pair| pair.proven)
     }
 
+    /// The peer's domains of the proven pairs.
+    pub(crate) fn proven(&self) -> impl Iterator<Item = &Domain> {
+        self.list.iter().filter(|pair| pair.proven).map(|pair| &pair.theirs)
+    }
+
     /// Notes that a proof has been offered.
     pub(crate) fn offered(&mut self, ours: &Domain, theirs: &Domain) -> Standing {
         match self.find(ours, theirs) {

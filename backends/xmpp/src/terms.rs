@@ -26,6 +26,8 @@ pub(crate) struct Terms {
     pub(crate) connections_max: u32,
     /// The partner's primary domain: one count for all its domains.
     pub(crate) account: Domain,
+    /// Whether its silence is asked about with pings; never that of the gateway, which white space has to do for.
+    pub(crate) keep_alive: bool,
 }
 
 impl Terms {
@@ -53,6 +55,7 @@ impl Terms {
                     pins: Vec::new(),
                     connections_max: world.policy.limits().connections_max,
                     account: theirs.clone(),
+                    keep_alive: false,
                 })
             }
         }
@@ -75,6 +78,7 @@ impl Terms {
             pins: view.pins.to_vec(),
             connections_max: view.connections_max,
             account: view.primary_domain.unwrap_or(theirs).clone(),
+            keep_alive: view.keep_alive,
         })
     }
 

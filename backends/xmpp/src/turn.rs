@@ -12,6 +12,7 @@ use turnout_core::world::World;
 use crate::addresses::Addresses;
 use crate::dialback::{Answer, Ask};
 use crate::error::StreamCondition;
+use crate::liveness::Lives;
 use crate::random::Random;
 use turnout_core::backend::Fault;
 
@@ -37,6 +38,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) addresses: &'a mut Addresses,
     /// Streams in, by the partner they count for.
     pub(crate) accounts: &'a mut HashMap<Domain, u32>,
+    /// What is known of the partners streams go out to.
+    pub(crate) lives: &'a mut Lives,
 }
 
 /// Whether a stream lives on after an input.

@@ -225,7 +225,7 @@ pub enum Handoff {
     Stanza(Stanza, crate::route::Route),
     /// The verdict on a stanza, for the backend that waits for it.
     Verdict(Origin, Result<(), Refusal>),
-    /// Bytes a backend read on a link of its own and another shard must decide on (a SIP message, whole).
+    /// Bytes a backend read on a link of its own and another shard must decide on (a SIP message, whole; the answer to an XMPP ping).
     Message {
         /// The side it came in on.
         side: Side,

@@ -138,7 +138,7 @@ pub struct Partner {
     pub dialback: bool,
     /// Dialback only inside TLS: takes dialback over plain TCP out of what the matrix allows.
     pub require_tls_for_dialback: bool,
-    /// Whether the partner is expected to send keep-alives, and cut off when it does not.
+    /// Whether the partner's silence is looked into with pings, and a stream to it cut when it stops answering them.
     pub keep_alive: bool,
     /// Most connections to and from this partner; `None` means the gateway-wide figure.
     pub connections_max: Option<u32>,
@@ -183,7 +183,7 @@ pub struct PartnerDefaults {
     pub dialback: bool,
     /// Dialback only inside TLS.
     pub require_tls_for_dialback: bool,
-    /// Keep-alives expected.
+    /// Silence looked into.
     pub keep_alive: bool,
 }
 
@@ -212,7 +212,7 @@ pub struct GatewayLimits {
     pub establishment_seconds: u32,
     /// How long a stream may be idle before it is closed.
     pub idle_seconds: u32,
-    /// Longest gap between keep-alives of a partner that is expected to send them.
+    /// Longest silence of a partner whose silence is looked into; white space is sent at half of it.
     pub keep_alive_seconds: u32,
     /// How long a presence subscription lives without being refreshed.
     pub subscription_refresh_seconds: u32,
@@ -269,7 +269,7 @@ pub struct PartnerView<'a> {
     pub sasl: Negotiation,
     /// The ways of authentication that are left.
     pub methods: Methods,
-    /// Keep-alives expected.
+    /// Silence looked into.
     pub keep_alive: bool,
     /// Most connections to and from this partner.
     pub connections_max: u32,

@@ -59,13 +59,17 @@ fn an_attempt_that_leads_nowhere_ends_in_time() {
 #[test]
 fn keep_alives_go_out_and_idle_streams_end_politely() {
     let (mut net, us, them, link) = open();
+    let back = net.dial(them, "partner.example", "contoso.com");
     let before = net.said[&(us, link)].clone();
     net.advance(149);
     assert_eq!(net.said[&(us, link)], before);
     net.advance(2);
     assert_eq!(net.said[&(us, link)], format!("{before} "));
-    net.advance(300);
-    assert_eq!(net.said[&(us, link)], format!("{before}   "));
+    net.advance(140);
+    let answer = net.send(them, back, stanza(net.now, "b@partner.example", "a@contoso.com", "1"));
+    assert!(matches!(answer, Sent::OnWrite(_)));
+    net.advance(160);
+    assert_eq!(net.said[&(us, link)], format!("{before}   "), "no ping: they wrote meanwhile");
     assert!(matches!(
         net.send(us, link, stanza(net.now, "a@contoso.com", "b@partner.example", "1")),
         Sent::OnWrite(_)

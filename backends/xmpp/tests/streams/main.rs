@@ -9,5 +9,6 @@ mod inside;
 mod life;
 mod matrix;
 mod net;
+mod pings;
 mod proofs;
 mod raw;

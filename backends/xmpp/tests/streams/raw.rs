@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use turnout_core::backend::{Backend, Destination, Fault};
 use turnout_core::io::{
-    Close, Closed, Connect, Door, Event, LinkId, Outbox, Output, PeerCertificate, Side, TlsRole,
+    Close, Closed, Connect, Door, Event, Handoff, LinkId, Outbox, Output, PeerCertificate, Side, TlsRole,
 };
 use turnout_core::refusal::Refusal;
 use turnout_core::stanza::Stanza;
@@ -25,23 +25,30 @@ pub struct Raw {
     pub connects: Vec<Connect>,
     pub ready: Vec<LinkId>,
     pub unready: Vec<Option<Refusal>>,
+    /// What it gave to other shards.
+    pub handoffs: Vec<(u16, Handoff)>,
     said: Vec<(LinkId, String)>,
     count: u64,
 }
 
 impl Raw {
     pub fn new(side: Side, world: World) -> Self {
+        Self::on_shard(0, side, world)
+    }
+
+    pub fn on_shard(shard: u16, side: Side, world: World) -> Self {
         Self {
             now: start(),
             side,
-            backend: XmppBackend::new(side, Arc::new(world), [3; 32]),
-            out: Outbox::new(0),
+            backend: XmppBackend::new(side, Arc::new(world), [3 + u8::try_from(shard).unwrap(); 32]),
+            out: Outbox::new(shard),
             notes: Vec::new(),
             closed: Vec::new(),
             tls: Vec::new(),
             connects: Vec::new(),
             ready: Vec::new(),
             unready: Vec::new(),
+            handoffs: Vec::new(),
             said: Vec::new(),
             count: 0,
         }
@@ -53,7 +60,7 @@ impl Raw {
 
     pub fn accept_by(&mut self, direct_tls: bool) -> LinkId {
         self.count += 1;
-        let link = LinkId::accepted(0, self.count);
+        let link = LinkId::accepted(self.out.shard(), self.count);
         let door = Door { side: self.side, direct_tls };
         self.backend.accepted(self.now, link, door, &"192.0.2.9:1234".into(), &mut self.out);
         self.collect();
@@ -135,6 +142,7 @@ impl Raw {
                 Output::StartTls(link, role) => self.tls.push((link, role)),
                 Output::Connect(connect) => self.connects.push(*connect),
                 Output::Note(note) => self.notes.push(format!("{}: {}", note.about, note.text)),
+                Output::Handoff(shard, handoff) => self.handoffs.push((shard, handoff)),
                 other => panic!("not a backend's: {other:?}"),
             }
         }
