@@ -6,7 +6,7 @@ use turnout_core::policy::Negotiation::{NotSupported as No, Optional as Opt, Req
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use turnout_core::stanza::{Kind, MessageType, Payload, Stanza};
 
-use crate::net::{certificate, partner, world};
+use crate::net::{INSIDE, certificate, partner, world};
 use crate::raw::{Raw, header};
 
 /// A stream with a header of the test's choice, proven for (partner.example, contoso.com).
@@ -199,4 +199,13 @@ fn who_asks_to_see_a_user_that_cannot_be_reached_is_told_unsubscribed() {
         Condition::ResourceConstraint,
         "<presence from='b@contoso.com/s' to='a@partner.example/r' id='p&amp;1' type='error'><error ",
     );
+    // On the inside leg it is a local user who asked: the partner said nothing that could be passed on as his word.
+    let (_, arrivals) = arrive("<presence from='a@partner.example' to='b@contoso.com' type='subscribe'/>");
+    let partners = vec![partner("partner.example", Req, Opt, true)];
+    let mut inside = Raw::new(Side::Home(INSIDE), world(&["contoso.com"], partners, No));
+    let refusal =
+        Refusal::new(Condition::ServiceUnavailable, Blame::NextHop, Retry::Never, Bounce::Yes, "no");
+    let verdict = Verdict::Refused(Some(&arrivals[0]), &refusal);
+    inside.backend.settle(inside.now, &arrivals[0].origin, verdict, &mut inside.out);
+    assert!(text(&inside.arrivals()[0]).contains(" type='error'>"));
 }
