@@ -121,3 +121,25 @@ pub fn directory(users: usize) -> Directory {
 pub fn first_home(n: usize) -> HomeId {
     if n.is_multiple_of(2) { LEGACY } else { POOL }
 }
+
+/// The directory of the plays: whom a rule is about is in his name.
+pub fn cast_list() -> Directory {
+    let mut builder = SnapshotBuilder::new();
+    let nowhere = builder.pool_id("forgotten.contoso.com");
+    let home = |home| User::at(Residence::Home(home));
+    let users = [
+        ("old", home(LEGACY)),
+        ("new", home(POOL)),
+        ("disabled", User { enabled: false, ..home(LEGACY) }),
+        ("inward", User { federation_enabled: false, ..home(POOL) }),
+        ("silent", User { xmpp_enabled: false, ..home(LEGACY) }),
+        ("cloud", User::at(Residence::Cloud)),
+        ("homeless", User::at(Residence::Unassigned)),
+        ("branch", User::at(Residence::Branch)),
+        ("forgotten", User::at(Residence::UnknownPool(nowhere))),
+    ];
+    for (name, user) in users {
+        builder.add(Jid::parse(&format!("{name}@{LOCAL}")).unwrap().view(), user).unwrap();
+    }
+    Directory::new(Arc::new(builder.finish()), Arc::new(Overlay::new(10)))
+}

@@ -7,10 +7,12 @@
     reason = "a test stops at the first thing that is not as it should be"
 )]
 
+pub mod bench;
 pub mod estate;
 pub mod ledger;
 pub mod net;
 pub mod peer;
+pub mod play;
 pub mod real;
 pub mod sim;
 pub mod toy;

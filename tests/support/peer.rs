@@ -54,8 +54,38 @@ impl PeerOut<'_> {
     }
 }
 
+/// What a play has a server say.
+#[derive(Clone, Debug, Default)]
+pub struct Words {
+    /// Domain or user it comes from.
+    pub from: String,
+    /// Domain or user it goes to.
+    pub to: String,
+    /// A stanza, or the text of a message.
+    pub text: String,
+}
+
+/// How a play has a pool answer the next request of a method.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// `INVITE`, `MESSAGE`.
+    pub method: String,
+    /// Code and reason.
+    pub status: String,
+    /// Header lines, each with its end.
+    pub headers: String,
+}
+
 /// A fake server.
 pub trait Peer {
+    /// Says something a play has it say.
+    fn speak(&mut self, _words: Words, _out: &mut PeerOut<'_>) {}
+    /// Answers the next such request so.
+    fn prepare(&mut self, _reply: Reply) {}
+    /// What it heard since this was asked last, for a play.
+    fn heard(&mut self) -> Vec<String> {
+        Vec::new()
+    }
     /// A connection is up; `ours`: it is one that was wanted by `PeerOut::open`.
     fn opened(&mut self, conn: u64, ours: bool, out: &mut PeerOut<'_>);
     /// Bytes from the router.

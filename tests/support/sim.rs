@@ -32,6 +32,8 @@ use super::peer::{Peer, PeerOut};
 pub const USERS: usize = 6;
 /// Users of each partner.
 const PARTNER_USERS: u64 = 2;
+/// How soon a server tries again what it put off.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// Steps after which a world that does not come to rest has failed.
 const REST_STEPS_MAX: usize = 400_000;
 
@@ -65,6 +67,8 @@ pub struct Sim {
     wishes: BTreeMap<LinkId, Connect>,
     peers: Vec<Box<dyn Peer>>,
     down: Vec<bool>,
+    /// When a server that put something off looks at it again, in the calm.
+    patience: Vec<Instant>,
     mover: Mover,
     moving: BTreeMap<u64, Vec<(String, HomeId)>>,
     mover_mail: VecDeque<Output>,
@@ -109,6 +113,7 @@ impl Sim {
             wishes: BTreeMap::new(),
             peers: cast.peers,
             down,
+            patience: vec![super::epoch(); 7],
             mover: Mover::new(world.shards),
             moving: BTreeMap::new(),
             mover_mail: VecDeque::new(),
@@ -149,20 +154,23 @@ impl Sim {
         self.rest_moves();
         self.over = true;
         for _ in 0..DRAIN_ROUNDS {
-            self.ask_to_drain(|| Input::Drain, |sim| sim.cells.iter().all(|cell| cell.drained));
+            self.ask_to_drain(|| Input::Drain, |cells| cells.iter().all(|cell| cell.drained));
         }
-        let over = |cell: &Cell| cell.drained && cell.io.is_empty() && cell.mail.is_empty();
-        self.ask_to_drain(|| Input::Leave, |sim| sim.held() == 0 && sim.cells.iter().all(over));
+        // The error for what was given up last may still wait for a server that does not answer; it too comes to an end.
+        let quiet = |cell: &Cell| {
+            cell.drained && cell.io.is_empty() && cell.mail.is_empty() && cell.shard.held() == 0
+        };
+        self.ask_to_drain(|| Input::Leave, |cells| cells.iter().all(quiet));
         self.check_rest();
     }
 
-    fn ask_to_drain(&mut self, input: impl Fn() -> Input, done: impl Fn(&Self) -> bool) {
+    fn ask_to_drain(&mut self, input: impl Fn() -> Input, done: impl Fn(&[Cell]) -> bool) {
         for cell in &mut self.cells {
             cell.drained = false;
             cell.mail.push_back(input());
         }
         for _ in 0..REST_STEPS_MAX {
-            if done(self) {
+            if done(&self.cells) {
                 return;
             }
             if !self.calm_step() && !self.jump() {
@@ -170,6 +178,46 @@ impl Sim {
             }
         }
         panic!("not drained: {}", self.report());
+    }
+
+    /// Lets everything happen that can happen now.
+    pub fn settle(&mut self) {
+        self.calm = true;
+        for _ in 0..REST_STEPS_MAX {
+            if !self.calm_step() {
+                return;
+            }
+        }
+        panic!("never quiet: {}", self.report());
+    }
+
+    /// Lets time pass, timer by timer.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.settle();
+        while self.next_due().is_some_and(|at| at <= end) {
+            self.jump();
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    /// Cuts a server off, or lets it come back.
+    pub fn set_down(&mut self, peer: usize, down: bool) {
+        if self.down[peer] != down {
+            self.switch(peer);
+        }
+    }
+
+    /// Lets a server act.
+    pub fn direct(&mut self, peer: usize, act: impl FnOnce(&mut dyn Peer, &mut PeerOut<'_>)) {
+        self.with_peer(peer, act);
+    }
+
+    /// Moves a user in the three steps of a move.
+    pub fn move_user(&mut self, user: &str, home: HomeId) {
+        self.start_move(vec![(user.to_owned(), home)]);
+        self.pass(Duration::from_millis(100));
     }
 
     fn one_in(&mut self, times: u64) -> bool {
@@ -256,10 +304,16 @@ impl Sim {
         false
     }
 
+    fn next_due(&self) -> Option<Instant> {
+        let shards = self.cells.iter().filter_map(|cell| cell.shard.deadline());
+        let waiting = self.peers.iter().zip(&self.patience).filter(|(peer, _)| peer.waiting() > 0);
+        let peers = waiting.map(|(_, at)| *at);
+        shards.chain(peers).chain(self.mover.deadline()).min()
+    }
+
     /// Lets time pass until something is due.
     fn jump(&mut self) -> bool {
-        let shards = self.cells.iter().filter_map(|cell| cell.shard.deadline()).min();
-        let Some(at) = turnout_core::io::earlier(shards, self.mover.deadline()) else { return false };
+        let Some(at) = self.next_due() else { return false };
         self.now = self.now.max(at);
         self.expire_moves();
         true
@@ -280,7 +334,9 @@ impl Sim {
     }
 
     fn busy_peer(&mut self) -> bool {
-        let Some(at) = self.peers.iter().position(|peer| peer.waiting() > 0) else { return false };
+        let busy = |(peer, at): (&Box<dyn Peer>, &Instant)| peer.waiting() > 0 && *at <= self.now;
+        let Some(at) = self.peers.iter().zip(&self.patience).position(busy) else { return false };
+        self.patience[at] = self.now + PATIENCE;
         self.with_peer(at, |peer, out| peer.whim(out));
         true
     }

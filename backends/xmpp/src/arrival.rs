@@ -44,8 +44,10 @@ impl Read {
 /// attribute of the stream header, which a stanza without one inherits (RFC 6120 §4.7.4). `allowed` says whether the stream may
 /// carry stanzas between two domains, given as (to, from).
 ///
-/// A malformed address is fatal only where its domain cannot be read or speaks for nobody (XR-01, RFC 6120 §4.9.3.7); else
-/// only the stanza is refused, because one odd address must not take down the stream of a whole partner.
+/// A malformed `from` is fatal, as is a `to` whose domain cannot be read (XR-01, RFC 6120 §4.9.3.7). For any other `to` that is
+/// no address only the stanza is refused: its user mistyped it, and one odd address must not take down the stream of a whole
+/// partner. A `from` is written by the peer's server, which checked the address when it gave it out (RFC 6120 §8.1.2.1): no
+/// honest one sends another, and nobody could be told of a stanza refused for it.
 pub(crate) fn read(
     element: Element,
     lang: Option<&Bytes>,
@@ -65,10 +67,20 @@ pub(crate) fn read(
     if let Err((condition, text)) = allowed(to.domain(), from.domain()) {
         return Arrival::Fatal(condition, text);
     }
+    let from = match from {
+        Read::Whole(from) => from,
+        Read::DomainOnly(_, why) => {
+            return Arrival::Fatal(StreamCondition::ImproperAddressing, format!("'from' of a stanza: {why}"));
+        }
+    };
+    if element.has_prefixed_content() {
+        let text = "elements of jabber:server inside a stanza may have no prefix";
+        return Arrival::Fatal(StreamCondition::BadNamespacePrefix, text.to_owned());
+    }
     let kind = kind_of(&element);
-    let (from, to) = match (from, to) {
-        (Read::Whole(from), Read::Whole(to)) => (from, to),
-        (from, to) => return malformed(&element, kind, from, to, turn),
+    let to = match to {
+        Read::Whole(to) => to,
+        Read::DomainOnly(domain, why) => return malformed(&element, kind, &from, &domain, &why, turn),
     };
     let Some(kind) = kind.filter(|&kind| well_shaped(&element, kind)) else {
         let refusal = refuse(
@@ -109,26 +121,17 @@ fn address(raw: Option<&str>, addresses: &mut Addresses) -> Option<Read> {
     Domain::parse(domain).ok().map(|domain| Read::DomainOnly(domain, error.to_string()))
 }
 
-/// A stanza one of whose addresses is an address in its domain only: the sender is told, in the name of the domain he wrote to.
-fn malformed(element: &Element, kind: Option<Kind>, from: Read, to: Read, turn: &Turn<'_>) -> Arrival {
-    let why = match (&from, &to) {
-        (Read::DomainOnly(_, why), _) => format!("from: {why}"),
-        (_, Read::DomainOnly(_, why)) => format!("to: {why}"),
-        _ => String::new(),
-    };
-    let refusal = refuse(Condition::JidMalformed, why);
-    let Read::Whole(from) = from else {
-        // The sender has no address an error could be sent to.
-        return Arrival::Refused(None);
-    };
-    let to = match to {
-        Read::Whole(jid) => jid,
-        Read::DomainOnly(domain, _) => match Jid::parse(&domain) {
-            Ok(jid) => jid,
-            Err(_) => return Arrival::Refused(None),
-        },
-    };
-    Arrival::Refused(refused(element, kind, &from, &to, &refusal, turn))
+/// A stanza whose recipient is an address in its domain only: the sender is told, in the name of that domain.
+fn malformed(
+    element: &Element,
+    kind: Option<Kind>,
+    from: &Jid,
+    to: &Domain,
+    why: &str,
+    turn: &Turn<'_>,
+) -> Arrival {
+    let refusal = refuse(Condition::JidMalformed, format!("to: {why}"));
+    Arrival::Refused(Jid::parse(to).ok().and_then(|to| refused(element, kind, from, &to, &refusal, turn)))
 }
 
 fn refused(
@@ -169,16 +172,15 @@ fn kind_of(element: &Element) -> Option<Kind> {
     }
 }
 
-/// The rules of RFC 6120 §8.1.3 and §8.2.3 on iq stanzas, and §4.8.5 on prefixes for the server namespace.
+/// The rules of RFC 6120 §8.1.3 and §8.2.3 on iq stanzas.
 fn well_shaped(element: &Element, kind: Kind) -> bool {
     let has_id = element.attributes().id.is_some();
-    let shape = match kind {
+    match kind {
         Kind::Iq(IqType::Get | IqType::Set) => has_id && element.children() == 1,
         Kind::Iq(IqType::Result) => has_id && element.children() <= 1,
         Kind::Iq(IqType::Error) => has_id,
         Kind::Message(_) | Kind::Presence(_) => true,
-    };
-    shape && !element.has_prefixed_content()
+    }
 }
 
 fn payload_of(element: &Element, kind: Kind) -> Payload {

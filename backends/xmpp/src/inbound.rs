@@ -491,7 +491,10 @@ impl Inbound {
         match arrival {
             Arrival::Stanza(stanza) => turn.out.arrivals.push_back(stanza),
             Arrival::Refused(Some(answer)) => turn.out.arrivals.push_back(answer),
-            Arrival::Refused(None) => {}
+            Arrival::Refused(None) => {
+                let text = "dropped a malformed stanza that nothing may answer: an error or a result";
+                turn.note(Level::Debug, self.about(), text);
+            }
             Arrival::Fatal(condition, text) => return self.fail_with(turn, (condition, text)),
         }
         Ok(Flow::On)

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use turnout_core::io::{LinkId, Side};
 use turnout_core::jid::Jid;
-use turnout_core::refusal::{Bounce, Refusal};
+use turnout_core::refusal::{Bounce, Condition, Refusal};
 use turnout_core::stanza::{IqType, Kind, MessageType, Origin, Payload, PresenceType, Stanza};
 
 use crate::write;
@@ -73,12 +73,29 @@ pub(crate) fn stanza(parts: &Parts<'_>, fill: impl FnOnce(&mut BytesMut)) -> Sta
     }
 }
 
-/// The error stanza that tells the sender of `stanza` why it was refused; `None` where none may be sent.
+/// What tells the sender of `stanza` that it was refused: an error stanza that says why, but `unsubscribed` to a partner's user
+/// who asked to see a local user that cannot be reached (RFC 6121 §3.1.3, XR-09); `None` where nothing may be sent.
 pub(crate) fn bounce(stanza: &Stanza, refusal: &Refusal, side: Side, now: Instant) -> Option<Stanza> {
     if stanza.made || refusal.bounce == Bounce::No {
         return None;
     }
     let id = stanza.raw(&stanza.id_span);
+    if side == Side::Partners
+        && stanza.kind == Kind::Presence(PresenceType::Subscribe)
+        && refusal.condition == Condition::ServiceUnavailable
+    {
+        let (from, to) = (stanza.to.bare(), stanza.from.bare());
+        let (raw_from, raw_to) = (escaped(from.as_str()), escaped(to.as_str()));
+        let parts = Parts {
+            kind: Kind::Presence(PresenceType::Unsubscribed),
+            from: Address { jid: &from, raw: &raw_from },
+            to: Address { jid: &to, raw: &raw_to },
+            id: (!id.is_empty()).then_some(id),
+            side,
+            now,
+        };
+        return Some(self::stanza(&parts, |_| {}));
+    }
     let parts = Parts {
         kind: error_kind(stanza.kind)?,
         from: Address { jid: &stanza.to, raw: stanza.raw(&stanza.to_span) },

@@ -1,5 +1,7 @@
 //! A stream we opened to a peer: it carries stanzas of one pair of domains, or questions to an authoritative server. Invariant:
-//! no stanza is written before the peer took us for who we are, and none on a stream less safe than policy demands.
+//! no stanza is written before the peer took us for who we are, and none on a stream less safe than policy demands. Where policy
+//! demands TLS and the peer's features do not offer it, it is not tried all the same, as RFC 7590 §3.1 would allow: the operator
+//! is told, and the attempt ends.
 
 use std::time::{Duration, Instant};
 

@@ -163,3 +163,6 @@ impl Spool {
 fn pair(stanza: &Stanza) -> u64 {
     score(stanza.to.bare_str(), stanza.from.bare_str())
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use turnout_core::io::{PeerCertificate, TrustId};
 
 use super::number;
-use crate::support::peer::{Peer, PeerAct, PeerOut};
+use crate::support::peer::{Peer, PeerAct, PeerOut, Reply, Words};
 
 const SDP: &str = "v=0\r\no=- 0 0 IN IP4 10.0.1.9\r\ns=session\r\nc=IN IP4 10.0.1.9\r\nt=0 0\r\n\
     m=message 5060 sip null\r\na=accept-types:text/plain text/html multipart/alternative\r\n";
@@ -24,7 +24,14 @@ struct Dialog {
     up: bool,
     /// A MESSAGE of ours waits for its answer.
     asked: bool,
-    queue: VecDeque<usize>,
+    queue: VecDeque<Text>,
+}
+
+/// What a user of the pool says: a numbered text, or one of a play.
+#[derive(Clone, Debug)]
+enum Text {
+    Number(usize),
+    Words(Words),
 }
 
 /// The node.
@@ -35,9 +42,11 @@ pub struct PoolPeer {
     conns: BTreeMap<u64, Vec<u8>>,
     outbound: Option<u64>,
     dialogs: BTreeMap<String, Dialog>,
-    again: VecDeque<usize>,
+    again: VecDeque<Text>,
     later: VecDeque<(u64, String)>,
     count: u64,
+    heard: Vec<String>,
+    prepared: VecDeque<Reply>,
 }
 
 impl PoolPeer {
@@ -52,6 +61,8 @@ impl PoolPeer {
             again: VecDeque::new(),
             later: VecDeque::new(),
             count: 0,
+            heard: Vec::new(),
+            prepared: VecDeque::new(),
         }
     }
 
@@ -62,6 +73,16 @@ impl PoolPeer {
 
     fn message(&mut self, conn: u64, text: &str, out: &mut PeerOut<'_>) {
         let method = text.split(' ').next().unwrap_or_default().to_owned();
+        if method != "ACK" {
+            self.heard.push(text.to_owned());
+        }
+        if let Some(at) = self.prepared.iter().position(|reply| reply.method == method)
+            && let Some(reply) = self.prepared.remove(at)
+        {
+            let (code, reason) = reply.status.split_once(' ').expect("a code and a reason");
+            out.send(conn, answer(text, code.parse().unwrap(), reason, &reply.headers, ""));
+            return;
+        }
         match method.as_str() {
             "SIP/2.0" => self.response(text, out),
             "ACK" => {}
@@ -119,8 +140,9 @@ impl PoolPeer {
             out.send(conn, answer(text, code, reason, "", ""));
             return;
         }
-        let number = number(text).expect("every text has a number");
-        out.acts.push(PeerAct::Read(conn, number));
+        if let Some(number) = number(text) {
+            out.acts.push(PeerAct::Read(conn, number));
+        }
         let ok = answer(text, 200, "OK", "", "");
         if out.rarely(4) {
             self.later.push_back((conn, ok));
@@ -141,8 +163,9 @@ impl PoolPeer {
                 let ack = request("ACK", &call, dialog, self.name, 1, 0, "", "");
                 out.send(dialog.conn, ack);
             } else {
-                let dialog = self.dialogs.remove(&call);
-                self.again.extend(dialog.map(|dialog| dialog.queue).unwrap_or_default());
+                // A play hears of it; it does not try again.
+                let queue = self.dialogs.remove(&call).map(|dialog| dialog.queue).unwrap_or_default();
+                self.again.extend(queue.into_iter().filter(|text| matches!(text, Text::Number(_))));
                 return;
             }
         } else {
@@ -163,17 +186,35 @@ impl PoolPeer {
         let Some(dialog) = self.dialogs.get_mut(call).filter(|dialog| dialog.up && !dialog.asked) else {
             return;
         };
-        let Some(number) = dialog.queue.pop_front() else { return };
+        let Some(text) = dialog.queue.pop_front() else { return };
         dialog.asked = true;
         dialog.cseq += 1;
-        out.ledger.said_on(number, dialog.conn);
+        let body = match text {
+            Text::Number(number) => {
+                out.ledger.said_on(number, dialog.conn);
+                format!("text [{number}]")
+            }
+            Text::Words(words) => words.text,
+        };
         let kind = "Content-Type: text/plain; charset=UTF-8\r\n";
-        let text =
-            request("MESSAGE", call, dialog, name, dialog.cseq, branch, kind, &format!("text [{number}]"));
+        let text = request("MESSAGE", call, dialog, name, dialog.cseq, branch, kind, &body);
         out.send(dialog.conn, text);
     }
 
-    fn invite(&mut self, pair: (String, String), number: usize, out: &mut PeerOut<'_>) {
+    /// Says it in the session of a pair, opening one where there is none.
+    fn say_in(&mut self, pair: (String, String), text: Text, out: &mut PeerOut<'_>) {
+        let open = self.dialogs.iter_mut().find(|(_, dialog)| dialog.pair == pair);
+        match open {
+            Some((call, dialog)) => {
+                dialog.queue.push_back(text);
+                let call = call.clone();
+                self.next_text(&call, out);
+            }
+            None => self.invite(pair, text, out),
+        }
+    }
+
+    fn invite(&mut self, pair: (String, String), text: Text, out: &mut PeerOut<'_>) {
         let conn = self.outbound.unwrap_or_else(|| out.open());
         self.outbound = Some(conn);
         let (call, branch) = (format!("c{}@{}", self.next(), self.name), self.next());
@@ -186,7 +227,7 @@ impl PoolPeer {
             pair,
             up: false,
             asked: false,
-            queue: VecDeque::from([number]),
+            queue: VecDeque::from([text]),
         };
         let extra = format!(
             "Contact: <sip:{};opaque=user:epid:a;gruu>\r\nMs-Conversation-ID: Adk{branch}\r\nContent-Type: application/sdp\r\n",
@@ -241,22 +282,27 @@ impl Peer for PoolPeer {
 
     fn say(&mut self, number: usize, out: &mut PeerOut<'_>) {
         let Some(said) = out.ledger.get(number) else { return };
-        let pair = (said.from, said.to);
-        let open = self.dialogs.iter_mut().find(|(_, dialog)| dialog.pair == pair);
-        match open {
-            Some((call, dialog)) => {
-                dialog.queue.push_back(number);
-                let call = call.clone();
-                self.next_text(&call, out);
-            }
-            None => self.invite(pair, number, out),
-        }
+        self.say_in((said.from, said.to), Text::Number(number), out);
+    }
+
+    fn speak(&mut self, words: Words, out: &mut PeerOut<'_>) {
+        self.say_in((words.from.clone(), words.to.clone()), Text::Words(words), out);
+    }
+
+    fn prepare(&mut self, reply: Reply) {
+        self.prepared.push_back(reply);
+    }
+
+    fn heard(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.heard)
     }
 
     fn whim(&mut self, out: &mut PeerOut<'_>) {
-        for number in std::mem::take(&mut self.again) {
-            if !out.over {
-                self.say(number, out);
+        for text in std::mem::take(&mut self.again) {
+            match text {
+                _ if out.over => {}
+                Text::Number(number) => self.say(number, out),
+                Text::Words(words) => self.speak(words, out),
             }
         }
         for (conn, answer) in std::mem::take(&mut self.later) {

@@ -135,6 +135,14 @@ impl<B: Backend> Backend for Watch<B> {
         self.with(out, |backend, out| backend.drain(now, out));
     }
 
+    fn is_listening(&self) -> bool {
+        self.backend.is_listening()
+    }
+
+    fn leave(&mut self, now: Instant, out: &mut Outbox) {
+        self.with(out, |backend, out| backend.leave(now, out));
+    }
+
     fn wake(&mut self, now: Instant, out: &mut Outbox) {
         self.with(out, |backend, out| backend.wake(now, out));
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use turnout_core::io::{PeerCertificate, TrustId};
 
 use super::{number, stanza};
-use crate::support::peer::{Peer, PeerAct, PeerOut};
+use crate::support::peer::{Peer, PeerAct, PeerOut, Words};
 
 /// How a server authenticates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,13 +18,20 @@ pub enum Manner {
     External,
 }
 
+/// What waits until a stream is ready: a numbered stanza, or one of a play.
+#[derive(Clone, Debug)]
+enum Text {
+    Number(usize),
+    Words(Words),
+}
+
 #[derive(Debug, Default)]
 struct Stream {
     buffer: Vec<u8>,
     tls: bool,
     authenticated: bool,
     /// We opened it: the domain we speak for, and what waits until it is ready.
-    ours: Option<(String, VecDeque<usize>)>,
+    ours: Option<(String, VecDeque<Text>)>,
     ready: bool,
     domain: String,
 }
@@ -38,8 +45,9 @@ pub struct XmppPeer {
     streams: BTreeMap<u64, Stream>,
     outbound: BTreeMap<(String, String), u64>,
     /// Not said yet: their streams ended before they were ready.
-    again: VecDeque<usize>,
+    again: VecDeque<Text>,
     ids: u64,
+    heard: Vec<String>,
 }
 
 impl XmppPeer {
@@ -51,7 +59,7 @@ impl XmppPeer {
             ..PeerCertificate::default()
         };
         let (streams, outbound) = (BTreeMap::new(), BTreeMap::new());
-        Self { manner, certificate, streams, outbound, again: VecDeque::new(), ids: 0 }
+        Self { manner, certificate, streams, outbound, again: VecDeque::new(), ids: 0, heard: Vec::new() }
     }
 
     fn header(&mut self, from: &str, to: &str) -> String {
@@ -105,7 +113,14 @@ impl XmppPeer {
         } else if unit.starts_with("<db:verify") {
             let id = attribute(unit, "id");
             out.send(conn, format!("<db:verify from='{to}' to='{from}' id='{id}' type='valid'/>"));
-        } else if !unit.contains("type='error'")
+        } else {
+            self.heard.push(unit.to_owned());
+            self.read(conn, unit, out);
+        }
+    }
+
+    fn read(&self, conn: u64, unit: &str, out: &mut PeerOut<'_>) {
+        if !unit.contains("type='error'")
             && !unit.contains("type='result'")
             && let Some(number) = number(unit)
         {
@@ -118,7 +133,11 @@ impl XmppPeer {
         let Some(stream) = self.streams.get_mut(&conn) else { return };
         let Some((ours, _)) = &stream.ours else { return };
         let (ours, theirs) = (ours.clone(), stream.domain.clone());
-        if unit.starts_with("<stream:features") {
+        if unit.starts_with("<stream:error") {
+            // What was to be said is not said again on a stream that will not be had.
+            stream.ours = Some((ours, VecDeque::new()));
+            self.heard.push(unit.to_owned());
+        } else if unit.starts_with("<stream:features") {
             if unit.contains("<starttls") && self.manner != Manner::Plain && !stream.tls {
                 out.send(conn, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
             } else if unit.contains("EXTERNAL") && self.manner == Manner::External && !stream.authenticated {
@@ -144,13 +163,38 @@ impl XmppPeer {
         let Some(stream) = self.streams.get_mut(&conn) else { return };
         stream.ready = true;
         let waiting = stream.ours.as_mut().map(|(_, waiting)| std::mem::take(waiting)).unwrap_or_default();
-        for number in waiting {
-            say_now(conn, number, out);
+        for text in waiting {
+            say_now(conn, text, out);
+        }
+    }
+
+    /// Says it on the stream of two domains, opening that where needed.
+    fn say_on(&mut self, ours: String, theirs: String, text: Text, out: &mut PeerOut<'_>) {
+        let conn = self.outbound.get(&(ours.clone(), theirs.clone())).copied().unwrap_or_else(|| {
+            let conn = out.open();
+            let stream = Stream {
+                ours: Some((ours.clone(), VecDeque::new())),
+                domain: theirs.clone(),
+                ..Stream::default()
+            };
+            self.streams.insert(conn, stream);
+            self.outbound.insert((ours.clone(), theirs.clone()), conn);
+            let header = self.header(&ours, &theirs);
+            out.send(conn, header);
+            conn
+        });
+        match self.streams.get_mut(&conn) {
+            Some(Stream { ready: false, ours: Some((_, waiting)), .. }) => waiting.push_back(text),
+            _ => say_now(conn, text, out),
         }
     }
 }
 
-fn say_now(conn: u64, number: usize, out: &mut PeerOut<'_>) {
+fn say_now(conn: u64, text: Text, out: &mut PeerOut<'_>) {
+    let number = match text {
+        Text::Number(number) => number,
+        Text::Words(words) => return out.send(conn, words.text),
+    };
     let Some(said) = out.ledger.get(number) else { return };
     out.ledger.said_on(number, conn);
     out.send(conn, stanza(said.kind, &said.from, &said.to, number));
@@ -197,31 +241,23 @@ impl Peer for XmppPeer {
 
     fn say(&mut self, number: usize, out: &mut PeerOut<'_>) {
         let Some(said) = out.ledger.get(number) else { return };
-        let domain = |jid: &str| jid.split_once('@').map_or(jid, |(_, domain)| domain).to_owned();
-        let (ours, theirs) = (domain(&said.from), domain(&said.to));
-        let conn = self.outbound.get(&(ours.clone(), theirs.clone())).copied().unwrap_or_else(|| {
-            let conn = out.open();
-            let stream = Stream {
-                ours: Some((ours.clone(), VecDeque::new())),
-                domain: theirs.clone(),
-                ..Stream::default()
-            };
-            self.streams.insert(conn, stream);
-            self.outbound.insert((ours.clone(), theirs.clone()), conn);
-            let header = self.header(&ours, &theirs).replacen(" id='", " xml:lang='en' xmlns:x='", 1);
-            out.send(conn, header);
-            conn
-        });
-        match self.streams.get_mut(&conn) {
-            Some(Stream { ready: false, ours: Some((_, waiting)), .. }) => waiting.push_back(number),
-            _ => say_now(conn, number, out),
-        }
+        self.say_on(domain(&said.from), domain(&said.to), Text::Number(number), out);
+    }
+
+    fn speak(&mut self, words: Words, out: &mut PeerOut<'_>) {
+        self.say_on(domain(&words.from), domain(&words.to), Text::Words(words), out);
+    }
+
+    fn heard(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.heard)
     }
 
     fn whim(&mut self, out: &mut PeerOut<'_>) {
-        for number in std::mem::take(&mut self.again) {
-            if !out.over {
-                self.say(number, out);
+        for text in std::mem::take(&mut self.again) {
+            match text {
+                _ if out.over => {}
+                Text::Number(number) => self.say(number, out),
+                Text::Words(words) => self.speak(words, out),
             }
         }
         if out.rarely(25)
@@ -242,8 +278,13 @@ impl Peer for XmppPeer {
     }
 }
 
+/// The domain of a bare address.
+fn domain(jid: &str) -> String {
+    jid.split_once('@').map_or(jid, |(_, domain)| domain).to_owned()
+}
+
 /// The raw value of an attribute of the first tag.
-fn attribute(unit: &str, name: &str) -> String {
+pub fn attribute(unit: &str, name: &str) -> String {
     let tag = unit.split_once('>').map_or(unit, |(tag, _)| tag);
     let marks = [format!(" {name}='"), format!(" {name}=\"")];
     marks

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use turnout_core::home::HomeId;
 use turnout_core::io::{Input, Output};
 use turnout_core::moves::Act;
 
@@ -18,6 +19,10 @@ impl Sim {
                 users.push((user, home));
             }
         }
+        self.start_move(users);
+    }
+
+    pub(super) fn start_move(&mut self, users: Vec<(String, HomeId)>) {
         let names = users.iter().map(|(user, _)| Arc::from(user.as_str())).collect();
         let (id, act) = self.mover.begin(self.now, names);
         self.ledger.log(|| format!("move {id}: {users:?}"));

@@ -195,6 +195,10 @@ impl Sim {
     /// A server goes away with all its connections, or comes back.
     pub(super) fn some_outage(&mut self) {
         let peer = self.pick(self.peers.len());
+        self.switch(peer);
+    }
+
+    pub(super) fn switch(&mut self, peer: usize) {
         self.down[peer] = !self.down[peer];
         if self.down[peer] {
             let lost: Vec<u64> =

@@ -165,7 +165,7 @@ impl Element {
     }
 
     /// An element inside carries a prefix bound to `jabber:server`. Such a stanza must not be passed on (RFC 6120
-    /// §4.8.5): refuse the stanza. On the first-level element itself the framer refuses the stream.
+    /// §4.8.5): refuse the stream with `bad-namespace-prefix`, as the framer does for the first-level element itself.
     pub fn has_prefixed_content(&self) -> bool {
         self.prefixed_content
     }

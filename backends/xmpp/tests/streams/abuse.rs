@@ -196,6 +196,10 @@ fn addresses_of_stanzas() {
     check("<message from='a@partner.example'/>", "improper-addressing");
     check("<message from='' to='b@contoso.com'/>", "improper-addressing");
     check("<message from='a@' to='b@contoso.com'/>", "improper-addressing");
+    check("<message from='a&quot;@partner.example' to='b@contoso.com'/>", "improper-addressing");
+    check("<message from='a@partner.example/&#x202E;\t' to='b@contoso.com'/>", "improper-addressing");
+    check("<presence from='a@partner.example/' to='b&quot;@contoso.com'/>", "improper-addressing");
+    check("<message from='a&quot;@second.example' to='b@contoso.com'/>", "invalid-from");
     check("<message from='a@second.example' to='b@contoso.com'/>", "invalid-from");
     check("<message from='a@contoso.com' to='b@contoso.com'/>", "invalid-from");
     check("<message from='a@partner.example' to='b@fabrikam.com'/>", "invalid-from");
@@ -213,6 +217,26 @@ fn addresses_of_stanzas() {
 }
 
 #[test]
+fn prefixes_for_the_content_namespace_end_the_stream() {
+    // RFC 6120 §4.8.5, on the stanza and anywhere in it.
+    let check = |content: &str| {
+        let (mut raw, link) = proven();
+        let given = format!("<message from='a@partner.example' to='b@contoso.com'>{content}</message>");
+        let (said, fault) = raw.try_tell(link, &given);
+        assert!(said.starts_with("<stream:error><bad-namespace-prefix "), "{given}: {said}");
+        assert!(said.ends_with("</stream:stream>") && raw.is_closed(link));
+        assert_eq!(fault.unwrap().condition, "bad-namespace-prefix");
+        assert!(raw.arrivals().is_empty());
+    };
+    check("<s:body xmlns:s='jabber:server'>x</s:body>");
+    check("<x xmlns='urn:x'><y><s:body xmlns:s='jabber:server'/></y></x>");
+    let (mut raw, link) = proven();
+    let fit = "<message from='a@partner.example' to='b@contoso.com'><c:x xmlns:c='urn:c'/></message>";
+    assert_eq!(raw.try_tell(link, fit), (String::new(), None), "other prefixes are free");
+    assert_eq!(raw.arrivals().len(), 1);
+}
+
+#[test]
 fn one_odd_address_does_not_end_the_stream() {
     let (mut raw, link) = proven();
     let given =
@@ -225,9 +249,9 @@ fn one_odd_address_does_not_end_the_stream() {
         answer.starts_with("<message from='contoso.com' to='a@partner.example/r' id='7' type='error'>"),
         "{answer}"
     );
-    // A sender who cannot be told is not told; the stream goes on.
-    raw.tell(link, "<message from='a&quot;@partner.example' to='b@contoso.com'><body>x</body></message>");
-    assert!(raw.arrivals().is_empty());
+    // Nothing answers an error, not even this: a line for the operator is all.
+    raw.tell(link, "<message from='a@partner.example' to='b&quot;@contoso.com' type='error'/>");
+    assert!(raw.arrivals().is_empty() && raw.notes.iter().any(|note| note.contains("dropped")));
     raw.tell(link, "<message from='a@partner.example/\u{1F600}' to='b@contoso.com'><body>x</body></message>");
     assert_eq!(raw.arrivals().len(), 1);
 }

@@ -176,3 +176,27 @@ fn errors_go_back_to_the_sender_and_never_to_an_error() {
     raw.backend.settle(raw.now, &arrivals[0].origin, Verdict::Delivered, &mut raw.out);
     assert!(raw.arrivals().is_empty());
 }
+
+#[test]
+fn who_asks_to_see_a_user_that_cannot_be_reached_is_told_unsubscribed() {
+    // RFC 6121 §3.1.3: between bare addresses; other reasons are errors, since they may pass.
+    let check = |condition: Condition, expected: &str| {
+        let refusal = Refusal::new(condition, Blame::Recipient, Retry::Never, Bounce::Yes, "no");
+        let (mut raw, arrivals) = arrive(
+            "<presence from='a@partner.example/r' to='b@contoso.com/s' type='subscribe' id='p&amp;1'/>",
+        );
+        let verdict = Verdict::Refused(Some(&arrivals[0]), &refusal);
+        raw.backend.settle(raw.now, &arrivals[0].origin, verdict, &mut raw.out);
+        let made = raw.arrivals();
+        assert_eq!(made.len(), 1);
+        assert!(made[0].made && text(&made[0]).starts_with(expected), "{}", text(&made[0]));
+    };
+    check(
+        Condition::ServiceUnavailable,
+        "<presence from='b@contoso.com' to='a@partner.example' id='p&amp;1' type='unsubscribed'></presence>",
+    );
+    check(
+        Condition::ResourceConstraint,
+        "<presence from='b@contoso.com/s' to='a@partner.example/r' id='p&amp;1' type='error'><error ",
+    );
+}
