@@ -226,11 +226,14 @@ impl Poll {
         }
         connection.finish();
         self.flush(&connection);
-        let shared = Rc::clone(&self.shared);
+        // Held weakly: a peer that ends at once frees the socket and its place under the limit at once.
+        let (shared, connection) = (Rc::clone(&self.shared), Rc::downgrade(&connection));
         self.local.spawn_local(async move {
             tokio::time::sleep(LINGER).await;
-            shared.closed(link, Closed::Ours);
-            connection.stop();
+            if let Some(connection) = connection.upgrade() {
+                shared.closed(link, Closed::Ours);
+                connection.stop();
+            }
         });
     }
 
