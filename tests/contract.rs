@@ -1,5 +1,7 @@
 //! What `turnout_core::backend::Backend` promises, held against each backend and each way of authenticating by one suite.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as it should be")]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Every file in `tests/plays` is given over the in-memory driver with the real backends; see `support::play` for the words.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as it should be")]
+
 mod support;
 
 use std::path::PathBuf;

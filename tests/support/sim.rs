@@ -334,8 +334,10 @@ impl Sim {
     }
 
     fn busy_peer(&mut self) -> bool {
-        let busy = |(peer, at): (&Box<dyn Peer>, &Instant)| peer.waiting() > 0 && *at <= self.now;
-        let Some(at) = self.peers.iter().zip(&self.patience).position(busy) else { return false };
+        let mut peers = self.peers.iter().zip(&self.patience);
+        let Some(at) = peers.position(|(peer, at)| peer.waiting() > 0 && *at <= self.now) else {
+            return false;
+        };
         self.patience[at] = self.now + PATIENCE;
         self.with_peer(at, |peer, out| peer.whim(out));
         true

@@ -315,7 +315,6 @@ impl Peer for PoolPeer {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "a request has these parts")]
 fn request(
     method: &str,
     call: &str,
