@@ -49,6 +49,8 @@ pub struct Plan {
     pub shards: u16,
     /// The name in the pool's certificate.
     pub pool_name: &'static str,
+    /// How long the router waits at its end for peers that do not answer, as scripted ones do not.
+    pub drain_seconds: u64,
     /// Whether the partner's server is there.
     pub partner_is_up: bool,
 }
@@ -72,6 +74,7 @@ impl Default for Plan {
             ],
             shards: 2,
             pool_name: SFB2019,
+            drain_seconds: 1,
             partner_is_up: true,
         }
     }
@@ -162,7 +165,7 @@ impl Ground {
         }
         self.folder.write("users.csv", csv);
         let proxy = if plan.partner_is_up { self.partner.address.port() } else { self.nobody };
-        let Plan { federation, partner, more, shards, .. } = plan;
+        let Plan { federation, partner, more, shards, drain_seconds, .. } = plan;
         let text = format!(
             r#"domains = ["contoso.com", "fabrikam.com"]
 
@@ -208,6 +211,7 @@ default_xmpp_access = true
 
 [engine]
 shards = {shards}
+drain_seconds = {drain_seconds}
 
 [admin]
 listen = "127.0.0.1:0"

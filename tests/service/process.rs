@@ -83,7 +83,7 @@ impl Drop for Process {
 
 #[test]
 fn sigterm_delivers_what_was_accepted_and_says_goodbye() {
-    let plan = Plan::default();
+    let plan = Plan { drain_seconds: 20, ..Plan::default() };
     let ground = Ground::new(&plan);
     let mut process = Process::start(&ground.configure(&plan));
     let mut wire = process.partner_stream(&ground);
@@ -108,7 +108,7 @@ fn sigterm_delivers_what_was_accepted_and_says_goodbye() {
 
 #[test]
 fn sigterm_waits_for_what_is_still_on_its_way() {
-    let plan = Plan::default();
+    let plan = Plan { drain_seconds: 20, ..Plan::default() };
     let ground = Ground::new(&plan);
     let mut process = Process::start(&ground.configure(&plan));
     let mut wire = process.partner_stream(&ground);
@@ -134,7 +134,7 @@ fn sigterm_waits_for_what_is_still_on_its_way() {
 #[test]
 fn an_idle_router_ends_at_once() {
     for signal in ["-TERM", "-INT"] {
-        let plan = Plan::default();
+        let plan = Plan { drain_seconds: 20, ..Plan::default() };
         let ground = Ground::new(&plan);
         let mut process = Process::start(&ground.configure(&plan));
         process.signal(signal);
@@ -144,7 +144,7 @@ fn an_idle_router_ends_at_once() {
 
 #[test]
 fn sighup_reloads() {
-    let plan = Plan::default();
+    let plan = Plan { drain_seconds: 20, ..Plan::default() };
     let ground = Ground::new(&plan);
     let mut process = Process::start(&ground.configure(&plan));
     let mut wire = process.partner_stream(&ground);
@@ -173,7 +173,7 @@ fn sighup_reloads() {
 #[test]
 fn a_taken_port_is_named() {
     let holder = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let plan = Plan::default();
+    let plan = Plan { drain_seconds: 20, ..Plan::default() };
     let ground = Ground::new(&plan);
     let file = ground.configure(&plan);
     let text = std::fs::read_to_string(&file).unwrap();

@@ -153,7 +153,7 @@ fn a_stranger_may_not_speak_sip() {
 
 #[test]
 fn a_pool_with_the_wrong_certificate_gets_nothing() {
-    let estate = Estate::with(&Plan { pool_name: "stranger.example", ..Plan::default() });
+    let estate = Estate::with(&Plan { pool_name: "stranger.example", drain_seconds: 20, ..Plan::default() });
     let mut wire = estate.partner_stream("contoso.com");
     wire.send(chat("bob@partner.example/phone", "carla@contoso.com", "m1", "secret"));
     // It is dialed, looked at and left; the stanza waits for a better pool, until there is no more waiting.
