@@ -74,6 +74,7 @@ fn nothing_is_written_once_the_shard_knows_that_a_connection_is_gone() {
     rig.submit(Output::Transmit(link, Bytes::from(vec![b'x'; MUCH])));
     // He says that he will say no more, and goes on reading.
     rig.peer.shutdown(Shutdown::Write).unwrap();
+    rig.peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut peer = rig.peer.try_clone().unwrap();
     rig.until(|input| matches!(input, Input::Closed(_, Closed::Eof)).then_some(()));
     let reader = std::thread::spawn(move || std::io::copy(&mut peer, &mut std::io::sink()).unwrap());
