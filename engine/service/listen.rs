@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, watch};
@@ -18,6 +18,9 @@ const BACKLOG: u32 = 1024;
 
 /// Pause after an accept failed: usually the limit of open files, which waiting may cure and spinning does not.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a listener says that it refuses connections: whoever is refused comes again at once, a thousand times a second.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Connections one home's servers may have open to us.
 const HOME_CONNECTIONS_MAX: usize = 4096;
@@ -90,6 +93,7 @@ fn listener(address: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
 
 /// Accepts until `stop` says so.
 pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
+    let (mut failed, mut refused) = (Complaint::default(), Complaint::default());
     loop {
         let accepted = tokio::select! {
             accepted = bound.listener.accept() => accepted,
@@ -98,16 +102,21 @@ pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(
-                    listener = bound.name,
-                    "cannot accept: {error}; is the limit of open files too low?"
-                );
+                if let Some(times) = failed.due(crate::clock::now()) {
+                    tracing::warn!(
+                        listener = bound.name,
+                        times,
+                        "cannot accept: {error}; is the limit of open files too low?"
+                    );
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let Ok(permit) = Arc::clone(&bound.limit).try_acquire_owned() else {
-            tracing::warn!(listener = bound.name, %peer, "refused: the limit of connections is reached");
+            if let Some(times) = refused.due(crate::clock::now()) {
+                tracing::warn!(listener = bound.name, %peer, times, "refused: the limit of connections is reached");
+            }
             continue;
         };
         // Small stanzas must not wait for each other's acknowledgement.
@@ -123,5 +132,37 @@ pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
                 tracing::warn!(listener = bound.name, %peer, "lost on the way to its shard: {error}")
             }
         }
+    }
+}
+
+/// Something that is said once in [`COMPLAIN_EVERY`], with how often it happened since it was said last.
+#[derive(Default)]
+struct Complaint {
+    said: Option<Instant>,
+    times: u64,
+}
+
+impl Complaint {
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        self.times += 1;
+        if self.said.is_some_and(|said| now.saturating_duration_since(said) < COMPLAIN_EVERY) {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.times))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_one_line_that_counts_it() {
+        let begin = crate::clock::now();
+        let mut complaint = Complaint::default();
+        assert_eq!(complaint.due(begin), Some(1));
+        assert!((0..1000).all(|_| complaint.due(begin + Duration::from_secs(9)).is_none()));
+        assert_eq!(complaint.due(begin + COMPLAIN_EVERY), Some(1001));
     }
 }

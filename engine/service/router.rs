@@ -70,6 +70,8 @@ struct Inner {
     state: Mutex<State>,
     generation: AtomicU64,
     secret: Arc<[u8]>,
+    /// One reload at a time: two would mix what each of them swaps in.
+    reloading: tokio::sync::Mutex<()>,
     stop_listening: watch::Sender<bool>,
     draining: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
@@ -141,6 +143,7 @@ impl Router {
                 state: Mutex::new(state),
                 generation: AtomicU64::new(1),
                 secret,
+                reloading: tokio::sync::Mutex::new(()),
                 stop_listening,
                 draining: watch::channel(false).0,
                 stopped: watch::channel(false).0,
@@ -232,13 +235,18 @@ impl Router {
     /// # Errors
     /// Everything that is wrong, or what cannot change without a restart.
     pub async fn reload(&self) -> Result<Reloaded, String> {
+        let _alone = self.inner.reloading.lock().await;
         let old = self.state().config.clone();
         let config = old.reread().map_err(|errors| errors.to_string())?;
         if let Some(what) = needs_restart(&old, &config) {
             return Err(format!("{what} cannot change while the router runs; restart it"));
         }
         let generation = self.inner.generation.load(Ordering::Relaxed) + 1;
-        let secret = Arc::clone(&self.inner.secret);
+        // A new file gives a new secret; without one the secret made at the start goes on, or every key under way would fail.
+        let secret = match &config.federation.dialback_secret_file {
+            Some(_) => config.dialback_secret(random_bytes()?).map_err(|errors| errors.to_string())?,
+            None => Arc::clone(&self.inner.secret),
+        };
         let world = Arc::new(config.world(generation, secret).map_err(|errors| errors.to_string())?);
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
         let resolver = Resolver::new(&config.dns_servers)?;
@@ -312,7 +320,24 @@ fn gone() -> String {
 }
 
 async fn run_control(control: Control, commands: Receiver<Command>, reports: Receiver<Report>) {
+    let _last = LastWords("the control task");
     control.run(commands, reports).await;
+}
+
+/// Ends the process when the thread that holds it panics. A router that goes on without one of its shards looks healthy from
+/// outside and swallows what is given to that shard; one that is started anew does not.
+struct LastWords(&'static str);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "turnout: {} panicked (see above): aborting, so that the process is started anew",
+                self.0
+            );
+            std::process::abort();
+        }
+    }
 }
 
 fn spawn_listener(bound: Bound, post: &Post, stop: &watch::Receiver<bool>) {
@@ -403,6 +428,7 @@ fn spawn_shards(
         let backends = backends(&world, make)?;
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name(format!("shard {index}")).spawn(move || {
+            let _last = LastWords("a shard's thread");
             let mut driver = match Poll::new(index, mail, post, outside) {
                 Ok(driver) => driver,
                 Err(error) => return drop(ready.send(Err(error.to_string()))),
@@ -422,4 +448,33 @@ fn spawn_shards(
         }
     }
     Ok(threads)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::LastWords;
+
+    /// Runs itself once more, in a process of its own that may die.
+    #[test]
+    fn a_panic_of_a_shard_ends_the_process() {
+        const CHILD: &str = "TURNOUT_TEST_PANIC";
+        const NAME: &str = "router::tests::a_panic_of_a_shard_ends_the_process";
+        if std::env::var_os(CHILD).is_some() {
+            let thread = std::thread::spawn(|| {
+                let _last = LastWords("a test");
+                panic!("on purpose");
+            });
+            assert!(thread.join().is_ok(), "unreachable: the process has ended");
+        }
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.signal(), Some(6), "SIGABRT: {text}");
+        assert!(text.contains("a test panicked"), "{text}");
+    }
 }

@@ -87,7 +87,11 @@ async fn until_stopped(router: &Router, file: Option<&Path>) -> ExitCode {
         }
     }
     tracing::info!("draining: no new connections; what was accepted is delivered or bounced");
-    let drained = router.drain().await;
+    let drained = tokio::select! {
+        drained = router.drain() => drained,
+        _ = terminate.recv() => return stopped_at_once(),
+        _ = interrupt.recv() => return stopped_at_once(),
+    };
     if drained.left == 0 {
         tracing::info!("stopped; nothing accepted is left");
         ExitCode::SUCCESS
@@ -100,6 +104,11 @@ async fn until_stopped(router: &Router, file: Option<&Path>) -> ExitCode {
             ),
         )
     }
+}
+
+/// Whoever asks twice does not want to wait.
+fn stopped_at_once() -> ExitCode {
+    fail(false, "stopped at once by a second signal; what was still held is lost, its senders were not told")
 }
 
 async fn reload(router: &Router, file: Option<&Path>) {

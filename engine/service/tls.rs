@@ -117,6 +117,12 @@ impl TlsContext {
         Ok(Self { partners, homes: servers, clients, trusts: Arc::new(trusts) })
     }
 
+    /// For tests of what does not speak TLS: every handshake of ours as a server fails.
+    #[cfg(test)]
+    pub(crate) fn without_certificates() -> Self {
+        Self::build(&provider(), &[], None, &[], TrustTable::new(Vec::new())).unwrap()
+    }
+
     /// A session in which we answer the handshake.
     ///
     /// # Errors

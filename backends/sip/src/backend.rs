@@ -43,7 +43,7 @@ pub struct SipBackend {
     pub(crate) draining: bool,
 }
 
-/// How long a peer that is not the pool may stay to hear so.
+/// How long a peer may stay that has not shown to be the pool: to show it, or to hear that it is not.
 const STRANGER_MILLIS: u64 = 10_000;
 
 /// What a timer is for.
@@ -59,7 +59,7 @@ pub(crate) enum Timer {
     Repeat(String, u64),
     /// The dialog of this tag may have been idle too long.
     Idle(String),
-    /// The peer of this link is not the pool and has asked for nothing yet.
+    /// The peer of this link has had the time to show that it is the pool.
     Stranger(LinkId),
 }
 
@@ -177,7 +177,8 @@ impl Backend for SipBackend {
         };
         let max = self.body_bytes_max();
         self.links.insert(link, Link::new(standing, None, max));
-        if standing == Standing::Stranger {
+        // Also where TLS is still to come: who never begins it would keep his place for ever.
+        if standing != Standing::Trusted {
             self.after(now, STRANGER_MILLIS, Timer::Stranger(link));
         }
     }
@@ -329,7 +330,8 @@ impl Backend for SipBackend {
                 Timer::Repeat(key, millis) => self.repeat(now, &key, millis, out),
                 Timer::Idle(tag) => self.idle_due(now, &tag, out),
                 Timer::Stranger(link) => {
-                    if self.links.remove(&link).is_some() {
+                    if self.links.get(&link).is_some_and(|state| state.standing != Standing::Trusted) {
+                        self.links.remove(&link);
                         out.close(link, Close::Abort);
                     }
                 }

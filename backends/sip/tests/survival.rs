@@ -92,6 +92,22 @@ fn strangers_who_say_nothing_do_not_stay() {
 }
 
 #[test]
+fn who_never_begins_tls_does_not_stay_and_the_pool_does() {
+    let mut rig = Rig::new(&Setup::default());
+    let pool = rig.accept(0);
+    let silent = LinkId::accepted(0, 78);
+    rig.with(0, |now, backend, out| {
+        backend.accepted(now, silent, Door { side: HOME, direct_tls: true }, &"192.0.2.1:5061".into(), out);
+    });
+    rig.pass(Duration::from_secs(9));
+    assert!(rig.closed.is_empty());
+    rig.pass(Duration::from_secs(2));
+    assert_eq!(rig.closed, [silent]);
+    rig.says(pool, &invite("alice", "c", "z9hG4bKx", "", SDP));
+    assert_eq!(rig.next(pool).status(), Some(200));
+}
+
+#[test]
 fn text_that_no_server_would_take_is_too_large() {
     let mut rig = Rig::new(&Setup::default());
     let link = rig.accept(0);

@@ -71,6 +71,8 @@ pub(crate) struct Inbound {
     secured: Option<Secured>,
     /// SASL has succeeded.
     authenticated: bool,
+    /// It is counted among the partner's connections.
+    counted: bool,
     pairs: Pairs,
     sasl_failures: u32,
     dialback_failures: u32,
@@ -95,6 +97,7 @@ impl Inbound {
             lang: None,
             secured: None,
             authenticated: false,
+            counted: false,
             pairs: Pairs::default(),
             sasl_failures: 0,
             dialback_failures: 0,
@@ -103,9 +106,22 @@ impl Inbound {
         }
     }
 
-    /// The partner this stream counts for.
+    /// The partner this stream counts for: one that has proven to be his.
     pub(crate) fn account(&self) -> Option<&Domain> {
-        self.terms.as_ref().map(|terms| &terms.account)
+        self.terms.as_ref().filter(|_| self.counted).map(|terms| &terms.account)
+    }
+
+    /// The peer has proven who it is, so from now on it counts among the partner's connections. Not before: else anybody could
+    /// take up all of a partner's places by claiming his name.
+    fn count(&mut self, turn: &mut Turn<'_>) -> Result<(), Refused> {
+        let Some(terms) = self.terms.as_ref().filter(|_| !self.counted) else { return Ok(()) };
+        let count = turn.accounts.get(&terms.account).copied().unwrap_or(0);
+        if count >= terms.connections_max {
+            return Err(too_many(count));
+        }
+        turn.accounts.insert(terms.account.clone(), count + 1);
+        self.counted = true;
+        Ok(())
     }
 
     /// TLS is up: everything said before is forgotten, but not whom the peer said it was (RFC 6120 §5.4.3.3).
@@ -371,12 +387,10 @@ impl Inbound {
                 "this domain is not allowed to federate with us".to_owned(),
             ));
         };
-        let count = turn.accounts.entry(terms.account.clone()).or_insert(0);
-        if *count >= terms.connections_max {
-            let text = format!("there are {count} connections of this partner already");
-            return Err((StreamCondition::ResourceConstraint, text));
+        let count = turn.accounts.get(&terms.account).copied().unwrap_or(0);
+        if count >= terms.connections_max {
+            return Err(too_many(count));
         }
-        *count += 1;
         self.terms = Some(terms);
         self.theirs = Some(from);
         Ok(())
@@ -532,6 +546,11 @@ impl Inbound {
         turn.out.outputs.push(Output::StartTls(turn.link, TlsRole::Server(turn.side)));
         Ok(Flow::On)
     }
+}
+
+fn too_many(count: u32) -> Refused {
+    let text = format!("there are {count} connections of this partner already");
+    (StreamCondition::ResourceConstraint, text)
 }
 
 fn what(element: &Element) -> What {

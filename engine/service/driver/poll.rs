@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::LocalSet;
-use turnout_core::io::{ClientTls, Closed, Door, Input, LinkId, Outbox, Output, TlsRole};
+use turnout_core::io::{ClientTls, Closed, Door, Input, LinkId, Outbox, Output, Side, TlsRole};
 use turnout_core::shard::Shard;
 
 use super::{Driver, Turn};
@@ -76,6 +76,7 @@ pub struct Poll {
     overflow: Overflow,
     reports: Vec<Report>,
     dials: HashMap<LinkId, ClientTls>,
+    log: crate::log::Log,
     accepted: u64,
     published: Option<Instant>,
     dirty: bool,
@@ -104,6 +105,7 @@ impl Poll {
             overflow: Overflow::default(),
             reports: Vec::new(),
             dials: HashMap::new(),
+            log: crate::log::Log::default(),
             accepted: 0,
             published: None,
             dirty: false,
@@ -120,7 +122,7 @@ impl Poll {
             Mail::Connected(link, stream, direct_tls, peer) => {
                 let tls = self.dials.remove(&link).filter(|_| direct_tls).map(TlsRole::Client);
                 inputs.push(Input::Connected { link, direct_tls, peer });
-                if let Err(text) = self.adopt(link, stream, tls, None) {
+                if let Err(text) = self.adopt(link, stream, tls, None, false) {
                     inputs.push(Input::Closed(link, Closed::Broken(text)));
                 }
             }
@@ -145,7 +147,8 @@ impl Poll {
         let link = LinkId::accepted(self.index, self.accepted);
         inputs.push(Input::Accepted { link, door, peer });
         let tls = door.direct_tls.then_some(TlsRole::Server(door.side));
-        if let Err(text) = self.adopt(link, stream, tls, Some(permit)) {
+        let answers_only = door.side == Side::Partners;
+        if let Err(text) = self.adopt(link, stream, tls, Some(permit), answers_only) {
             inputs.push(Input::Closed(link, Closed::Broken(text)));
         }
     }
@@ -157,12 +160,13 @@ impl Poll {
         stream: StdStream,
         tls: Option<TlsRole>,
         permit: Option<OwnedSemaphorePermit>,
+        answers_only: bool,
     ) -> Result<(), Arc<str>> {
         let stream = {
             let _inside = self.runtime.enter();
             TcpStream::from_std(stream).map_err(|error| Arc::from(error.to_string()))?
         };
-        let connection = Rc::new(Connection::new(link, stream, permit));
+        let connection = Rc::new(Connection::new(link, stream, permit, answers_only));
         if let Some(role) = tls {
             connection.start_tls(&role, &self.shared.outside)?;
         }
@@ -201,6 +205,7 @@ impl Poll {
                     && let Err(text) = connection.start_tls(&role, &self.shared.outside)
                 {
                     self.shared.closed(link, Closed::Broken(text));
+                    connection.stop();
                 }
                 touched.push(link);
             }
@@ -209,7 +214,7 @@ impl Poll {
             Output::Holding(id) => self.reports.push(Report::Holding(id)),
             Output::Settled(id) => self.reports.push(Report::Settled(id)),
             Output::Drained => self.reports.push(Report::Drained(self.index)),
-            Output::Note(note) => crate::log::note(self.index, &note),
+            Output::Note(note) => self.log.note(crate::clock::now(), self.index, &note),
         }
     }
 
@@ -305,6 +310,10 @@ impl Driver for Poll {
         for link in touched {
             if let Some(connection) = self.connection(link) {
                 self.flush(&connection);
+                if let Some(text) = connection.overfull() {
+                    self.shared.closed(link, Closed::Broken(text));
+                    connection.stop();
+                }
             }
         }
         self.overflow.flush(&self.post);
@@ -332,3 +341,6 @@ impl Driver for Poll {
         self.shared.outside.publish(self.index, shard);
     }
 }
+
+#[cfg(test)]
+mod tests;

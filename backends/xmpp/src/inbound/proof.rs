@@ -21,6 +21,10 @@ use crate::write::{self, Dialback};
 /// SASL failures after which a stream is closed (RFC 6120 §6.4.5 recommends 2 to 5 retries).
 const SASL_FAILURES_MAX: u32 = 3;
 
+/// Longest dialback key that is taken to its server, in bytes. XEP-0185 makes keys of 64; each waits here for its answer, up
+/// to 64 on a stream of somebody who has proven nothing.
+const KEY_BYTES_MAX: usize = 1024;
+
 /// Dialback keys that may fail on one stream before it is closed.
 const DIALBACK_FAILURES_MAX: u32 = 16;
 
@@ -31,6 +35,9 @@ impl Inbound {
         let valid = answer.outcome == Outcome::Valid;
         if *stream_id != self.id || !self.pairs.settle(ours, theirs, valid) {
             return Ok(Flow::On);
+        }
+        if valid && let Err(refused) = self.count(turn) {
+            return self.fail_with(turn, refused);
         }
         turn.send(dialback::element(Dialback::Result, ours, theirs, answer.outcome.says()));
         match answer.outcome {
@@ -111,6 +118,9 @@ impl Inbound {
             }
             Ok(_) => {}
         }
+        if let Err(refused) = self.count(turn) {
+            return self.fail_with(turn, refused);
+        }
         turn.send(negotiate::bytes(write::sasl_success));
         let version = self.secured.as_ref().map_or("", |secured| secured.version);
         turn.note(
@@ -172,10 +182,13 @@ impl Inbound {
             );
             return self.dialback_failed(turn);
         }
+        let key = self.header.as_ref().map(|header| negotiate::text(element, header)).unwrap_or_default();
+        if key.len() > KEY_BYTES_MAX {
+            refuse(turn, Condition::BadRequest);
+            return self.dialback_failed(turn);
+        }
         match self.pairs.offered(&ours, &theirs) {
             Standing::New => {
-                let key =
-                    self.header.as_ref().map(|header| negotiate::text(element, header)).unwrap_or_default();
                 let stream_id = self.id.clone();
                 turn.asks.push(Ask { inbound: turn.link, stream_id, ours, theirs, key });
             }
@@ -183,7 +196,10 @@ impl Inbound {
             Standing::Proven => {
                 turn.send(dialback::element(Dialback::Result, &ours, &theirs, Outcome::Valid.says()));
             }
-            Standing::Full => refuse(turn, Condition::ResourceConstraint),
+            Standing::Full => {
+                refuse(turn, Condition::ResourceConstraint);
+                return self.dialback_failed(turn);
+            }
         }
         Ok(Flow::On)
     }

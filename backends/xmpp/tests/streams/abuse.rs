@@ -269,24 +269,45 @@ fn a_fault_on_one_stream_leaves_the_others_alone() {
 }
 
 #[test]
-fn pairs_and_connections_are_bounded() {
+fn only_streams_that_proved_whose_they_are_take_a_partners_places() {
+    const AUTH: &str = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>";
+    let (mut raw, first) = proven();
+    let claim = |raw: &mut Raw| {
+        let link = raw.accept_by(true);
+        raw.secure(link, Some(certificate(&["partner.example"])));
+        let said = raw.tell(link, &header("partner.example", "contoso.com"));
+        (link, said)
+    };
+    // Whoever just says the name keeps nobody out.
+    let mut claims: Vec<LinkId> = (0..30).map(|_| claim(&mut raw).0).collect();
+    for _ in 1..20 {
+        let (link, said) = claim(&mut raw);
+        assert!(said.contains("features"), "{said}");
+        assert!(raw.tell(link, AUTH).contains("<success "));
+    }
+    // Twenty have proven it: there is no place for another, whether it asks now or has asked before.
+    assert!(claim(&mut raw).1.contains("<resource-constraint "));
+    let late = claims.pop().unwrap();
+    let said = raw.tell(late, AUTH);
+    assert!(said.contains("<resource-constraint ") && !said.contains("<success"), "{said}");
+    // When one ends there is room again, for one.
+    raw.tell(first, "</stream:stream>");
+    let again = claims.pop().unwrap();
+    assert!(raw.tell(again, AUTH).contains("<success "));
+    assert!(claim(&mut raw).1.contains("<resource-constraint "));
+}
+
+#[test]
+fn keys_are_bounded_in_length_and_number() {
     let mut raw = raw(No);
     let link = raw.accept();
     raw.tell(link, &header("partner.example", "contoso.com"));
-    // The twentieth stream of a partner is taken, the next is not.
-    for _ in 1..20 {
-        let link = raw.accept();
-        assert!(raw.tell(link, &header("partner.example", "contoso.com")).contains("features"));
-    }
-    let more = raw.accept();
-    let said = raw.tell(more, &header("partner.example", "contoso.com"));
-    assert!(said.contains("<resource-constraint "), "{said}");
+    let long = "k".repeat(1025);
+    let said =
+        raw.tell(link, &format!("<db:result from='partner.example' to='contoso.com'>{long}</db:result>"));
+    assert!(said.contains("type='error'") && said.contains("<bad-request "), "{said}");
     let other = raw.accept();
     assert!(raw.tell(other, &header("second.example", "contoso.com")).contains("features"));
-    // When one ends there is room again.
-    raw.tell(link, "</stream:stream>");
-    let again = raw.accept();
-    assert!(raw.tell(again, &header("partner.example", "contoso.com")).contains("features"));
     // Keys that lead nowhere are not taken for ever.
     let mut last = String::new();
     for _ in 0..32 {

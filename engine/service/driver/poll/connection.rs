@@ -1,5 +1,6 @@
 //! One socket of the `poll` driver. Invariant: `written` counts plain text given to the kernel, never more; with TLS a mark says at
-//! which byte of cipher text a count of plain text ends.
+//! which byte of cipher text a count of plain text ends. Once the shard has been told that a connection is gone nothing more is
+//! written to it, for by then its stanzas are on their way elsewhere.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -25,6 +26,13 @@ const SLICES_MAX: usize = 64;
 /// Plain text in one TLS record (RFC 8446 §5.1).
 const RECORD_BYTES: usize = 16 * 1024;
 
+/// Bytes that may wait for a partner on a connection he opened. There he only gets answers, and whoever asks without reading
+/// them is not to fill the memory with them.
+const ANSWERS_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
+/// The same for every other connection: far more than the credit of a link lets stanzas take.
+const WAITING_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// A socket with what is queued on it.
 pub(super) struct Connection {
     link: LinkId,
@@ -36,7 +44,10 @@ pub(super) struct Connection {
     /// No more is queued; shut down when all is written.
     finishing: Cell<bool>,
     shut: Cell<bool>,
+    /// The shard knows that it is gone, or does not want it any more: not another byte is written.
+    gone: Cell<bool>,
     stopped: Notify,
+    waiting_max: u64,
     /// Its place under the listener's limit.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -53,6 +64,8 @@ struct Out {
     wired: u64,
     /// Bytes of `wire` written in all.
     sent: u64,
+    /// Plain text written in all, as the last mark passed says.
+    written: u64,
     /// Plain text covered by marks.
     marked: u64,
     /// (bytes of wire, plain text that ends there).
@@ -90,12 +103,19 @@ impl Out {
         while self.marks.front().is_some_and(|(wire, _)| *wire <= self.sent) {
             written = self.marks.pop_front().map(|(_, plain)| plain);
         }
+        self.written = written.unwrap_or(self.written);
         written
     }
 }
 
 impl Connection {
-    pub(super) fn new(link: LinkId, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) -> Self {
+    /// `answers_only`: nothing but answers is written to it.
+    pub(super) fn new(
+        link: LinkId,
+        stream: TcpStream,
+        permit: Option<OwnedSemaphorePermit>,
+        answers_only: bool,
+    ) -> Self {
         Self {
             link,
             stream,
@@ -104,7 +124,9 @@ impl Connection {
             writing: Cell::new(false),
             finishing: Cell::new(false),
             shut: Cell::new(false),
+            gone: Cell::new(false),
             stopped: Notify::new(),
+            waiting_max: if answers_only { ANSWERS_BYTES_MAX } else { WAITING_BYTES_MAX },
             _permit: permit,
         }
     }
@@ -133,8 +155,17 @@ impl Connection {
         self.finishing.set(true);
     }
 
+    /// Why it has to be cut, if its peer has let too much wait.
+    pub(super) fn overfull(&self) -> Option<Arc<str>> {
+        let out = self.out.borrow();
+        let waiting = out.queued - out.written;
+        let text = || format!("the peer does not read: {waiting} bytes wait for it").into();
+        (waiting > self.waiting_max).then(text)
+    }
+
     /// Ends the tasks of the connection.
     pub(super) fn stop(&self) {
+        self.gone.set(true);
         self.stopped.notify_waiters();
         self.stopped.notify_one();
     }
@@ -210,6 +241,8 @@ pub(super) async fn read(connection: Rc<Connection>, shared: Rc<Shared>) {
         () = read_on(&connection, &shared) => (),
         () = connection.stopped.notified() => (),
     }
+    // The shard has been told; a writing task that went on would write again what goes out on another connection.
+    connection.stop();
 }
 
 async fn read_on(connection: &Rc<Connection>, shared: &Rc<Shared>) {
@@ -290,6 +323,9 @@ pub(super) async fn write(connection: Rc<Connection>, shared: Rc<Shared>) {
 
 /// True: the socket is full and more is queued.
 fn push_out(connection: &Connection, shared: &Shared) -> Result<bool, Closed> {
+    if connection.gone.get() {
+        return Ok(false);
+    }
     connection.seal().map_err(Closed::Broken)?;
     let mut written = None;
     let full = loop {
