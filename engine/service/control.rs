@@ -221,8 +221,21 @@ impl Control {
 
     fn change_users(&self, users: &[(Jid, User)]) -> Result<(), String> {
         let directory = current(&self.directory);
+        let mut before: Vec<(&Jid, Option<User>)> = Vec::with_capacity(users.len());
         for (jid, user) in users {
-            directory.overlay().set(jid.view(), *user).map_err(|error| format!("{jid}: {error}"))?;
+            match directory.overlay().set(jid.view(), *user) {
+                Ok(old) => before.push((jid, old)),
+                Err(error) => {
+                    // All of a move or nothing of it: what was set goes back. Those entries exist, so there is room for them.
+                    for (jid, old) in before {
+                        match old {
+                            Some(old) => drop(directory.overlay().set(jid.view(), old)),
+                            None => drop(directory.overlay().remove(jid.bare_str())),
+                        }
+                    }
+                    return Err(format!("{jid}: {error}"));
+                }
+            }
         }
         Ok(())
     }

@@ -367,6 +367,9 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     if listens(old) != listens(new) {
         return Some("federation.listen and federation.listen_tls");
     }
+    if old.policy.limits().connections_max != new.policy.limits().connections_max {
+        return Some("federation.connections_max");
+    }
     if old.shards() != new.shards() || old.engine.driver != new.engine.driver {
         return Some("engine.shards and engine.driver");
     }

@@ -310,8 +310,23 @@ impl Backend for SipBackend {
         self.sessions.kept()
     }
 
-    fn configure(&mut self, _now: Instant, world: &Arc<World>, _out: &mut Outbox) {
+    fn configure(&mut self, _now: Instant, world: &Arc<World>, out: &mut Outbox) {
+        let trusted = |settings: &SipHome| (settings.tls, settings.trust, settings.trusted_names.clone());
+        let before = trusted(&self.settings);
         self.take(world);
+        if trusted(&self.settings) == before {
+            return;
+        }
+        // Whoever was trusted by other rules has to show himself anew; sessions go on over new connections.
+        let mut links: Vec<LinkId> = self.links.keys().copied().collect();
+        links.sort_unstable();
+        for link in links {
+            if self.links.get(&link).is_some_and(|state| state.host.is_some()) {
+                out.events.push_back(Event::Unready(link, None));
+            }
+            self.note(Level::Info, link, "pool", "closed: the rules of who is trusted have changed", out);
+            out.close(link, Close::Flush);
+        }
     }
 
     fn drain(&mut self, now: Instant, out: &mut Outbox) {

@@ -207,6 +207,25 @@ fn the_torture_messages_are_survived() {
     assert!(count >= 49, "{count}");
 }
 
+#[test]
+fn a_reload_with_other_rules_of_trust_ends_connections() {
+    let mut rig = Rig::new(&Setup::default());
+    let (dialed, accepted) = (rig.dial(0), rig.accept(0));
+    let same = world(&Setup::default());
+    rig.with(0, |now, backend, out| backend.configure(now, &same, out));
+    assert!(rig.closed.is_empty() && rig.unready.is_empty(), "nothing has changed");
+    let other = world(&Setup { tls: false, ..Setup::default() });
+    rig.with(0, |now, backend, out| backend.configure(now, &other, out));
+    let mut closed = rig.closed.clone();
+    closed.sort_unstable();
+    assert_eq!(closed, {
+        let mut all = vec![dialed, accepted];
+        all.sort_unstable();
+        all
+    });
+    assert_eq!(rig.unready.len(), 1, "the dialed one takes no more");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

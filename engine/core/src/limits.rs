@@ -46,6 +46,10 @@ pub const BACKOFF_SECONDS_MAX: u64 = 60;
 /// Longest time stanzas are held while their user moves, in milliseconds.
 pub const HOLD_MILLIS_MAX: u64 = 5_000;
 
+/// Milliseconds a move away from an XMPP home waits after the last byte for its users went to the kernel: that protocol tells
+/// nobody when the gateway has read it, and the new home must not be faster.
+pub const MOVE_SETTLE_MILLIS: u64 = 100;
+
 /// Seconds after a move during which the old home may still speak for the user: what was under way when he moved.
 pub const MOVE_GRACE_SECONDS: u64 = 60;
 
@@ -68,4 +72,4 @@ const _: () = assert!(STANZA_BYTES_MAX >= STANZA_BYTES_FLOOR);
 const _: () = assert!(SPOOL_BYTES_MAX >= 64 * STANZA_BYTES_MAX);
 const _: () = assert!(SHARD_SPOOL_BYTES_MAX >= SPOOL_BYTES_MAX);
 const _: () = assert!(SPOOL_AGE_SIP_SECONDS < 32 && SPOOL_AGE_SIP_SECONDS < SPOOL_AGE_SECONDS);
-const _: () = assert!(HOLD_MILLIS_MAX < SPOOL_AGE_SIP_SECONDS * 1000);
+const _: () = assert!(MOVE_SETTLE_MILLIS < HOLD_MILLIS_MAX && HOLD_MILLIS_MAX < SPOOL_AGE_SIP_SECONDS * 1000);

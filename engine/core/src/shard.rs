@@ -68,6 +68,8 @@ pub struct Shard {
     introductions: HashSet<(Jid, Jid)>,
     random: Random,
     tally: Tally,
+    /// No less than what waits in all spools, in bytes: exact whenever the counters are read, since then what came was only added.
+    spooled_bytes_bound: usize,
     /// Outputs already looked at for transmitted bytes.
     accounted: usize,
     draining: Option<Draining>,
@@ -120,6 +122,7 @@ impl Shard {
             introductions: HashSet::new(),
             random: Random::new(seed),
             tally,
+            spooled_bytes_bound: 0,
             accounted: 0,
             draining: None,
         }
@@ -175,8 +178,8 @@ impl Shard {
     /// The counters, with the gauges brought up to date.
     pub fn tally(&mut self) -> &Tally {
         self.tally.held = self.held() as u64;
-        self.tally.spooled_bytes =
-            self.destinations.values().map(|waiting| waiting.spool.bytes() as u64).sum();
+        self.spooled_bytes_bound = self.destinations.values().map(|waiting| waiting.spool.bytes()).sum();
+        self.tally.spooled_bytes = self.spooled_bytes_bound as u64;
         self.tally.moving_users = self.holds.users() as u64;
         for side in &mut self.tally.sides {
             side.links = 0;

@@ -220,8 +220,9 @@ impl Poll {
 
     fn close(&mut self, link: LinkId, abort: bool) {
         let Some(connection) = self.connection(link) else {
-            // Dialed and not yet there: when it comes, the shard no longer knows it and closes it again.
+            // Dialed and not yet there: should it come all the same, the shard no longer knows it and closes it again.
             self.dials.remove(&link);
+            self.shared.push(Input::Closed(link, Closed::Ours));
             return;
         };
         if abort {
@@ -318,11 +319,10 @@ impl Driver for Poll {
         }
         self.overflow.flush(&self.post);
         let reports = &self.shared.outside.reports;
-        while let Some(report) = self.reports.pop() {
-            if let Err(error) = reports.try_send(report) {
-                self.reports.push(error.into_inner());
-                break;
-            }
+        // A report says that nothing older is on its way: it goes after all that was handed over before it.
+        if self.overflow.is_empty() {
+            let sent = self.reports.iter().take_while(|report| reports.try_send(**report).is_ok()).count();
+            self.reports.drain(..sent);
         }
         let paused = self.overflow.len() > OVERFLOW_MAX;
         if self.shared.paused.replace(paused) && !paused {

@@ -117,11 +117,6 @@ impl Shard {
             }
             self.destinations.insert(destination.clone(), Waiting::default());
         }
-        let spooled: usize = if self.destinations.len() < 64 {
-            self.destinations.values().map(|w| w.spool.bytes()).sum()
-        } else {
-            0
-        };
         let Some(waiting) = self.destinations.get_mut(&destination) else { return };
         if let State::Ready(link) = waiting.state
             && waiting.spool.is_empty()
@@ -130,10 +125,11 @@ impl Shard {
             self.send(now, link, &destination, stanza, out);
             return;
         }
-        if spooled + stanza.len() > SHARD_SPOOL_BYTES_MAX {
+        if self.spooled_bytes_bound + stanza.len() > SHARD_SPOOL_BYTES_MAX {
             self.refuse(now, stanza, full("too much waits in the router"), out);
             return;
         }
+        self.spooled_bytes_bound += stanza.len();
         if stanza.attempts > 0 {
             waiting.spool.restore(stanza);
         } else if let Err(stanza) = waiting.spool.push(stanza) {

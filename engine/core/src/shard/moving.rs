@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use hashbrown::{HashMap, HashSet};
 
 use super::{Shard, Timer};
-use crate::home::{HomeId, Residence};
+use crate::home::{BackendKind, HomeId, Residence};
 use crate::io::{MoveOrder, Outbox, Output, Side};
-use crate::limits::{HOLD_MILLIS_MAX, MOVE_GRACE_SECONDS};
+use crate::limits::{MOVE_GRACE_SECONDS, MOVE_SETTLE_MILLIS};
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use crate::spool::Spool;
 use crate::stanza::Stanza;
@@ -41,7 +41,8 @@ struct Order {
     order: Arc<MoveOrder>,
     /// `Settle` was asked; the answer is owed.
     settling: bool,
-    give_up: Option<Instant>,
+    /// Since when nothing for its users is under way here.
+    quiet_since: Option<Instant>,
 }
 
 impl Holds {
@@ -115,7 +116,7 @@ impl Shard {
         }
         self.holds
             .orders
-            .insert(order.id, Order { order: Arc::clone(order), settling: false, give_up: None });
+            .insert(order.id, Order { order: Arc::clone(order), settling: false, quiet_since: None });
         out.outputs.push(Output::Holding(order.id));
     }
 
@@ -123,7 +124,6 @@ impl Shard {
     pub(super) fn begin_settling(&mut self, now: Instant, id: u64, out: &mut Outbox) {
         if let Some(order) = self.holds.orders.get_mut(&id) {
             order.settling = true;
-            order.give_up = Some(now + Duration::from_millis(HOLD_MILLIS_MAX));
             self.settle_moves(now, out);
         }
     }
@@ -141,13 +141,18 @@ impl Shard {
         open.sort_unstable();
         let mut again = false;
         for id in open {
-            if self.under_way(id) {
+            let under_way = self.under_way(id);
+            let linger =
+                if self.leaves_xmpp(id) { Duration::from_millis(MOVE_SETTLE_MILLIS) } else { Duration::ZERO };
+            let Some(order) = self.holds.orders.get_mut(&id) else { continue };
+            if under_way {
+                order.quiet_since = None;
+            }
+            if under_way || now < *order.quiet_since.get_or_insert(now) + linger {
                 again = true;
                 continue;
             }
-            if let Some(order) = self.holds.orders.get_mut(&id) {
-                order.settling = false;
-            }
+            order.settling = false;
             out.outputs.push(Output::Settled(id));
         }
         // The coordinator gives a move up after its time; until its release comes, looking costs little.
@@ -178,6 +183,16 @@ impl Shard {
                 self.pump(now, out);
             }
         }
+    }
+
+    /// Whether one of the users lived on an XMPP home until now.
+    fn leaves_xmpp(&self, id: u64) -> bool {
+        let Some(order) = self.holds.orders.get(&id) else { return false };
+        let homes = &self.world.homes;
+        order.order.users.iter().any(|user| {
+            let left = self.holds.users.get(user).and_then(|held| held.was_home);
+            left.and_then(|home| homes.get(home)).is_some_and(|home| home.backend == BackendKind::Xmpp)
+        })
     }
 
     /// Whether a stanza for one of the users is still on its way on this shard.

@@ -63,3 +63,22 @@ fn what_expires_leaves_the_rest_as_it_was() {
     assert_eq!(expired.len(), 2);
     assert_eq!(drained(&mut spool), "89");
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+fn a_long_queue_is_not_looked_through_for_each_of_its_stanzas() {
+    let start = Instant::now();
+    let mut spool = Spool::default();
+    for number in 0..1000 {
+        let mut stanza = stanza(start, 0, 0);
+        stanza.arrived = start + Duration::from_millis(number);
+        spool.push(stanza).unwrap();
+    }
+    let (mut looks, mut gone) = (0, 0);
+    while let Some(at) = spool.next_expiry() {
+        looks += 1;
+        gone += spool.expired(at).len();
+    }
+    assert_eq!(gone, 1000);
+    assert!(looks <= 6, "{looks} looks for a second's worth of stanzas");
+}
