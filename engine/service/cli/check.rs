@@ -148,6 +148,16 @@ fn check_loaded(loaded: &Loaded, now: SystemTime, findings: &mut Findings<'_>) -
         }
         Err(errors) => findings.errors(errors),
     }
+    for (_, home) in config.homes_with_ids() {
+        if home.backend == BackendKind::Sip && home.tls == Negotiation::NotSupported {
+            let what = format!(
+                "whoever reaches {} may speak for every local user: tcp shows nobody's name",
+                home.listen
+            );
+            let cure = "let a firewall admit the pool alone, or set transport = \"tls\"";
+            findings.add(Severity::Warning, &format!("home.{}.transport", home.name), what, cure);
+        }
+    }
     let secret = config.dialback_secret([0; 32]);
     if let Err(errors) = secret.and_then(|secret| config.world(1, secret)) {
         findings.errors(errors);
