@@ -46,8 +46,8 @@ pub const BACKOFF_SECONDS_MAX: u64 = 60;
 /// Longest time stanzas are held while their user moves, in milliseconds.
 pub const HOLD_MILLIS_MAX: u64 = 5_000;
 
-/// Milliseconds a move away from an XMPP home waits after the last byte for its users went to the kernel: that protocol tells
-/// nobody when the gateway has read it, and the new home must not be faster.
+/// Milliseconds of quiet a move waits for, once nothing for its users is under way here: XMPP tells nobody when the gateway has read
+/// what the kernel took, and an answer written on the old side must not be overtaken by one from the new.
 pub const MOVE_SETTLE_MILLIS: u64 = 100;
 
 /// Seconds after a move during which the old home may still speak for the user: what was under way when he moved.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hashbrown::{HashMap, HashSet};
 
 use super::{Shard, Timer};
-use crate::home::{BackendKind, HomeId, Residence};
+use crate::home::{HomeId, Residence};
 use crate::io::{MoveOrder, Outbox, Output, Side};
 use crate::limits::{MOVE_GRACE_SECONDS, MOVE_SETTLE_MILLIS};
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
@@ -142,13 +142,13 @@ impl Shard {
         let mut again = false;
         for id in open {
             let under_way = self.under_way(id);
-            let linger =
-                if self.leaves_xmpp(id) { Duration::from_millis(MOVE_SETTLE_MILLIS) } else { Duration::ZERO };
             let Some(order) = self.holds.orders.get_mut(&id) else { continue };
             if under_way {
                 order.quiet_since = None;
             }
-            if under_way || now < *order.quiet_since.get_or_insert(now) + linger {
+            if under_way
+                || now < *order.quiet_since.get_or_insert(now) + Duration::from_millis(MOVE_SETTLE_MILLIS)
+            {
                 again = true;
                 continue;
             }
@@ -185,21 +185,12 @@ impl Shard {
         }
     }
 
-    /// Whether one of the users lived on an XMPP home until now.
-    fn leaves_xmpp(&self, id: u64) -> bool {
-        let Some(order) = self.holds.orders.get(&id) else { return false };
-        let homes = &self.world.homes;
-        order.order.users.iter().any(|user| {
-            let left = self.holds.users.get(user).and_then(|held| held.was_home);
-            left.and_then(|home| homes.get(home)).is_some_and(|home| home.backend == BackendKind::Xmpp)
-        })
-    }
-
-    /// Whether a stanza for one of the users is still on its way on this shard.
+    /// Whether a stanza for one of the users, or an answer of one, is still on its way on this shard.
     fn under_way(&self, id: u64) -> bool {
         let Some(order) = self.holds.orders.get(&id) else { return false };
         let users: HashSet<&str> = order.order.users.iter().map(|user| &**user).collect();
-        let waits = |stanza: &Stanza| users.contains(stanza.to.bare_str());
+        let waits =
+            |stanza: &Stanza| users.contains(stanza.to.bare_str()) || users.contains(stanza.from.bare_str());
         self.destinations.values().any(|waiting| waiting.spool.iter().any(waits))
             || self.links.values().any(|link| link.unwritten().any(waits))
             || self.backends.iter().any(|backend| {
