@@ -483,8 +483,15 @@ impl Shard {
     pub(super) fn give_up_waiting(&mut self, now: Instant, late: bool, out: &mut Outbox) {
         let mut left: Vec<Stanza> = Vec::new();
         for waiting in self.destinations.values_mut() {
-            if late || !matches!(waiting.state, State::Ready(_) | State::Blocked(_)) {
+            if late {
                 left.extend(waiting.spool.take());
+            } else if !matches!(waiting.state, State::Ready(_) | State::Blocked(_)) {
+                // What we made are the very errors this makes more of, perhaps on another shard a moment ago: they have until
+                // it is late to find their way.
+                let (made, passed): (Vec<Stanza>, Vec<Stanza>) =
+                    waiting.spool.take().into_iter().partition(|stanza| stanza.made);
+                waiting.spool.put_back(made.into_iter());
+                left.extend(passed);
             }
         }
         if late {
