@@ -114,8 +114,7 @@ pub trait Backend: Send {
     /// A message read by another shard's instance that this shard must decide on (see `Handoff::Message`).
     fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox);
 
-    /// The link a stanza should go out on is lost for good; `kept` stanzas of a moving user are asked for here: how many
-    /// stanzas for this bare JID are kept, so that a move waits for them.
+    /// How many stanzas for this bare JID are kept, so that a move of that user waits for them.
     fn kept_for(&self, bare: &str) -> usize;
 
     /// Stanzas kept in all.

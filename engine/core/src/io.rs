@@ -342,7 +342,7 @@ pub enum Close {
 pub enum Output {
     /// Connect.
     Connect(Box<Connect>),
-    /// Begin TLS on a plain link. Everything received before and not yet processed is gone (XEP-less rule of RFC 6120 §5.4.3.3).
+    /// Begin TLS on a plain link. Everything received before and not yet processed is gone (RFC 6120 §5.4.3.3).
     StartTls(LinkId, TlsRole),
     /// Write. Neighbouring slices of one link are one gathered write.
     Transmit(LinkId, Bytes),

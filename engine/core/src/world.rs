@@ -29,8 +29,7 @@ pub struct World {
     pub dialback_secret: Arc<[u8]>,
     /// Largest stanza accepted, in bytes.
     pub stanza_bytes_max: usize,
-    /// How long a message for a user who is not introduced may... kept for partners of type `public-unverified`: whether the
-    /// rule of requirement 11 is enforced for 2019 users.
+    /// Whether users of partners of type `public-unverified` may write to a 2019 user only after he wrote to them (requirement 11).
     pub enforce_introductions: bool,
     /// Number of shards.
     pub shards: u16,
