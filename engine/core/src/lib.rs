@@ -22,6 +22,7 @@ pub mod pool;
 pub mod random;
 pub mod refusal;
 pub mod route;
+pub mod run;
 pub mod shard;
 pub mod spool;
 pub mod stanza;
