@@ -231,7 +231,7 @@ impl Bench {
 
     /// Works off what the backend put in its outbox.
     fn pump(&mut self) {
-        while let Some(stanza) = self.out.arrivals.pop_front() {
+        for stanza in self.out.arrivals.drain(..) {
             self.arrived.push(String::from_utf8_lossy(&stanza.bytes).into_owned());
             if stanza.origin.ticket != 0 {
                 // The other side took it at once.

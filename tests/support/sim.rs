@@ -362,6 +362,9 @@ impl Sim {
             if let Input::Handoff(Handoff::Stanza(stanza, _)) = &input {
                 self.in_flight[usize::from(stanza.made)] -= 1;
             }
+            if let Input::Handoff(Handoff::Run(run)) = &input {
+                self.in_flight[0] -= run.len() as i128;
+            }
             cell.shard.handle(self.now, input, &mut cell.out);
             self.check(index);
         }

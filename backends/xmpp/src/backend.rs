@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use turnout_core::backend::{Backend, Destination, Fault, Sent, Verdict};
+use turnout_core::backend::{Backend, Destination, Fault, Sent, SentRun, Verdict};
 use turnout_core::home::HostPort;
 use turnout_core::io::{
     Close, Closed, Connect, Door, Event, Handoff, Level, LinkId, Outbox, Output, Secured, Side, Target,
 };
 use turnout_core::jid::Domain;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+use turnout_core::run::Run;
 use turnout_core::stanza::{Origin, Stanza};
 use turnout_core::timers::{TimerId, Timers};
 use turnout_core::world::World;
@@ -419,6 +420,24 @@ impl Backend for XmppBackend {
             Ok(Flow::On)
         });
         Sent::OnWrite(stanza)
+    }
+
+    fn send_run(&mut self, now: Instant, link: LinkId, run: Run, out: &mut Outbox) -> SentRun {
+        match self.streams.get(&link) {
+            Some(Slot { stream: Stream::Out(stream), .. }) if stream.is_ready() => {
+                if stream.pair() != (&run.from, &run.to) {
+                    return SentRun::Alone(run);
+                }
+            }
+            _ => return SentRun::NotNow(run),
+        }
+        self.run(now, link, out, |stream, turn| {
+            if let Stream::Out(stream) = stream {
+                stream.carry_run(&run, turn);
+            }
+            Ok(Flow::On)
+        });
+        SentRun::OnWrite(run)
     }
 
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {

@@ -101,6 +101,7 @@ pub struct Framer {
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
     refused: Option<FrameError>,
+    pending: Option<Result<Option<Frame>, FrameError>>,
 }
 
 /// How much is moved behind a cut-off element at a time while its end is looked for.
@@ -116,6 +117,7 @@ impl Framer {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             refused: None,
+            pending: None,
         }
     }
 
@@ -140,6 +142,9 @@ impl Framer {
     /// The bytes break a rule or a limit. The stream is lost: every later call gives the same error.
     #[expect(clippy::should_implement_trait, reason = "a framer is fed between calls; it is no iterator")]
     pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+        if let Some(pending) = self.pending.take() {
+            return pending;
+        }
         if let Some(error) = &self.refused {
             return Err(error.clone());
         }
@@ -149,6 +154,39 @@ impl Framer {
             self.drop_buffers();
         }
         result
+    }
+
+    /// STUB
+    pub fn next_run(&mut self, heads: &mut Vec<turnout_core::run::Head>) -> Option<Bytes> {
+        if !self.carry.is_empty() || self.pending.is_some() {
+            return None;
+        }
+        let all = self.current.clone();
+        let mut total = 0;
+        while self.carry.is_empty() && self.pending.is_none() && heads.len() < 512 {
+            match self.next() {
+                Ok(Some(Frame::Element(element))) if self.carry.is_empty() && !self.current.is_empty() => {
+                    match stub_head(&element, total) {
+                        Some(head) => {
+                            total += element.bytes().len();
+                            heads.push(head);
+                        }
+                        None => self.pending = Some(Ok(Some(Frame::Element(element)))),
+                    }
+                }
+                other => self.pending = Some(other),
+            }
+        }
+        (total > 0).then(|| all.slice(..total))
+    }
+
+    /// Reads once more, alone, a stanza that [`next_run`](Self::next_run) gave as part of a run. Call it before anything more is taken.
+    /// `None` if it is not just one element, which cannot be.
+    pub fn reread(&mut self, bytes: Bytes) -> Option<Element> {
+        match self.scanner.scan_apart(&bytes) {
+            Ok(Step::Element(len)) if len == bytes.len() => Some(self.scanner.element(bytes)),
+            Ok(_) | Err(_) => None,
+        }
     }
 
     /// Forgets the stream: a new one begins on the same connection, after TLS or SASL (RFC 6120 §4.3.3). What was fed
@@ -254,6 +292,50 @@ impl Framer {
         self.waiting_bytes = 0;
     }
 }
+
+fn stub_head(e: &Element, base: usize) -> Option<turnout_core::run::Head> {
+    use turnout_core::stanza::Kind;
+    let name = e.name();
+    if name.namespace != Namespace::Server || e.has_prefixed_content() || e.declare().is_some() {
+        return None;
+    }
+    let kind = match name.local {
+        "message" => Kind::message(e.stanza_type().as_deref()),
+        "presence" => Kind::presence(e.stanza_type().as_deref())?,
+        _ => return None,
+    };
+    let base = base as u32;
+    let address = |span: Option<Span>| {
+        let span = span?;
+        let raw = text(span.of(e.bytes()));
+        let mut scratch = String::new();
+        let jid = turnout_core::jid::prepare(raw, &mut scratch).ok()?;
+        let local = jid.local()?.len() as u32;
+        let (bare, same) = (jid.bare().len() as u32, jid.as_str() == raw);
+        let start = base + span.start;
+        same.then_some(turnout_core::run::Address {
+            start,
+            at: start + local,
+            slash: start + bare,
+            end: base + span.end,
+        })
+    };
+    let a = e.attributes();
+    let id = a.id.unwrap_or_default();
+    Some(turnout_core::run::Head {
+        start: base,
+        end: base + e.bytes().len() as u32,
+        insert_at: base + e.insert_at(),
+        id_start: base + id.start,
+        id_end: base + id.end,
+        from: address(a.from)?,
+        to: address(a.to)?,
+        kind,
+        payload: turnout_core::stanza::Payload::None,
+        has_lang: a.lang.is_some(),
+    })
+}
+use element::text;
 
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,7 @@ use crate::turn::{Flow, Step, Turn, fault};
 use crate::write::{self, Features, Header};
 
 mod proof;
+mod runs;
 
 /// How long a peer may take to answer our end of the stream with its own (RFC 6120 §4.4).
 pub(crate) const LINGER: Duration = Duration::from_secs(10);
@@ -148,6 +149,16 @@ impl Inbound {
         }
         self.framer.feed(bytes);
         loop {
+            if self.takes_runs() {
+                let mut heads = turn.out.heads();
+                if let Some(bytes) = self.framer.next_run(&mut heads) {
+                    if self.run(&bytes, heads, turn)? == Flow::Over {
+                        return Ok(Flow::Over);
+                    }
+                    continue;
+                }
+                turn.out.give_back(heads);
+            }
             let flow = match self.framer.next() {
                 Ok(None) => return Ok(Flow::On),
                 Ok(Some(Frame::KeepAlive)) => Flow::On,

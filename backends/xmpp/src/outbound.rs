@@ -10,6 +10,7 @@ use turnout_core::io::{Close, Event, Level, Output, Secured, TlsRole, TrustId};
 use turnout_core::jid::Domain;
 use turnout_core::policy::Negotiation;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+use turnout_core::run::Run;
 use turnout_core::world::World;
 
 use crate::dialback::{Answer, Ask, Outcome};
@@ -94,6 +95,8 @@ pub(crate) struct Outbound {
     sent: Instant,
     /// When something it is for was written last.
     used: Instant,
+    /// Where runs are put together that cannot leave as they came.
+    room: BytesMut,
     /// Signs of life of the peer.
     pulse: Pulse,
 }
@@ -122,6 +125,7 @@ impl Outbound {
             started: now,
             sent: now,
             used: now,
+            room: BytesMut::new(),
             pulse: Pulse::new(now),
         }
     }
@@ -160,6 +164,33 @@ impl Outbound {
     pub(crate) fn carry(&mut self, slices: [Bytes; 3], turn: &mut Turn<'_>) {
         for slice in slices {
             turn.send(slice);
+        }
+        self.sent = turn.now;
+        self.used = turn.now;
+    }
+
+    /// Writes a run; the caller has seen that the stream [is ready](Self::is_ready). Neighbouring stanzas are one slice of the bytes
+    /// that came, unless a language has to be written into them.
+    pub(crate) fn carry_run(&mut self, run: &Run, turn: &mut Turn<'_>) {
+        match &run.lang {
+            Some(lang) if run.left().iter().any(|head| !head.has_lang) => {
+                self.room.reserve(run.bytes_left());
+                for head in run.left() {
+                    let at = (head.insert_at as usize).clamp(head.start as usize, head.end as usize);
+                    self.room.extend_from_slice(run.text(head.start as usize..at));
+                    if !head.has_lang {
+                        self.room.extend_from_slice(lang);
+                    }
+                    self.room.extend_from_slice(run.text(at..head.end as usize));
+                }
+                turn.send(self.room.split());
+            }
+            _ => {
+                for piece in run.pieces() {
+                    let piece = if piece.end <= run.bytes.len() { piece } else { 0..0 };
+                    turn.send(run.bytes.slice(piece));
+                }
+            }
         }
         self.sent = turn.now;
         self.used = turn.now;

@@ -50,6 +50,16 @@ impl Pairs {
         }
     }
 
+    /// The proven pair of two domains as they are written.
+    pub(crate) fn proven_pair(&mut self, ours: &[u8], theirs: &[u8]) -> Option<(&Domain, &Domain)> {
+        let fits =
+            |pair: &Pair| pair.proven && pair.theirs.as_bytes() == theirs && pair.ours.as_bytes() == ours;
+        if !self.list.get(self.last).is_some_and(fits) {
+            self.last = self.list.iter().position(fits)?;
+        }
+        self.list.get(self.last).map(|pair| (&pair.ours, &pair.theirs))
+    }
+
     /// Whether any pair is proven.
     pub(crate) fn any_proven(&self) -> bool {
         self.list.iter().any(|pair| pair.proven)

@@ -12,6 +12,7 @@ use crate::home::HostPort;
 use crate::io::{Closed, Door, LinkId, Outbox, Secured, Side};
 use crate::jid::Domain;
 use crate::refusal::Refusal;
+use crate::run::Run;
 use crate::stanza::{Origin, Stanza};
 use crate::world::World;
 
@@ -62,6 +63,18 @@ pub enum Sent {
     Refused(Stanza, Refusal),
 }
 
+/// What became of a run given to a backend: of all of it alike.
+#[derive(Debug)]
+#[must_use]
+pub enum SentRun {
+    /// As [`Sent::OnWrite`].
+    OnWrite(Run),
+    /// As [`Sent::NotNow`].
+    NotNow(Run),
+    /// The backend takes its stanzas one by one.
+    Alone(Run),
+}
+
 /// A fault of the peer that ends its link. The backend has already written what the protocol wants said (a stream error, a 400)
 /// and closed the link in the outbox; this is for the counters and the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +112,11 @@ pub trait Backend: Send {
 
     /// Sends one stanza to the destination the link was dialed for.
     fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent;
+
+    /// Sends a run, from one domain to one other, to the destination the link was dialed for.
+    fn send_run(&mut self, _now: Instant, _link: LinkId, run: Run, _out: &mut Outbox) -> SentRun {
+        SentRun::Alone(run)
+    }
 
     /// A connection is gone or never came (`Failed` is told as `Closed::Broken`). For a dialed link that has stanzas depending
     /// on it the shard knows by itself; kept stanzas are the backend's to end or to move to another link.

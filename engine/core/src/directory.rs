@@ -85,6 +85,17 @@ impl Directory {
         self.snapshot.look_up(bare)
     }
 
+    /// Looks up users of one domain, given as prepared `local@domain`; `found` is overwritten with what there is, in their order.
+    pub fn look_up_all<'a>(
+        &self,
+        _domain: &str,
+        bares: impl Iterator<Item = &'a [u8]>,
+        found: &mut Vec<Option<User>>,
+    ) {
+        found.clear();
+        found.extend(bares.map(|bare| self.look_up(std::str::from_utf8(bare).unwrap_or_default())));
+    }
+
     /// The same overlay over a newer snapshot.
     pub fn with_snapshot(&self, snapshot: Arc<Snapshot>) -> Self {
         Self { snapshot, overlay: Arc::clone(&self.overlay) }

@@ -13,6 +13,7 @@ use crate::directory::Snapshot;
 use crate::home::{HomeId, HostPort};
 use crate::jid::{Domain, Jid};
 use crate::refusal::Refusal;
+use crate::run::{Head, Load, Run};
 use crate::stanza::{Origin, Stanza};
 use crate::world::World;
 
@@ -223,6 +224,8 @@ pub struct MoveOrder {
 pub enum Handoff {
     /// A routed stanza for a destination this shard owns.
     Stanza(Stanza, crate::route::Route),
+    /// A routed run for a partner whose streams this shard owns.
+    Run(Run),
     /// The verdict on a stanza, for the backend that waits for it.
     Verdict(Origin, Result<(), Refusal>),
     /// Bytes a backend read on a link of its own and another shard must decide on (a SIP message, whole; the answer to an XMPP ping).
@@ -373,29 +376,86 @@ pub enum Event {
     Introduced(Jid, Jid),
 }
 
+/// Stanzas that backends read or made and the shard has not looked at, in order.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    queue: VecDeque<Load>,
+}
+
+impl Arrivals {
+    /// Appends a stanza.
+    pub fn push_back(&mut self, stanza: Stanza) {
+        self.queue.push_back(Load::One(stanza));
+    }
+
+    /// Appends a run.
+    pub fn push_run(&mut self, run: Run) {
+        self.queue.push_back(Load::Run(run));
+    }
+
+    /// Takes the oldest.
+    pub fn pop_front(&mut self) -> Option<Load> {
+        self.queue.pop_front()
+    }
+
+    /// Takes all, each stanza alone.
+    pub fn drain(&mut self, _all: std::ops::RangeFull) -> impl Iterator<Item = Stanza> + use<> {
+        let stanzas: Vec<Stanza> = self.iter().collect();
+        self.queue.clear();
+        stanzas.into_iter()
+    }
+
+    /// All of them, each alone; copies what it shows.
+    pub fn iter(&self) -> impl Iterator<Item = Stanza> {
+        self.queue.iter().flat_map(|load| load.clone().into_stanzas())
+    }
+
+    /// How many stanzas there are.
+    pub fn len(&self) -> usize {
+        self.queue.iter().map(Load::len).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+impl Extend<Stanza> for Arrivals {
+    fn extend<T: IntoIterator<Item = Stanza>>(&mut self, stanzas: T) {
+        self.queue.extend(stanzas.into_iter().map(Load::One));
+    }
+}
+
 /// Where a shard and its backends put what they want done. One a shard; emptied by the driver.
 #[derive(Debug)]
 pub struct Outbox {
     /// To be done by the driver, in order.
     pub outputs: Vec<Output>,
     /// Whole stanzas that backends read or made, in order.
-    pub arrivals: VecDeque<Stanza>,
+    pub arrivals: Arrivals,
     /// What backends tell the shard, in order.
     pub events: VecDeque<Event>,
     /// Links that backends dialed by themselves (dialback verification), with their side.
     pub dialed: Vec<(LinkId, Side)>,
+    /// Room for heads that runs have given back, to be used again.
+    spare: Vec<Vec<Head>>,
     shard: u16,
     count: u64,
 }
+
+/// Rooms for heads kept for use.
+const SPARE_MAX: usize = 64;
 
 impl Outbox {
     /// An empty outbox for shard `shard`.
     pub fn new(shard: u16) -> Self {
         Self {
             outputs: Vec::new(),
-            arrivals: VecDeque::new(),
+            arrivals: Arrivals::default(),
             events: VecDeque::new(),
             dialed: Vec::new(),
+            spare: Vec::new(),
             shard,
             count: 0,
         }
@@ -404,6 +464,19 @@ impl Outbox {
     /// The shard it belongs to.
     pub fn shard(&self) -> u16 {
         self.shard
+    }
+
+    /// Room for the heads of a run.
+    pub fn heads(&mut self) -> Vec<Head> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Gives room back.
+    pub fn give_back(&mut self, mut heads: Vec<Head>) {
+        if heads.capacity() > 0 && self.spare.len() < SPARE_MAX {
+            heads.clear();
+            self.spare.push(heads);
+        }
     }
 
     /// A name for a new link.

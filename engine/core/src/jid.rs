@@ -198,6 +198,21 @@ impl Jid {
         prepare(raw, &mut scratch).map(|jid| jid.to_jid())
     }
 
+    /// An address that is known to be prepared, with the octets of its local part (0: none) and of its bare form. Wrong lengths
+    /// give the whole text as a domain.
+    pub(crate) fn of_prepared(text: &str, local_bytes: usize, bare_bytes: usize) -> Self {
+        let fits = local_bytes <= PART_BYTES_MAX
+            && bare_bytes <= 2 * PART_BYTES_MAX + 1
+            && text.is_char_boundary(local_bytes)
+            && text.is_char_boundary(bare_bytes)
+            && (local_bytes == 0 || local_bytes + 1 < bare_bytes)
+            && bare_bytes <= text.len();
+        debug_assert!(fits, "{text}: {local_bytes}, {bare_bytes}");
+        let (local, bare) =
+            if fits { (local_bytes, bare_bytes) } else { (0, text.len().min(PART_BYTES_MAX)) };
+        Self { text: Arc::from(text), local_bytes: local as u16, bare_bytes: bare as u16 }
+    }
+
     /// The same address, borrowed.
     pub fn view(&self) -> JidRef<'_> {
         JidRef { text: &self.text, local_bytes: self.local_bytes, bare_bytes: self.bare_bytes }

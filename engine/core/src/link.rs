@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use crate::backend::Destination;
 use crate::io::Side;
 use crate::limits::{LINK_CREDIT_BYTES, LINK_CREDIT_STANZAS};
+use crate::run::{Load, Run};
 use crate::stanza::Stanza;
 
 /// State, credit and counters of a connection.
@@ -15,7 +16,10 @@ pub struct Link {
     destination: Option<Destination>,
     queued: u64,
     written: u64,
-    unwritten: VecDeque<(u64, Stanza)>,
+    /// Each with the count of octets queued behind its last.
+    unwritten: VecDeque<(u64, Load)>,
+    /// Stanzas in `unwritten`.
+    stanzas: usize,
     made: usize,
     opened: bool,
 }
@@ -23,7 +27,16 @@ pub struct Link {
 impl Link {
     /// A link that nothing has been written to; `destination` for one the shard dialed.
     pub fn new(side: Side, destination: Option<Destination>) -> Self {
-        Self { side, destination, queued: 0, written: 0, unwritten: VecDeque::new(), made: 0, opened: false }
+        Self {
+            side,
+            destination,
+            queued: 0,
+            written: 0,
+            unwritten: VecDeque::new(),
+            stanzas: 0,
+            made: 0,
+            opened: false,
+        }
     }
 
     /// The side it belongs to.
@@ -54,7 +67,14 @@ impl Link {
     /// The last bytes queued were those of this stanza.
     pub fn push(&mut self, stanza: Stanza) {
         self.made += usize::from(stanza.made);
-        self.unwritten.push_back((self.queued, stanza));
+        self.stanzas += 1;
+        self.unwritten.push_back((self.queued, Load::One(stanza)));
+    }
+
+    /// The last bytes queued were those of this run.
+    pub fn push_run(&mut self, run: Run) {
+        self.stanzas += run.len();
+        self.unwritten.push_back((self.queued, Load::Run(run)));
     }
 
     /// The driver has written `total` bytes in all; [`Link::pop_written`] yields what that delivers.
@@ -62,39 +82,73 @@ impl Link {
         self.written = self.written.max(total.min(self.queued));
     }
 
-    /// The next stanza that is written in full.
-    pub fn pop_written(&mut self) -> Option<Stanza> {
-        if self.unwritten.front()?.0 > self.written {
-            return None;
+    /// The next that is written in full, or what is written in full of the next run.
+    pub fn pop_written(&mut self) -> Option<Written> {
+        let (end, load) = self.unwritten.front_mut()?;
+        if *end <= self.written {
+            let (_, load) = self.unwritten.pop_front()?;
+            self.stanzas -= load.len();
+            return Some(match load {
+                Load::One(stanza) => {
+                    self.made -= usize::from(stanza.made);
+                    Written::One(stanza)
+                }
+                Load::Run(run) => Written::All(run),
+            });
         }
-        let (_, stanza) = self.unwritten.pop_front()?;
-        self.made -= usize::from(stanza.made);
-        Some(stanza)
+        let Load::Run(run) = load else { return None };
+        let start = end.saturating_sub(run.bytes_left() as u64);
+        let (count, _) = run.go(self.written.saturating_sub(start));
+        self.stanzas -= count;
+        (count > 0).then_some(Written::Some { count, arrived: run.arrived })
     }
 
     /// What was not written when the link died, oldest first.
     pub fn take_unwritten(&mut self) -> impl DoubleEndedIterator<Item = Stanza> + use<> {
         self.made = 0;
-        std::mem::take(&mut self.unwritten).into_iter().map(|(_, stanza)| stanza)
+        self.stanzas = 0;
+        let all: Vec<Stanza> = std::mem::take(&mut self.unwritten)
+            .into_iter()
+            .flat_map(|(_, load)| load.into_stanzas())
+            .collect();
+        all.into_iter()
     }
 
     /// Whether it may be given more.
     pub fn has_credit(&self) -> bool {
-        self.queued - self.written < LINK_CREDIT_BYTES && self.unwritten.len() < LINK_CREDIT_STANZAS
+        self.queued - self.written < LINK_CREDIT_BYTES && self.stanzas < LINK_CREDIT_STANZAS
     }
 
-    /// Stanzas not yet written.
-    pub fn unwritten(&self) -> impl Iterator<Item = &Stanza> {
-        self.unwritten.iter().map(|(_, stanza)| stanza)
+    /// Whether a stanza not yet written is between users for whom `is` says yes: asked with bare addresses, the recipient's and
+    /// the sender's.
+    pub fn any_between(&self, is: impl Fn(&str, &str) -> bool) -> bool {
+        self.unwritten.iter().any(|(_, load)| load.any_between(&is))
     }
 
     /// How many stanzas are not yet written.
     pub fn unwritten_len(&self) -> usize {
-        self.unwritten.len()
+        self.stanzas
     }
 
     /// How many of those the router made.
     pub fn unwritten_made(&self) -> usize {
         self.made
     }
+}
+
+/// What was written to a link in full.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a boxed stanza would be an allocation for each")]
+pub enum Written {
+    /// One stanza.
+    One(Stanza),
+    /// All that was left of a run.
+    All(Run),
+    /// The first ones of a run.
+    Some {
+        /// How many.
+        count: usize,
+        /// When they arrived.
+        arrived: std::time::Instant,
+    },
 }

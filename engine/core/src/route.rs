@@ -8,6 +8,7 @@ use crate::home::{HomeId, Residence};
 use crate::io::Side;
 use crate::jid::{Domain, Jid};
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+use crate::run::{Head, Run};
 use crate::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 use crate::tally::DropRule;
 use crate::world::World;
@@ -96,6 +97,50 @@ pub fn route(view: View<'_>, asked: &Asked<'_>, step: &mut Steps<'_>) -> Result<
         Side::Partners => from_partner(view, asked, step),
         Side::Home(home) => from_home(view, home, asked, step),
     }
+}
+
+/// Where one stanza of a run goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// [`Route::Home`].
+    Home(HomeId),
+    /// [`Route::Partner`], between the two domains of the run.
+    Partner,
+    /// It takes [`route`] to say, and a stanza that travels alone.
+    Alone,
+    /// It has gone its way.
+    Gone,
+}
+
+/// Decides for all stanzas of a run, `ways` in their order. Never says anything else than [`route`] would of each, but says
+/// `Alone` of any that is refused. `found` is room for the look-ups.
+pub fn route_run(view: View<'_>, run: &Run, found: &mut Vec<Option<User>>, ways: &mut Vec<Way>) {
+    let world = view.world;
+    let local = |domain: &Domain| world.domains.contains(domain);
+    ways.clear();
+    let (allowed, users_domain) = match run.side {
+        Side::Partners => (local(&run.to) && world.policy.find(run.from.as_str()).is_some(), &run.to),
+        Side::Home(_) => {
+            let allowed = local(&run.from) && !local(&run.to) && world.policy.find(run.to.as_str()).is_some();
+            (allowed, &run.from)
+        }
+    };
+    if !allowed {
+        ways.resize(run.len(), Way::Alone);
+        return;
+    }
+    let bare = |head: &Head| match run.side {
+        Side::Partners => run.text(head.to.bare()),
+        Side::Home(_) => run.text(head.from.bare()),
+    };
+    view.directory.look_up_all(users_domain.as_str(), run.left().iter().map(bare), found);
+    ways.extend(found.iter().map(|user| {
+        match (user.filter(User::may_federate).map(|user| user.residence), run.side) {
+            (Some(Residence::Home(home)), Side::Partners) => Way::Home(home),
+            (Some(Residence::Home(home)), Side::Home(from)) if home == from => Way::Partner,
+            _ => Way::Alone,
+        }
+    }));
 }
 
 /// Receives the steps of a decision: the rule, and a closure that words the finding.

@@ -7,6 +7,7 @@
 mod deliver;
 mod moving;
 mod nodes;
+mod runs;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 
 use crate::backend::{Backend, Destination, Verdict};
-use crate::directory::Directory;
+use crate::directory::{Directory, User};
 use crate::io::{
     Close, Closed, Door, Event, Handoff, Input, Level, LinkId, Outbox, Output, Secured, Side, earlier,
 };
@@ -25,7 +26,8 @@ use crate::link::Link;
 use crate::pool::Pool;
 use crate::random::Random;
 use crate::refusal::{Bounce, Condition, Refusal};
-use crate::route::{Asked, Route, View, route, unanswerable};
+use crate::route::{Asked, Route, View, Way, route, unanswerable};
+use crate::run::Load;
 use crate::stanza::{Origin, Stanza};
 use crate::tally::{DropRule, Flow, SideTally, Tally};
 use crate::timers::Timers;
@@ -72,6 +74,10 @@ pub struct Shard {
     spooled_bytes_bound: usize,
     /// Outputs already looked at for transmitted bytes.
     accounted: usize,
+    /// Room for the look-ups of one run.
+    found: Vec<Option<User>>,
+    /// Room for its ways.
+    ways: Vec<Way>,
     draining: Option<Draining>,
 }
 
@@ -124,6 +130,8 @@ impl Shard {
             tally,
             spooled_bytes_bound: 0,
             accounted: 0,
+            found: Vec::new(),
+            ways: Vec::new(),
             draining: None,
         }
     }
@@ -266,6 +274,7 @@ impl Shard {
                 self.flow(stanza.made).handed_in += 1;
                 self.forward(now, stanza, route, out);
             }
+            Handoff::Run(run) => self.adopt_run(now, run, out),
             Handoff::Verdict(origin, verdict) => match verdict {
                 Ok(()) => self.backend(origin.side).settle(now, &origin, Verdict::Delivered, out),
                 Err(refusal) => {
@@ -302,8 +311,11 @@ impl Shard {
             for (link, side) in out.dialed.drain(..) {
                 self.links.entry(link).or_insert_with(|| Link::new(side, None));
             }
-            if let Some(stanza) = out.arrivals.pop_front() {
-                self.arrive(now, stanza, out);
+            if let Some(load) = out.arrivals.pop_front() {
+                match load {
+                    Load::One(stanza) => self.arrive(now, stanza, out),
+                    Load::Run(run) => self.arrive_run(now, run, out),
+                }
             } else if let Some(event) = out.events.pop_front() {
                 self.event(now, event, out);
             } else {
@@ -345,6 +357,11 @@ impl Shard {
         if !stanza.made {
             self.side(side).received += 1;
         }
+        self.arrive_uncounted(now, stanza, out);
+    }
+
+    /// A stanza that has been counted waits for the end of a move, or goes its way.
+    fn arrive_uncounted(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
         if let Some(stanza) = self.hold_back(stanza) {
             match stanza {
                 Ok(stanza) => self.follow(now, stanza, out),
@@ -372,13 +389,16 @@ impl Shard {
 
     /// The next hop has it.
     fn delivered(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
-        self.flow(stanza.made).delivered += 1;
-        if !stanza.made {
-            let waited = now.saturating_duration_since(stanza.arrived);
-            let side = self.side_towards(&stanza);
-            let tally = self.side(side);
-            tally.delivered += 1;
-            tally.latency.observe_us(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
+        let side = self.side_towards(&stanza);
+        self.delivered_to(now, stanza, side, out);
+    }
+
+    /// The next hop, on this side, has it.
+    fn delivered_to(&mut self, now: Instant, stanza: Stanza, side: Side, out: &mut Outbox) {
+        if stanza.made {
+            self.tally.made.delivered += 1;
+        } else {
+            self.delivered_many(now, 1, stanza.arrived, side);
         }
         if stanza.origin.ticket != 0 {
             self.tell(now, stanza.origin, Ok(()), out);

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 
 use crate::limits::{SPOOL_AGE_SECONDS, SPOOL_AGE_SIP_SECONDS, SPOOL_BYTES_MAX, SPOOL_STANZAS_MAX};
 use crate::placement::score;
+use crate::run::{Load, Run};
 use crate::stanza::Stanza;
 
 /// A bounded queue of stanzas.
@@ -16,8 +17,10 @@ use crate::stanza::Stanza;
 pub struct Spool {
     /// Given back by a backend: older than all of `queue` that is of the same two users.
     returned: VecDeque<Stanza>,
-    queue: VecDeque<Stanza>,
-    /// How many wait of each pair of users.
+    queue: VecDeque<Load>,
+    /// Stanzas in `queue`.
+    queued: usize,
+    /// How many wait of each pair of users; those of runs are not counted, as the order of a run is kept by its stream.
     pairs: HashMap<u64, u32>,
     bytes: usize,
     made: usize,
@@ -29,8 +32,12 @@ pub const EXPIRY_STEP: Duration = Duration::from_millis(250);
 
 /// When a waiting stanza is given up: its transaction has less patience where it came over SIP.
 pub fn expiry(stanza: &Stanza) -> Instant {
-    let seconds = if stanza.origin.ticket == 0 { SPOOL_AGE_SECONDS } else { SPOOL_AGE_SIP_SECONDS };
-    stanza.arrived + Duration::from_secs(seconds)
+    expiry_of(stanza.arrived, stanza.origin.ticket)
+}
+
+fn expiry_of(arrived: Instant, ticket: u64) -> Instant {
+    let seconds = if ticket == 0 { SPOOL_AGE_SECONDS } else { SPOOL_AGE_SIP_SECONDS };
+    arrived + Duration::from_secs(seconds)
 }
 
 impl Spool {
@@ -39,13 +46,41 @@ impl Spool {
     /// # Errors
     /// The stanza itself when the spool is full.
     #[expect(clippy::result_large_err, reason = "the stanza must go back to the caller whole")]
-    pub fn push(&mut self, stanza: Stanza) -> Result<(), Stanza> {
+    pub fn push(&mut self, mut stanza: Stanza) -> Result<(), Stanza> {
         if self.len() >= SPOOL_STANZAS_MAX || self.bytes + stanza.len() > SPOOL_BYTES_MAX {
             return Err(stanza);
         }
+        stanza.settle_down();
         self.count_in(&stanza);
-        self.queue.push_back(stanza);
+        self.queued += 1;
+        self.queue.push_back(Load::One(stanza));
         Ok(())
+    }
+
+    /// Appends a run: for the stream of a pair of domains.
+    ///
+    /// # Errors
+    /// The run itself when it does not fit.
+    #[expect(clippy::result_large_err, reason = "the run must go back to the caller whole")]
+    pub fn push_run(&mut self, mut run: Run) -> Result<(), Run> {
+        let bytes = run.bytes_left();
+        if self.len() + run.len() > SPOOL_STANZAS_MAX || self.bytes + bytes > SPOOL_BYTES_MAX {
+            return Err(run);
+        }
+        run.settle_down();
+        self.bytes += bytes;
+        self.expire_by(expiry_of(run.arrived, 0));
+        self.queued += run.len();
+        self.queue.push_back(Load::Run(run));
+        Ok(())
+    }
+
+    /// Puts back a run that was just taken.
+    pub fn put_back_run(&mut self, run: Run) {
+        self.bytes += run.bytes_left();
+        self.expire_by(expiry_of(run.arrived, 0));
+        self.queued += run.len();
+        self.queue.push_front(Load::Run(run));
     }
 
     /// Puts back what was taken out and not delivered, in front and in its order. Not limited: it was within the limits of the
@@ -53,8 +88,12 @@ impl Spool {
     pub fn put_back(&mut self, stanzas: impl DoubleEndedIterator<Item = Stanza>) {
         for stanza in stanzas.rev() {
             self.count_in(&stanza);
-            let queue = if stanza.attempts > 0 { &mut self.returned } else { &mut self.queue };
-            queue.push_front(stanza);
+            if stanza.attempts > 0 {
+                self.returned.push_front(stanza);
+            } else {
+                self.queued += 1;
+                self.queue.push_front(Load::One(stanza));
+            }
         }
     }
 
@@ -68,20 +107,34 @@ impl Spool {
     }
 
     /// Takes the oldest.
-    pub fn pop(&mut self) -> Option<Stanza> {
-        let stanza = self.returned.pop_front().or_else(|| self.queue.pop_front())?;
-        self.count_out(&stanza);
-        Some(stanza)
+    pub fn pop(&mut self) -> Option<Load> {
+        let load = match self.returned.pop_front() {
+            Some(stanza) => Load::One(stanza),
+            None => {
+                let load = self.queue.pop_front()?;
+                self.queued -= load.len();
+                load
+            }
+        };
+        match &load {
+            Load::One(stanza) => self.count_out(stanza),
+            Load::Run(run) => self.bytes -= run.bytes_left(),
+        }
+        if self.is_empty() {
+            self.next_expiry = None;
+        }
+        Some(load)
     }
 
-    /// Takes all, oldest first.
+    /// Takes all, oldest first, each alone.
     pub fn take(&mut self) -> VecDeque<Stanza> {
         self.bytes = 0;
         self.made = 0;
+        self.queued = 0;
         self.next_expiry = None;
         self.pairs.clear();
         let mut all = std::mem::take(&mut self.returned);
-        all.append(&mut self.queue);
+        all.extend(std::mem::take(&mut self.queue).into_iter().flat_map(Load::into_stanzas));
         all
     }
 
@@ -95,10 +148,14 @@ impl Spool {
         for (at, stanza) in self.take().into_iter().enumerate() {
             if expiry(&stanza) <= now {
                 expired.push(stanza);
+                continue;
+            }
+            self.count_in(&stanza);
+            if at < returned {
+                self.returned.push_back(stanza);
             } else {
-                self.count_in(&stanza);
-                let queue = if at < returned { &mut self.returned } else { &mut self.queue };
-                queue.push_back(stanza);
+                self.queued += 1;
+                self.queue.push_back(Load::One(stanza));
             }
         }
         // Looking through a long queue for each stanza that came a microsecond after another would cost its square.
@@ -113,7 +170,7 @@ impl Spool {
 
     /// Stanzas waiting.
     pub fn len(&self) -> usize {
-        self.returned.len() + self.queue.len()
+        self.returned.len() + self.queued
     }
 
     /// Whether nothing waits.
@@ -136,16 +193,21 @@ impl Spool {
         self.made
     }
 
-    /// All waiting stanzas, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Stanza> {
-        self.returned.iter().chain(&self.queue)
+    /// Whether a stanza waits that is between users for whom `is` says yes: asked with bare addresses, the recipient's and the
+    /// sender's.
+    pub fn any_between(&self, is: impl Fn(&str, &str) -> bool) -> bool {
+        self.returned.iter().any(|stanza| is(stanza.to.bare_str(), stanza.from.bare_str()))
+            || self.queue.iter().any(|load| load.any_between(&is))
+    }
+
+    fn expire_by(&mut self, expiry: Instant) {
+        self.next_expiry = Some(self.next_expiry.map_or(expiry, |at| at.min(expiry)));
     }
 
     fn count_in(&mut self, stanza: &Stanza) {
         self.bytes += stanza.len();
         self.made += usize::from(stanza.made);
-        let expiry = expiry(stanza);
-        self.next_expiry = Some(self.next_expiry.map_or(expiry, |at| at.min(expiry)));
+        self.expire_by(expiry(stanza));
         *self.pairs.entry(pair(stanza)).or_default() += 1;
     }
 
@@ -157,9 +219,6 @@ impl Spool {
             if *count == 0 {
                 self.pairs.remove(&pair(stanza));
             }
-        }
-        if self.is_empty() {
-            self.next_expiry = None;
         }
     }
 }

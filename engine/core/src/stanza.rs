@@ -1,5 +1,5 @@
 //! One stanza on its way through the router. Invariant: `bytes` are the bytes that were accepted, in full and unchanged; nothing
-//! in this crate copies or edits them. What another stream needs to read them alike (namespace declarations, an inherited
+//! in this crate edits them, and only waiting copies them. What another stream needs to read them alike (namespace declarations, an inherited
 //! language) stands beside them in `insert`, to be written at `insert_at`.
 
 use std::ops::Range;
@@ -176,6 +176,13 @@ impl Stanza {
     /// The raw (escaped) text of a span of this stanza; empty if the span does not lie within it.
     pub fn raw(&self, span: &Range<u32>) -> &[u8] {
         self.bytes.get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+
+    /// Lets go of the read it came in, which is many times larger: for a stanza that has to wait.
+    pub fn settle_down(&mut self) {
+        if !self.bytes.is_unique() {
+            self.bytes = Bytes::copy_from_slice(&self.bytes);
+        }
     }
 
     /// Bytes this stanza takes on a stream and in a spool.

@@ -61,9 +61,14 @@ pub struct Histogram {
 impl Histogram {
     /// Adds one observation.
     pub fn observe_us(&mut self, value_us: u64) {
+        self.observe_many_us(value_us, 1);
+    }
+
+    /// Adds `count` observations of one value.
+    pub fn observe_many_us(&mut self, value_us: u64, count: u64) {
         let bucket = LATENCY_BOUNDS_US.partition_point(|&bound| bound < value_us);
-        self.buckets[bucket] += 1;
-        self.sum_us = self.sum_us.saturating_add(value_us);
+        self.buckets[bucket] += count;
+        self.sum_us = self.sum_us.saturating_add(value_us.saturating_mul(count));
     }
 
     /// Number of observations.

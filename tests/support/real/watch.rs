@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use turnout_core::backend::{Backend, Destination, Fault, Sent, Verdict};
+use turnout_core::backend::{Backend, Destination, Fault, Sent, SentRun, Verdict};
 use turnout_core::home::HostPort;
 use turnout_core::io::{Closed, Door, Event, LinkId, Outbox, Secured};
 use turnout_core::refusal::Refusal;
+use turnout_core::run::Run;
 use turnout_core::stanza::{Origin, Stanza};
 use turnout_core::world::World;
 
@@ -35,7 +36,7 @@ impl<B: Backend> Watch<B> {
         let (arrivals, events) = (out.arrivals.len(), out.events.len());
         let result = call(&mut self.backend, out);
         for stanza in out.arrivals.iter().skip(arrivals).filter(|stanza| !stanza.made) {
-            let number = number_of(stanza);
+            let number = number_of(&stanza);
             self.ledger.arrived(number);
             if stanza.origin.ticket != 0 {
                 self.tickets.insert(stanza.origin.ticket, number);
@@ -92,6 +93,10 @@ impl<B: Backend> Backend for Watch<B> {
         let sent = self.with(out, |backend, out| backend.send(now, link, stanza, out));
         self.kept -= usize::from(!matches!(sent, Sent::Kept));
         sent
+    }
+
+    fn send_run(&mut self, now: Instant, link: LinkId, run: Run, out: &mut Outbox) -> SentRun {
+        self.with(out, |backend, out| backend.send_run(now, link, run, out))
     }
 
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {

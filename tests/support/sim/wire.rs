@@ -30,6 +30,9 @@ impl Sim {
                     if let Handoff::Stanza(stanza, _) = &handoff {
                         self.in_flight[usize::from(stanza.made)] += 1;
                     }
+                    if let Handoff::Run(run) = &handoff {
+                        self.in_flight[0] += run.len() as i128;
+                    }
                     self.cells[usize::from(to)].mail.push_back(Input::Handoff(handoff));
                 }
                 Output::Holding(_) | Output::Settled(_) => self.mover_mail.push_back(output),

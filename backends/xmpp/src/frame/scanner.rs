@@ -192,6 +192,14 @@ impl Scanner {
         }
     }
 
+    /// Scans a whole unit that is no longer part of the stream, between two that are.
+    pub(super) fn scan_apart(&mut self, input: &[u8]) -> Result<Step, FrameError> {
+        let base = self.base;
+        let step = self.scan(input);
+        self.base = base;
+        step
+    }
+
     /// The header just found, whose bytes are `bytes`.
     pub(super) fn header(&mut self, bytes: Bytes) -> StreamHeader {
         let capture = std::mem::take(&mut self.capture);

@@ -11,11 +11,12 @@ use crate::home::BackendKind;
 use crate::io::{Close, Closed, Event, Handoff, Level, LinkId, Outbox, Output, Side, Unreachable};
 use crate::jid::Domain;
 use crate::limits::{ATTEMPTS_MAX, CLOSE_SECONDS, CONNECT_SECONDS, DESTINATIONS_MAX, SHARD_SPOOL_BYTES_MAX};
-use crate::link::Link;
+use crate::link::{Link, Written};
 use crate::placement::{owner_of_domain, owner_of_user};
 use crate::pool::backoff;
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use crate::route::Route;
+use crate::run::{Load, Run};
 use crate::spool::Spool;
 use crate::stanza::Stanza;
 use crate::timers::TimerId;
@@ -110,21 +111,15 @@ impl Shard {
         stanza: Stanza,
         out: &mut Outbox,
     ) {
-        if !self.destinations.contains_key(&destination) {
-            if self.destinations.len() >= DESTINATIONS_MAX && !self.forget_idle() {
-                self.refuse(now, stanza, full("too many destinations at once"), out);
-                return;
-            }
-            self.destinations.insert(destination.clone(), Waiting::default());
+        if !self.make_room(&destination) {
+            self.refuse(now, stanza, full("too many destinations at once"), out);
+            return;
         }
-        let Some(waiting) = self.destinations.get_mut(&destination) else { return };
-        if let State::Ready(link) = waiting.state
-            && waiting.spool.is_empty()
-            && self.links.get(&link).is_some_and(Link::has_credit)
-        {
+        if let Some(link) = self.open_link(&destination) {
             self.send(now, link, &destination, stanza, out);
             return;
         }
+        let Some(waiting) = self.destinations.get_mut(&destination) else { return };
         if self.spooled_bytes_bound + stanza.len() > SHARD_SPOOL_BYTES_MAX {
             self.refuse(now, stanza, full("too much waits in the router"), out);
             return;
@@ -141,6 +136,74 @@ impl Shard {
         } else {
             self.set_timer(&destination);
         }
+    }
+
+    /// As [`Self::deliver`], for a run.
+    pub(super) fn deliver_run(&mut self, now: Instant, destination: Destination, run: Run, out: &mut Outbox) {
+        if let Some(link) = self.open_link(&destination) {
+            self.send_run(now, link, &destination, run, out);
+            return;
+        }
+        let octets = run.bytes_left();
+        let run = match self.destinations.get_mut(&destination) {
+            // A destination that has to be dialed, or has no room, is seen to on the path of single stanzas.
+            Some(waiting)
+                if !matches!(waiting.state, State::Idle)
+                    && self.spooled_bytes_bound + octets <= SHARD_SPOOL_BYTES_MAX =>
+            {
+                match waiting.spool.push_run(run) {
+                    Ok(()) => {
+                        self.spooled_bytes_bound += octets;
+                        self.set_timer(&destination);
+                        return;
+                    }
+                    Err(run) => run,
+                }
+            }
+            _ => run,
+        };
+        self.deliver_each(now, &destination, &run, out);
+    }
+
+    /// Gives the stanzas of a run to a destination, each alone.
+    pub(super) fn deliver_each(
+        &mut self,
+        now: Instant,
+        destination: &Destination,
+        run: &Run,
+        out: &mut Outbox,
+    ) {
+        for stanza in run.stanzas() {
+            self.deliver(now, destination.clone(), stanza, out);
+        }
+    }
+
+    /// A link takes no run just now.
+    pub(super) fn block(&mut self, destination: &Destination, link: LinkId, run: Run) {
+        if let Some(waiting) = self.destinations.get_mut(destination) {
+            waiting.spool.put_back_run(run);
+            waiting.state = State::Blocked(link);
+            self.set_timer(destination);
+        }
+    }
+
+    /// Sees to it that a destination is known. False: there are too many.
+    fn make_room(&mut self, destination: &Destination) -> bool {
+        if !self.destinations.contains_key(destination) {
+            if self.destinations.len() >= DESTINATIONS_MAX && !self.forget_idle() {
+                return false;
+            }
+            self.destinations.insert(destination.clone(), Waiting::default());
+        }
+        true
+    }
+
+    /// The link of a destination, if it takes something now and nothing older waits.
+    fn open_link(&self, destination: &Destination) -> Option<LinkId> {
+        let waiting = self.destinations.get(destination)?;
+        let State::Ready(link) = waiting.state else { return None };
+        let open = waiting.spool.is_empty() && self.links.get(&link).is_some_and(Link::has_credit);
+        open.then_some(link)
     }
 
     fn send(
@@ -180,8 +243,11 @@ impl Shard {
             if !self.links.get(&link).is_some_and(Link::has_credit) {
                 return;
             }
-            let Some(stanza) = waiting.spool.pop() else { return };
-            self.send(now, link, destination, stanza, out);
+            match waiting.spool.pop() {
+                Some(Load::One(stanza)) => self.send(now, link, destination, stanza, out),
+                Some(Load::Run(run)) => self.send_run(now, link, destination, run, out),
+                None => return,
+            }
         }
     }
 
@@ -269,10 +335,21 @@ impl Shard {
     pub(super) fn written(&mut self, now: Instant, link: LinkId, total: u64, out: &mut Outbox) {
         let Some(state) = self.links.get_mut(&link) else { return };
         state.set_written(total);
-        while let Some(stanza) = self.links.get_mut(&link).and_then(Link::pop_written) {
-            self.delivered(now, stanza, out);
+        let side = state.side();
+        while let Some(written) = self.links.get_mut(&link).and_then(Link::pop_written) {
+            match written {
+                Written::One(stanza) => self.delivered_to(now, stanza, side, out),
+                Written::All(run) => {
+                    self.delivered_many(now, run.len(), run.arrived, side);
+                    out.give_back(run.heads);
+                }
+                Written::Some { count, arrived } => self.delivered_many(now, count, arrived, side),
+            }
         }
-        if let Some(destination) = self.links.get(&link).and_then(Link::destination).cloned() {
+        let waits = |destination: &&Destination| {
+            self.destinations.get(*destination).is_some_and(|waiting| !waiting.spool.is_empty())
+        };
+        if let Some(destination) = self.links.get(&link).and_then(Link::destination).filter(waits).cloned() {
             self.flush(now, &destination, out);
         }
     }

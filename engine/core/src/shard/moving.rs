@@ -66,6 +66,18 @@ impl Holds {
         self.users.values_mut().flat_map(|held| held.spool.take())
     }
 
+    /// Whether a stanza between these two, bare, is to be looked at closely: its recipient is held, or its sender spoke from another
+    /// home until just now.
+    pub(super) fn concern(&self, to: &str, from: &str, side: Side) -> bool {
+        (!self.users.is_empty() && (self.users.contains_key(to) || self.users.contains_key(from)))
+            || (side != Side::Partners && !self.left.is_empty() && self.left.contains_key(from))
+    }
+
+    /// Whether [`Self::concern`] is no for everybody.
+    pub(super) fn concern_nobody(&self, side: Side) -> bool {
+        self.users.is_empty() && (side == Side::Partners || self.left.is_empty())
+    }
+
     /// The home the sender of a stanza left just now.
     pub(super) fn was_home(&self, stanza: &Stanza, now: Instant) -> Option<HomeId> {
         if (self.left.is_empty() && self.users.is_empty()) || stanza.origin.side == Side::Partners {
@@ -189,10 +201,9 @@ impl Shard {
     fn under_way(&self, id: u64) -> bool {
         let Some(order) = self.holds.orders.get(&id) else { return false };
         let users: HashSet<&str> = order.order.users.iter().map(|user| &**user).collect();
-        let waits =
-            |stanza: &Stanza| users.contains(stanza.to.bare_str()) || users.contains(stanza.from.bare_str());
-        self.destinations.values().any(|waiting| waiting.spool.iter().any(waits))
-            || self.links.values().any(|link| link.unwritten().any(waits))
+        let waits = |to: &str, from: &str| users.contains(to) || users.contains(from);
+        self.destinations.values().any(|waiting| waiting.spool.any_between(waits))
+            || self.links.values().any(|link| link.any_between(waits))
             || self.backends.iter().any(|backend| {
                 backend.kept() > 0 && order.order.users.iter().any(|user| backend.kept_for(user) > 0)
             })

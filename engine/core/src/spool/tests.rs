@@ -26,6 +26,7 @@ fn stanza(start: Instant, number: u64, attempts: u8) -> Stanza {
 
 fn drained(spool: &mut Spool) -> String {
     std::iter::from_fn(|| spool.pop())
+        .flat_map(Load::into_stanzas)
         .map(|stanza| String::from_utf8(stanza.bytes.to_vec()).unwrap())
         .collect()
 }
@@ -43,7 +44,7 @@ fn what_comes_back_goes_first_and_in_order() {
     }
     assert!(spool.holds_pair_of(&stanza(start, 9, 0)));
     let first = spool.pop().unwrap();
-    spool.put_back(std::iter::once(first));
+    spool.put_back(first.into_stanzas().into_iter());
     assert_eq!(spool.len(), 7);
     assert_eq!(drained(&mut spool), "1234567");
     assert_eq!((spool.len(), spool.bytes(), spool.next_expiry()), (0, 0, None));

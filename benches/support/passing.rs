@@ -1,0 +1,189 @@
+//! One shard in memory with real XMPP backends, a partner's stream in and the stream to the legacy gateway, both proven by dialback
+//! and open. Invariant: it counts what leaves, so that whoever measures can say that nothing was lost.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use turnout::config::{Config, EMBEDDED};
+use turnout_core::backend::Backend;
+use turnout_core::directory::{Directory, Overlay, SnapshotBuilder, User};
+use turnout_core::home::{HomeId, Residence};
+use turnout_core::io::{Door, Input, LinkId, Outbox, Output, Side};
+use turnout_core::jid::Jid;
+use turnout_core::shard::Shard;
+use turnout_core::world::World;
+use turnout_sip::SipBackend;
+use turnout_xmpp::XmppBackend;
+
+const OPEN: &str = "<?xml version='1.0'?><stream:stream xmlns:stream='http://etherx.jabber.org/streams' \
+    xmlns:db='jabber:server:dialback' xmlns='jabber:server' from='FROM' to='TO' id='ours' version='1.0'>";
+const FEATURES: &str =
+    "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+
+/// The shard and what is known of its links.
+pub struct Passing {
+    /// The shard.
+    pub shard: Shard,
+    /// Its outbox.
+    pub out: Outbox,
+    /// The time it is told.
+    pub now: Instant,
+    /// The partner's stream in.
+    pub partner: LinkId,
+    /// The stream to the gateway.
+    pub gateway: LinkId,
+    /// Plain text written to the gateway, all in all.
+    pub written: u64,
+}
+
+/// The embedded configuration, with a partner and a gateway that need no TLS.
+pub fn world() -> World {
+    let text = EMBEDDED
+        .replace("# name = ", "name = ")
+        .replace("tls = \"required\"\nsasl = \"optional\"", "tls = \"none\"\nsasl = \"none\"")
+        .replace("tls = \"optional\"", "tls = \"none\"");
+    let config = Config::parse(&text, "bench.toml".as_ref(), "".as_ref()).expect("a good configuration");
+    config.world(1, Arc::from([7_u8; 32].as_slice())).expect("a world")
+}
+
+/// So many users `user0@contoso.com` …, all on the legacy home.
+pub fn users(count: usize) -> Directory {
+    let mut builder = SnapshotBuilder::new();
+    for n in 0..count {
+        let jid = Jid::parse(&format!("user{n}@contoso.com")).expect("a plain address");
+        builder.add(jid.view(), User::at(Residence::Home(HomeId(0)))).expect("no user twice");
+    }
+    Directory::new(Arc::new(builder.finish()), Arc::new(Overlay::new(1000)))
+}
+
+impl Passing {
+    /// Opens both streams.
+    pub fn new(directory: Directory) -> Self {
+        let world = Arc::new(world());
+        let mut backends: Vec<Box<dyn Backend>> =
+            vec![Box::new(XmppBackend::new(Side::Partners, Arc::clone(&world), [1; 32]))];
+        for (home, settings) in world.homes.iter() {
+            let side = Side::Home(home);
+            backends.push(match settings.backend {
+                turnout_core::home::BackendKind::Xmpp => {
+                    Box::new(XmppBackend::new(side, Arc::clone(&world), [2; 32]))
+                }
+                turnout_core::home::BackendKind::Sip => {
+                    Box::new(SipBackend::new(side, Arc::clone(&world), [3; 32]))
+                }
+            });
+        }
+        #[expect(clippy::disallowed_methods, reason = "a bench needs one instant to count from")]
+        let now = Instant::now();
+        let partner = LinkId::accepted(0, 1);
+        let mut passing = Self {
+            shard: Shard::new(0, world, directory, backends, 1),
+            out: Outbox::new(0),
+            now,
+            partner,
+            gateway: LinkId::NONE,
+            written: 0,
+        };
+        passing.prove();
+        passing.reach();
+        passing
+    }
+
+    /// Hands over a read of the partner's stream. What goes to the gateway stands in `out.outputs`.
+    pub fn read(&mut self, bytes: Bytes) {
+        self.now += Duration::from_micros(10);
+        self.shard.handle(self.now, Input::Received(self.partner, bytes), &mut self.out);
+    }
+
+    /// Says that everything is written, and gives back how many bytes and slices those were.
+    pub fn write(&mut self) -> (usize, usize) {
+        let (mut bytes, mut slices) = (0, 0);
+        for output in self.out.outputs.drain(..) {
+            if let Output::Transmit(link, slice) = output {
+                assert_eq!(link, self.gateway, "only the gateway is written to");
+                bytes += slice.len();
+                slices += 1;
+            }
+        }
+        self.written += bytes as u64;
+        self.shard.handle(self.now, Input::Written(self.gateway, self.written), &mut self.out);
+        (bytes, slices)
+    }
+
+    /// Stanzas delivered so far.
+    pub fn delivered(&mut self) -> u64 {
+        let tally = self.shard.tally();
+        assert_eq!(tally.passed.expected_held(), i128::from(tally.held));
+        tally.passed.delivered
+    }
+
+    fn tell(&mut self, link: LinkId, text: &str) {
+        let text = Bytes::copy_from_slice(text.as_bytes());
+        self.shard.handle(self.now, Input::Received(link, text), &mut self.out);
+    }
+
+    /// Takes what was said on a link.
+    fn said(&mut self, link: LinkId) -> String {
+        let mut said = String::new();
+        self.out.outputs.retain(|output| match output {
+            Output::Transmit(to, bytes) if *to == link => {
+                said.push_str(&String::from_utf8_lossy(bytes));
+                false
+            }
+            _ => true,
+        });
+        said
+    }
+
+    /// Takes the wish to connect that must be there.
+    fn connect(&mut self) -> LinkId {
+        let mut link = None;
+        for output in self.out.outputs.drain(..) {
+            if let Output::Connect(connect) = output {
+                link = Some(connect.link);
+            }
+        }
+        let link = link.expect("a wish to connect");
+        let connected = Input::Connected { link, direct_tls: false, peer: "127.0.0.1:1".into() };
+        self.shard.handle(self.now, connected, &mut self.out);
+        link
+    }
+
+    /// The partner's stream in, proven by dialback.
+    fn prove(&mut self) {
+        let (partner, door) = (self.partner, Door { side: Side::Partners, direct_tls: false });
+        let accepted = Input::Accepted { link: partner, door, peer: "127.0.0.1:2".into() };
+        self.shard.handle(self.now, accepted, &mut self.out);
+        self.tell(partner, &OPEN.replace("FROM", "partner.example").replace("TO", "contoso.com"));
+        assert!(self.said(partner).contains("<stream:features"));
+        self.tell(partner, "<db:result from='partner.example' to='contoso.com'>key</db:result>");
+        let verify = self.connect();
+        self.tell(verify, &OPEN.replace("FROM", "partner.example").replace("TO", "contoso.com"));
+        self.tell(verify, FEATURES);
+        let asked = self.said(verify);
+        let id = asked.split("id='").nth(1).and_then(|rest| rest.split('\'').next()).expect("an id");
+        let yes = format!("<db:verify from='partner.example' to='contoso.com' id='{id}' type='valid'/>");
+        self.tell(verify, &yes);
+        let proven = self.said(partner);
+        assert!(proven.contains("type='valid'"), "{proven}");
+    }
+
+    /// The stream to the gateway, opened by a first message.
+    fn reach(&mut self) {
+        self.tell(
+            self.partner,
+            "<message from='a@partner.example/r' to='user0@contoso.com'><body>first</body></message>",
+        );
+        let gateway = self.connect();
+        self.gateway = gateway;
+        self.tell(gateway, &OPEN.replace("FROM", "contoso.com").replace("TO", "partner.example"));
+        self.tell(gateway, FEATURES);
+        let asked = self.said(gateway);
+        assert!(asked.contains("<db:result"), "{asked}");
+        self.tell(gateway, "<db:result from='contoso.com' to='partner.example' type='valid'/>");
+        self.written = asked.len() as u64;
+        let (bytes, _) = self.write();
+        assert!(bytes > 0 && self.delivered() == 1, "{bytes} bytes");
+    }
+}

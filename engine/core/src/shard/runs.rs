@@ -1,0 +1,135 @@
+//! Runs on their way through a shard. Invariant: a stanza of a run goes exactly the way it would go alone; where the way of one is
+//! not plain it leaves its run and takes the general path, and as that hangs on its two users alone, nothing of one pair of users
+//! overtakes anything else of it.
+
+use std::time::Instant;
+
+use super::Shard;
+use crate::backend::{Destination, SentRun};
+use crate::home::BackendKind;
+use crate::io::{Handoff, LinkId, Outbox, Output, Side};
+use crate::placement::owner_of_domain;
+use crate::route::{View, Way, route_run};
+use crate::run::Run;
+
+impl Shard {
+    /// A run entered the router.
+    pub(super) fn arrive_run(&mut self, now: Instant, run: Run, out: &mut Outbox) {
+        let count = run.len() as u64;
+        self.tally.passed.received += count;
+        self.side(run.side).received += count;
+        let mut ways = std::mem::take(&mut self.ways);
+        let view = View { world: &self.world, directory: &self.directory };
+        route_run(view, &run, &mut self.found, &mut ways);
+        self.leave_out(&run, &mut ways);
+        match ways.first() {
+            Some(Way::Alone) => self.split(now, run, &mut ways, out),
+            Some(&way) if ways.iter().all(|other| *other == way) => self.forward_run(now, run, way, out),
+            Some(_) => self.split(now, run, &mut ways, out),
+            None => out.give_back(run.heads),
+        }
+        self.ways = ways;
+    }
+
+    /// Takes out of the run what a backend that knows no runs will send, and what a move concerns.
+    fn leave_out(&self, run: &Run, ways: &mut [Way]) {
+        let nobody = self.holds.concern_nobody(run.side);
+        let mut last = (Way::Alone, Way::Alone);
+        for (head, way) in run.left().iter().zip(ways) {
+            if *way != last.0 {
+                let takes_runs = match *way {
+                    Way::Home(home) => {
+                        self.world.homes.get(home).is_some_and(|home| home.backend == BackendKind::Xmpp)
+                    }
+                    Way::Partner => true,
+                    Way::Alone | Way::Gone => false,
+                };
+                last = (*way, if takes_runs { *way } else { Way::Alone });
+            }
+            *way = last.1;
+            if !nobody {
+                let text = |range| std::str::from_utf8(run.text(range)).unwrap_or_default();
+                if self.holds.concern(text(head.to.bare()), text(head.from.bare()), run.side) {
+                    *way = Way::Alone;
+                }
+            }
+        }
+    }
+
+    /// Sends the stanzas of a run their several ways.
+    fn split(&mut self, now: Instant, run: Run, ways: &mut [Way], out: &mut Outbox) {
+        while let Some(way) = ways.iter().copied().find(|way| *way != Way::Alone && *way != Way::Gone) {
+            let mut heads = out.heads();
+            for (head, own) in run.left().iter().zip(ways.iter_mut()) {
+                if *own == way {
+                    *own = Way::Gone;
+                    heads.push(*head);
+                }
+            }
+            let part = Run { heads, gone: 0, ..run.without_heads() };
+            self.forward_run(now, part, way, out);
+        }
+        for (head, way) in run.left().iter().zip(ways.iter()) {
+            if *way == Way::Alone {
+                self.arrive_uncounted(now, run.stanza(head), out);
+            }
+        }
+        out.give_back(run.heads);
+    }
+
+    /// Goes the way of a whole run: here, or on the shard that owns it.
+    fn forward_run(&mut self, now: Instant, run: Run, way: Way, out: &mut Outbox) {
+        let side = match way {
+            Way::Home(home) => Side::Home(home),
+            Way::Partner | Way::Alone | Way::Gone => Side::Partners,
+        };
+        if side == Side::Partners {
+            let owner = owner_of_domain(run.to.as_str(), self.world.shards);
+            if owner != self.index {
+                self.tally.passed.handed_out += run.len() as u64;
+                out.outputs.push(Output::Handoff(owner, Handoff::Run(run)));
+                return;
+            }
+        }
+        let destination = Destination::Pair { side, ours: run.from.clone(), theirs: run.to.clone() };
+        self.deliver_run(now, destination, run, out);
+    }
+
+    /// A run another shard has routed.
+    pub(super) fn adopt_run(&mut self, now: Instant, run: Run, out: &mut Outbox) {
+        self.tally.passed.handed_in += run.len() as u64;
+        self.forward_run(now, run, Way::Partner, out);
+    }
+
+    /// Gives a run to a link, when nothing older waits.
+    pub(super) fn send_run(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        destination: &Destination,
+        run: Run,
+        out: &mut Outbox,
+    ) {
+        match self.backend(destination.side()).send_run(now, link, run, out) {
+            SentRun::OnWrite(run) => {
+                self.account(out);
+                match self.links.get_mut(&link) {
+                    Some(link) => link.push_run(run),
+                    None => self.deliver_each(now, destination, &run, out),
+                }
+            }
+            SentRun::NotNow(run) => self.block(destination, link, run),
+            SentRun::Alone(run) => self.deliver_each(now, destination, &run, out),
+        }
+    }
+
+    /// So many stanzas of a run are delivered.
+    pub(super) fn delivered_many(&mut self, now: Instant, count: usize, arrived: Instant, side: Side) {
+        let count = count as u64;
+        self.tally.passed.delivered += count;
+        let waited = now.saturating_duration_since(arrived);
+        let tally = self.side(side);
+        tally.delivered += count;
+        tally.latency.observe_many_us(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX), count);
+    }
+}
