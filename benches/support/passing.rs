@@ -18,8 +18,7 @@ use turnout_xmpp::XmppBackend;
 
 const OPEN: &str = "<?xml version='1.0'?><stream:stream xmlns:stream='http://etherx.jabber.org/streams' \
     xmlns:db='jabber:server:dialback' xmlns='jabber:server' from='FROM' to='TO' id='ours' version='1.0'>";
-const FEATURES: &str =
-    "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+const FEATURES: &str = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
 
 /// The shard and what is known of its links.
 pub struct Passing {

@@ -316,3 +316,6 @@ impl Run {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use turnout_core::directory::{Directory, Overlay, Snapshot, SnapshotBuilder, User};
 use turnout_core::home::{BackendKind, Dialect, Home, HomeId, Homes, HostPort, Residence};
-use turnout_core::io::Side;
+use turnout_core::io::{LinkId, Side};
 use turnout_core::jid::{Domain, Jid};
 use turnout_core::policy::{GatewayLimits, Partner, PartnerDefaults, Policy, Unlisted};
-use turnout_core::route::{Asked, Route, View, explain, route, unanswerable};
-use turnout_core::stanza::{IqType, Kind, MessageType, PresenceType};
+use turnout_core::refusal::Refusal;
+use turnout_core::route::{Asked, Route, View, Way, explain, route, route_run, unanswerable};
+use turnout_core::run::{Address, Head, Run};
+use turnout_core::stanza::{IqType, Kind, MessageType, Payload, PresenceType};
 use turnout_core::tally::DropRule;
 use turnout_core::world::World;
 
@@ -152,6 +154,9 @@ fn happens(situation: &Situation) -> [String; 5] {
     };
     let (decision, steps) = explain(view, &asked);
     assert_eq!(decision, route(view, &asked, &mut |_, _| ()), "explain() and route() agree");
+    if !situation.made && from.local().is_some() && to.local().is_some() {
+        in_a_run(view, &asked, &decision);
+    }
     let rule = steps.last().unwrap().rule.to_owned();
     let none = || "–".to_owned();
     match decision {
@@ -172,6 +177,52 @@ fn happens(situation: &Situation) -> [String; 5] {
             refusal.blame.as_str().to_owned(),
         ],
     }
+}
+
+/// The same stanza in a run: it goes the way it goes alone, or leaves the run to ask `route`.
+fn in_a_run(view: View<'_>, asked: &Asked<'_>, decision: &Result<Route, Refusal>) {
+    let address = |at: usize, jid: &Jid| {
+        let at = at as u32;
+        let (local, bare) = (jid.local().unwrap().len() as u32, jid.bare_str().len() as u32);
+        Address { start: at, at: at + local, slash: at + bare, end: at + jid.as_str().len() as u32 }
+    };
+    let text = format!("{}{}", asked.from.as_str(), asked.to.as_str());
+    let head = Head {
+        start: 0,
+        end: text.len() as u32,
+        insert_at: 0,
+        id_start: 0,
+        id_end: 0,
+        from: address(0, asked.from),
+        to: address(asked.from.as_str().len(), asked.to),
+        kind: CHAT,
+        payload: Payload::None,
+        has_lang: false,
+    };
+    let run = Run {
+        bytes: text.into(),
+        heads: vec![head],
+        gone: 0,
+        from: Domain::from(asked.from),
+        to: Domain::from(asked.to),
+        side: asked.side,
+        link: LinkId::NONE,
+        arrived: start(),
+        lang: None,
+    };
+    let mut ways = Vec::new();
+    route_run(view, &run, &mut Vec::new(), &mut ways);
+    let expected = match decision {
+        Ok(Route::Home(home)) => Way::Home(*home),
+        Ok(Route::Partner { .. }) if asked.was_home.is_none() => Way::Partner,
+        _ => Way::Alone,
+    };
+    assert_eq!(ways, [expected], "{} to {}", asked.from, asked.to);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a run needs a time, which nothing here looks at")]
+fn start() -> std::time::Instant {
+    std::time::Instant::now()
 }
 
 /// The rows of all tables of the document that have these columns, as cells.
