@@ -161,6 +161,7 @@ impl Snapshot {
 }
 
 /// The local part of a bare address in this domain; empty, which nobody's is, where it is none.
+#[inline]
 pub(super) fn local_of<'a>(bare: &'a [u8], domain: &str) -> &'a [u8] {
     bare.strip_suffix(domain.as_bytes()).and_then(|local| local.strip_suffix(b"@")).unwrap_or_default()
 }

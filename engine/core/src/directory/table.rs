@@ -10,7 +10,7 @@
 //! twice, never all of it.
 
 /// Bits of a hash that choose the segment.
-const SEGMENT_BITS: u32 = 6;
+const SEGMENT_BITS: u32 = 5;
 
 /// Parts the table has.
 const SEGMENTS: usize = 1 << SEGMENT_BITS;
@@ -155,19 +155,23 @@ impl Segment {
     }
 }
 
+#[inline]
 fn segment_of(hash: u32) -> usize {
     (hash >> (u32::BITS - SEGMENT_BITS)) as usize
 }
 
 /// The home of a hash among so many: 0 where there is none.
+#[inline]
 fn home(hash: u32, homes: u32) -> usize {
     (u64::from(hash << SEGMENT_BITS) * u64::from(homes) >> u32::BITS) as usize
 }
 
+#[inline]
 fn slot(hash: u32, offset: u32) -> u64 {
     u64::from(hash) << u32::BITS | u64::from(offset)
 }
 
+#[inline]
 fn hash_of(slot: u64) -> u32 {
     (slot >> u32::BITS) as u32
 }
