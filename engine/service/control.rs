@@ -2,30 +2,35 @@
 //! are told about it is told in one order.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
-use turnout_core::directory::{Directory, Snapshot, User, diff};
+use turnout_core::directory::{Directory, Snapshot, User};
 use turnout_core::io::Input;
 use turnout_core::jid::Jid;
 use turnout_core::moves::{Act, Mover};
 use turnout_core::shard::DRAIN_ROUNDS;
 use turnout_core::world::World;
 
+use crate::directory::graveyard::Graveyard;
 use crate::mail::{Mail, Post};
 use crate::outside::Report;
 
 /// Commands that may wait.
 const COMMANDS_MAX: usize = 64;
 
+/// How often it is looked whether a replaced snapshot is still read.
+const BURY_EVERY: Duration = Duration::from_millis(250);
+
 /// A change that is on its way, or its result.
 #[derive(Debug)]
 pub enum Command {
     /// Give users other homes.
     Move(Vec<(Jid, User)>, oneshot::Sender<Result<Moved, String>>),
-    /// Take a new snapshot; users whose home changes are moved.
-    Snapshot(Arc<Snapshot>, oneshot::Sender<Result<Moved, String>>),
+    /// Take a new snapshot. The users named, whose home it changes, are moved.
+    Snapshot(Arc<Snapshot>, Vec<Arc<str>>, oneshot::Sender<Result<Moved, String>>),
     /// Take a new configuration.
     World(Arc<World>, oneshot::Sender<()>),
 }
@@ -70,6 +75,8 @@ pub fn commands() -> (Sender<Command>, Receiver<Command>) {
 pub struct Control {
     post: Post,
     directory: SharedDirectory,
+    /// Snapshots the shards may still read: none of them is to be freed by a shard.
+    graveyard: Graveyard<Snapshot>,
     mover: Mover,
     pending: HashMap<u64, Pending>,
     drained: usize,
@@ -81,9 +88,11 @@ impl Control {
     /// `all_drained` is told when every shard has drained.
     pub fn new(post: Post, directory: SharedDirectory, all_drained: oneshot::Sender<()>) -> Self {
         let mover = Mover::new(post.shards());
+        let graveyard = Graveyard::new(Arc::clone(current(&directory).snapshot()));
         Self {
             post,
             directory,
+            graveyard,
             mover,
             pending: HashMap::new(),
             drained: 0,
@@ -102,6 +111,13 @@ impl Control {
                     None => std::future::pending().await,
                 }
             };
+            let is_waiting = self.graveyard.is_waiting();
+            let bury = async {
+                match is_waiting {
+                    true => tokio::time::sleep(BURY_EVERY).await,
+                    false => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(command) => self.command(command).await,
@@ -116,6 +132,7 @@ impl Control {
                         self.act(act).await;
                     }
                 }
+                () = bury => self.bury(),
             }
         }
     }
@@ -126,11 +143,9 @@ impl Control {
                 let names = users.iter().map(|(jid, _)| Arc::from(jid.bare_str())).collect();
                 self.begin(names, Change::Users(users), done).await;
             }
-            Command::Snapshot(snapshot, done) => {
-                let mut names: Vec<Arc<str>> = Vec::new();
-                let old = current(&self.directory);
-                diff(old.snapshot(), &snapshot, |change| names.push(change.bare.into()));
+            Command::Snapshot(snapshot, mut names, done) => {
                 // A user an administrator moved by hand stays where the overlay has him.
+                let old = current(&self.directory);
                 names.retain(|name| old.overlay().look_up(name).is_none());
                 self.begin(names, Change::Snapshot(snapshot), done).await;
             }
@@ -199,6 +214,7 @@ impl Control {
         let result = match change {
             Change::Users(users) => self.change_users(&users),
             Change::Snapshot(snapshot) => {
+                self.graveyard.keep(Arc::clone(&snapshot));
                 let newer = current(&self.directory).with_snapshot(Arc::clone(&snapshot));
                 newer.overlay().settle(&snapshot);
                 *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = newer;
@@ -217,6 +233,14 @@ impl Control {
         let moved =
             Moved { users, in_time, held_millis: u64::try_from(held.as_millis()).unwrap_or(u64::MAX) };
         drop(done.send(result.map(|()| moved)));
+    }
+
+    /// Frees the snapshots nobody reads any more, on a thread that may take its time.
+    fn bury(&mut self) {
+        let unread = self.graveyard.bury();
+        if !unread.is_empty() {
+            tokio::task::spawn_blocking(move || drop(unread));
+        }
     }
 
     fn change_users(&self, users: &[(Jid, User)]) -> Result<(), String> {

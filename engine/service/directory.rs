@@ -1,18 +1,23 @@
-//! Where the directory's snapshots come from.
+//! Where the directory's snapshots come from, and where they go.
 
 use std::fs::File;
 
 use turnout_core::directory::{AccessPolicies, Snapshot};
 
+use crate::clock;
 use crate::config::Config;
 
 pub mod csv;
+pub mod graveyard;
+pub mod meter;
 
-/// Reads the users a configuration names. Blocks.
+use meter::{Audience, Meter};
+
+/// Reads the users a configuration names, and tells the audience how far it has come if that takes long. Blocks.
 ///
 /// # Errors
 /// The file, and what is wrong with it where.
-pub fn load(config: &Config) -> Result<(Snapshot, csv::Report), String> {
+pub fn load(config: &Config, audience: Audience) -> Result<(Snapshot, csv::Report), String> {
     let path = &config.directory.file;
     let file = File::open(path).map_err(|error| {
         format!(
@@ -24,6 +29,10 @@ pub fn load(config: &Config) -> Result<(Snapshot, csv::Report), String> {
     for name in &config.directory.xmpp_access_policies {
         policies.set(name, true);
     }
-    csv::read(file, &config.homes, &policies, csv::CsvLimits::default())
+    // What is no regular file has no length that means anything.
+    let bytes_total = file.metadata().ok().filter(|of| of.is_file()).map_or(0, |of| of.len());
+    let mut meter = Meter::new(audience, bytes_total, clock::now());
+    let mut progress = |progress| meter.tell(clock::now(), progress);
+    csv::read(file, &config.homes, &policies, csv::CsvLimits::default(), &mut progress)
         .map_err(|error| format!("{}: {error}", path.display()))
 }

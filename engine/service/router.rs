@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{oneshot, watch};
 use turnout_core::backend::Backend;
-use turnout_core::directory::{Directory, Overlay, Snapshot, User};
+use turnout_core::directory::{Directory, Overlay, Snapshot, User, diff, guard};
 use turnout_core::home::{BackendKind, HomeId};
 use turnout_core::io::{Outbox, Side};
 use turnout_core::jid::Jid;
@@ -24,6 +24,7 @@ use turnout_xmpp::XmppBackend;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::control::{Command, Control, Moved, SharedDirectory, commands, current};
+use crate::directory::meter::Audience;
 use crate::driver::poll::Poll;
 use crate::listen::{self, Bound};
 use crate::mail::{Mail, Post, post_office};
@@ -111,7 +112,11 @@ impl Router {
         let world = Arc::new(config.world(1, Arc::clone(&secret)).map_err(|errors| errors.to_string())?);
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
         let resolver = Resolver::new(&config.dns_servers)?;
-        let snapshot = load_directory(&config).await?;
+        let snapshot = apart({
+            let config = config.clone();
+            move || load_directory(&config, Audience::Start)
+        })
+        .await?;
         let bound = listen::bind(&config)?;
         let addresses =
             bound.iter().filter_map(|bound| Some((bound.name.clone(), bound.address()?))).collect::<Vec<_>>();
@@ -250,20 +255,18 @@ impl Router {
         let world = Arc::new(config.world(generation, secret).map_err(|errors| errors.to_string())?);
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
         let resolver = Resolver::new(&config.dns_servers)?;
-        let snapshot = load_directory(&config).await?;
-        turnout_core::directory::guard(
-            self.directory().snapshot(),
-            &snapshot,
-            config.directory.shrink_percent_max,
-        )
-        .map_err(|refusal| format!("directory.shrink_percent_max: {refusal}"))?;
+        let (snapshot, names) = apart({
+            let (config, old) = (config.clone(), self.directory());
+            move || load_anew(&config, old.snapshot())
+        })
+        .await?;
 
         self.inner.outside.swap(tls, resolver);
         let (done, changed) = oneshot::channel();
         self.send(Command::World(Arc::clone(&world), done)).await?;
         changed.await.map_err(|_| gone())?;
         let users = snapshot.len();
-        let moved = self.command(|done| Command::Snapshot(snapshot, done)).await?;
+        let moved = self.command(|done| Command::Snapshot(snapshot, names, done)).await?;
         self.inner.generation.store(generation, Ordering::Relaxed);
         *self.state() = State { config, world, directory_loaded_unix: crate::clock::unix_seconds() };
         Ok(Reloaded { generation, users, moved })
@@ -376,21 +379,37 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     (old.admin_listen != new.admin_listen).then_some("admin.listen")
 }
 
-/// Reads the users off the shards, on a thread that may block.
-async fn load_directory(config: &Config) -> Result<Arc<Snapshot>, String> {
-    let config = config.clone();
-    let loaded = tokio::task::spawn_blocking(move || crate::directory::load(&config)).await;
-    let (snapshot, report) = loaded.map_err(|error| error.to_string())??;
+/// Does what takes long on a thread that may block, away from shards and control plane.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+}
+
+/// Reads the users. Blocks.
+fn load_directory(config: &Config, audience: Audience) -> Result<Arc<Snapshot>, String> {
+    let (snapshot, report) = crate::directory::load(config, audience)?;
     tracing::info!(
         users = report.users,
         rows = report.rows,
         skipped = report.skipped_rows,
+        bytes = snapshot.memory_bytes(),
         "directory loaded"
     );
     for skipped in &report.skipped {
         tracing::warn!(line = skipped.line, "directory: row skipped: {}", crate::log::escape(&skipped.why));
     }
     Ok(Arc::new(snapshot))
+}
+
+/// Reads the users again and names those whose home has changed; refused when too much has. Blocks.
+fn load_anew(config: &Config, old: &Snapshot) -> Result<(Arc<Snapshot>, Vec<Arc<str>>), String> {
+    let snapshot = load_directory(config, Audience::Log)?;
+    guard(old, &snapshot, config.directory.shrink_percent_max)
+        .map_err(|refusal| format!("directory.shrink_percent_max: {refusal}"))?;
+    let mut names = Vec::new();
+    diff(old, &snapshot, |change| names.push(change.bare.into()));
+    Ok((snapshot, names))
 }
 
 /// Makes the backend of one home for one shard.

@@ -12,6 +12,7 @@ use turnout_core::policy::Negotiation;
 
 use super::{GREEN, Loaded, RED, YELLOW, load, painted};
 use crate::config::{Config, ConfigErrors, KeyPair, Mistake};
+use crate::directory::meter::Audience;
 use crate::tls::facts::{Names, facts, names};
 use crate::tls::identity::read_chain;
 use crate::tls::{TlsContext, TrustTable};
@@ -271,7 +272,7 @@ fn users(config: &Config, findings: &mut Findings<'_>) -> Summary {
         users: 0,
         users_without_home: 0,
     };
-    let report = match crate::directory::load(config) {
+    let report = match crate::directory::load(config, Audience::Command) {
         Ok((_, report)) => report,
         Err(what) => {
             findings.add(Severity::Error, "directory.file", what, "");

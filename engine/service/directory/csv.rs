@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use turnout_core::directory::{AccessPolicies, AddError, Snapshot, SnapshotBuilder, User};
-use turnout_core::home::{Homes, PoolMeaning, Residence};
+use turnout_core::home::{Homes, Residence};
 use turnout_core::jid::prepare;
 
 mod address;
@@ -29,12 +29,14 @@ mod error;
 #[cfg(test)]
 mod tests;
 mod text;
+mod words;
 
 pub use error::CsvError;
 pub use text::TextFault;
 
 use columns::Columns;
 use text::Text;
+use words::Words;
 
 /// Most octets of one record, its line ends included.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
@@ -88,7 +90,22 @@ pub struct Report {
     pub unknown_pools: BTreeMap<String, u64>,
 }
 
-/// Reads all users of a file.
+/// How far reading has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Rows read, without the header.
+    pub rows: u64,
+    /// Octets taken from the file.
+    pub bytes: u64,
+}
+
+/// After how many rows [`read`] tells how far it has come.
+const PROGRESS_ROWS: u64 = 4096;
+
+/// Octets the reader of rows takes at a time.
+const BUFFER_BYTES: usize = 32 * 1024;
+
+/// Reads all users of a file, and tells `progress` now and then how far it has come.
 ///
 /// # Errors
 /// [`CsvError`]: the file cannot be read or is no such export, or too much of it is bad. The caller knows the
@@ -98,18 +115,29 @@ pub fn read(
     homes: &Homes,
     policies: &AccessPolicies,
     limits: CsvLimits,
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<(Snapshot, Report), CsvError> {
     let mut rows = ::csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
+        .buffer_capacity(BUFFER_BYTES)
         .from_reader(Text::new(source).map_err(|error| CsvError::reading(error, 1))?);
     let mut record = ::csv::ByteRecord::new();
     let columns = header(&mut rows, &mut record)?;
     let report = Report { homes: vec![0; homes.len()], ..Report::default() };
-    let mut load =
-        Load { homes, policies, columns, builder: SnapshotBuilder::new(), report, scratch: String::new() };
+    let mut load = Load {
+        words: Words::new(homes, policies),
+        columns,
+        builder: SnapshotBuilder::new(),
+        report,
+        jid: String::new(),
+        scratch: String::new(),
+    };
     while next(&mut rows, &mut record)? {
         load.report.rows += 1;
+        if load.report.rows % PROGRESS_ROWS == 0 {
+            progress(Progress { rows: load.report.rows, bytes: rows.get_ref().source_bytes() });
+        }
         let added = load.row(&record);
         let line = record.position().map_or(0, ::csv::Position::line);
         match added {
@@ -173,39 +201,33 @@ enum RowFault {
 
 /// A file being read.
 struct Load<'a> {
-    homes: &'a Homes,
-    policies: &'a AccessPolicies,
+    words: Words<'a>,
     columns: Columns,
     builder: SnapshotBuilder,
     report: Report,
+    /// The address of the row, before and after it is prepared.
+    jid: String,
     scratch: String,
 }
 
 impl Load<'_> {
     fn row(&mut self, record: &::csv::ByteRecord) -> Result<(), RowFault> {
         let cells = self.columns.cells(record).map_err(RowFault::Bad)?;
-        let raw = address::jid_text(cells.sip_address).map_err(|why| {
+        let bad_address = |why: &dyn std::fmt::Display| {
             RowFault::Bad(format!("SipAddress {}: {why}", error::quoted(cells.sip_address)))
-        })?;
-        let meaning = self.homes.meaning(cells.registrar_pool, cells.hosting_provider);
-        let residence = match meaning {
-            PoolMeaning::Known(residence) => residence,
-            PoolMeaning::Unknown => Residence::UnknownPool(self.builder.pool_id(cells.registrar_pool)),
         };
+        address::jid_text(cells.sip_address, &mut self.jid).map_err(|why| bad_address(&why))?;
+        let residence = self.words.residence(cells.registrar_pool, cells.hosting_provider, &mut self.builder);
         let user = User {
             residence,
             federation_enabled: cells.enabled_for_federation,
-            xmpp_enabled: self.policies.xmpp_enabled(cells.external_access_policy),
+            xmpp_enabled: self.words.xmpp_enabled(cells.external_access_policy),
             enabled: cells.enabled,
         };
-        let jid = prepare(&raw, &mut self.scratch).map_err(|why| {
-            RowFault::Bad(format!("SipAddress {}: {why}", error::quoted(cells.sip_address)))
-        })?;
+        let jid = prepare(&self.jid, &mut self.scratch).map_err(|why| bad_address(&why))?;
         self.builder.add(jid, user).map_err(|fault| match fault {
             AddError::Full => RowFault::Full,
-            AddError::Duplicate | AddError::NotAUser => {
-                RowFault::Bad(format!("SipAddress {}: {fault}", error::quoted(cells.sip_address)))
-            }
+            AddError::Duplicate | AddError::NotAUser => bad_address(&fault),
         })?;
         self.count(residence);
         Ok(())

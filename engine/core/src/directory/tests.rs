@@ -6,6 +6,8 @@ use super::*;
 use crate::home::HomeId;
 use crate::jid::{Jid, prepare};
 
+mod packed;
+
 const LEGACY: Residence = Residence::Home(HomeId(0));
 const SFB2019: Residence = Residence::Home(HomeId(1));
 

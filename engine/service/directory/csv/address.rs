@@ -15,8 +15,10 @@ const ESCAPES: [(char, &str); 10] = [
 ];
 
 /// `sip:user@domain`, the scheme in any case or missing, to `local@domain`, not yet prepared. Refuses whatever a
-/// user's own address does not have: parameters, headers, a password. The error says what is wrong.
-pub(super) fn jid_text(sip: &str) -> Result<String, &'static str> {
+/// user's own address does not have: parameters, headers, a password. The error says what is wrong. Overwrites `jid`, and
+/// allocates nothing else for an address of letters, digits and the marks below.
+pub(super) fn jid_text(sip: &str, jid: &mut String) -> Result<(), &'static str> {
+    jid.clear();
     let address = match sip.get(..4) {
         Some(scheme) if scheme.eq_ignore_ascii_case("sip:") => &sip[4..],
         _ => sip,
@@ -25,11 +27,14 @@ pub(super) fn jid_text(sip: &str) -> Result<String, &'static str> {
     if domain.contains([';', '?', '/']) {
         return Err("has something after the domain, which a user's own address has not");
     }
+    if user.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        jid.push_str(address);
+        return Ok(());
+    }
     let user = decode(user)?;
     if user.starts_with(' ') || user.ends_with(' ') {
         return Err("begins or ends with a blank, which XEP-0106 does not allow");
     }
-    let mut jid = String::with_capacity(user.len() + 1 + domain.len());
     for (at, c) in user.char_indices() {
         match ESCAPES.iter().find(|(escaped, _)| *escaped == c) {
             // A backslash stands for itself unless what follows would make it an escape.
@@ -43,7 +48,7 @@ pub(super) fn jid_text(sip: &str) -> Result<String, &'static str> {
     }
     jid.push('@');
     jid.push_str(domain);
-    Ok(jid)
+    Ok(())
 }
 
 /// Whether a backslash before this text would be read as an escape. Any case, as preparation folds it.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, Read};
 
 /// Octets taken from the source at a time.
-const CHUNK_BYTES: usize = 16 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// What is wrong with the octets of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,7 @@ pub(super) struct Text<R> {
     /// The last octet decoded was a CR, which is not in `decoded` before it is known what follows.
     return_waits: bool,
     allowance: usize,
+    source_bytes: u64,
 }
 
 impl<R: Read> Text<R> {
@@ -78,6 +79,7 @@ impl<R: Read> Text<R> {
             taken: 0,
             return_waits: false,
             allowance: 0,
+            source_bytes: 0,
         };
         while text.kept < 3 && text.fill()? > 0 {}
         let (mark_bytes, encoding) = match &text.chunk[..text.kept] {
@@ -94,6 +96,11 @@ impl<R: Read> Text<R> {
         Ok(text)
     }
 
+    /// Octets taken from the source so far.
+    pub(super) fn source_bytes(&self) -> u64 {
+        self.source_bytes
+    }
+
     /// Lets this many more octets be read before the record counts as too long.
     pub(super) fn allow(&mut self, bytes: usize) {
         self.allowance = bytes;
@@ -105,6 +112,7 @@ impl<R: Read> Text<R> {
             match self.source.read(&mut self.chunk[self.kept..]) {
                 Ok(count) => {
                     self.kept += count;
+                    self.source_bytes += count as u64;
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -119,9 +127,14 @@ impl<R: Read> Text<R> {
         self.taken = 0;
         match self.encoding {
             Encoding::Utf8 => {
-                for &byte in &self.chunk[..self.kept] {
-                    push(&mut self.decoded, &mut self.return_waits, &[byte]);
+                // In runs from one CR to the next: all but the CR itself goes over as it is.
+                let mut rest = &self.chunk[..self.kept];
+                while let Some(at) = memchr::memchr(b'\r', rest) {
+                    push(&mut self.decoded, &mut self.return_waits, &rest[..at]);
+                    push(&mut self.decoded, &mut self.return_waits, b"\r");
+                    rest = &rest[at + 1..];
                 }
+                push(&mut self.decoded, &mut self.return_waits, rest);
                 self.kept = 0;
             }
             Encoding::Utf16 { unit } => {
@@ -154,9 +167,10 @@ impl<R: Read> Text<R> {
     }
 }
 
-/// Appends a character, or a piece of one, and leaves out a CR that an LF follows.
+/// Appends a CR alone or octets with no CR among them, and leaves out a CR that an LF follows.
 fn push(decoded: &mut Vec<u8>, return_waits: &mut bool, bytes: &[u8]) {
-    if *return_waits && bytes != b"\n" {
+    let Some(first) = bytes.first() else { return };
+    if *return_waits && *first != b'\n' {
         decoded.push(b'\r');
     }
     *return_waits = bytes == b"\r";
