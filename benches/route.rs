@@ -1,26 +1,21 @@
-//! The decision for one stanza, with 1,000 to 1,000,000 users in the directory, beside the floor: a look-up in a hash map.
-//! Invariant: every decision is compared with the one expected before anything is measured.
+//! One shard in memory: frame, check in full, route by user, send, say it is delivered, with 1,000 to 10,000,000 users and
+//! recipients at random; and apart from that the decision for one stanza, beside the floor: a look-up in a hash map. Invariant: every
+//! decision is compared with the one expected, and every stanza that went in is delivered, or the bench fails.
+
+#[path = "support/passing.rs"]
+mod passing;
 
 use std::sync::Arc;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hashbrown::HashMap;
-use turnout::config::Config;
+use passing::{Passing, world};
 use turnout_core::directory::{Directory, Overlay, SnapshotBuilder, User};
 use turnout_core::home::{HomeId, Residence};
 use turnout_core::io::Side;
 use turnout_core::jid::Jid;
 use turnout_core::route::{Asked, Route, View, route};
 use turnout_core::stanza::Kind;
-use turnout_core::world::World;
-
-fn world() -> World {
-    // The name stands in the certificate otherwise, and there is none here.
-    let text = turnout::config::EMBEDDED.replace("# name = ", "name = ");
-    let config =
-        Config::parse(&text, "bench.toml".as_ref(), "".as_ref()).expect("the embedded configuration is good");
-    config.world(1, Arc::from([7_u8; 32].as_slice())).expect("the embedded configuration makes a world")
-}
 
 fn users(count: usize) -> (Directory, HashMap<String, HomeId>, Vec<Jid>) {
     let mut builder = SnapshotBuilder::new();
@@ -28,7 +23,7 @@ fn users(count: usize) -> (Directory, HashMap<String, HomeId>, Vec<Jid>) {
     let mut asked = Vec::new();
     for n in 0..count {
         let jid = Jid::parse(&format!("user{n}@contoso.com")).expect("a plain address");
-        let home = HomeId(u16::from(n % 2 == 1));
+        let home = HomeId(0);
         builder.add(jid.view(), User::at(Residence::Home(home))).expect("no user twice");
         map.insert(jid.as_str().to_owned(), home);
         // A stride that is no divisor of any count visits users far apart, as real traffic does.
@@ -40,10 +35,10 @@ fn users(count: usize) -> (Directory, HashMap<String, HomeId>, Vec<Jid>) {
     (Directory::new(Arc::new(builder.finish()), Arc::new(Overlay::new(1000))), map, asked)
 }
 
-fn bench(criterion: &mut Criterion) {
+fn decision(criterion: &mut Criterion) {
     let world = world();
     let from = Jid::parse("juliet@partner.example/balcony").expect("a plain address");
-    let mut group = criterion.benchmark_group("route");
+    let mut group = criterion.benchmark_group("decision");
     for count in [1_000, 100_000, 1_000_000] {
         let (directory, map, asked) = users(count);
         let view = View { world: &world, directory: &directory };
@@ -67,5 +62,37 @@ fn bench(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench);
+fn one_shard(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("one shard");
+    let most = std::env::var("TURNOUT_BENCH_USERS_MAX").ok().and_then(|most| most.parse().ok());
+    for (size, count) in [
+        (250, 1_000),
+        (250, 100_000),
+        (250, 1_000_000),
+        (250, 10_000_000),
+        (2_048, 1_000),
+        (64 * 1024, 1_000),
+    ] {
+        if most.is_some_and(|most: usize| count > most) {
+            continue;
+        }
+        let mut passing = Passing::new(passing::users(count));
+        let (reads, stanzas) = passing::reads(size, count);
+        let pass = |passing: &mut Passing| {
+            for read in &reads {
+                passing.read(read.clone());
+                passing.write();
+            }
+        };
+        let before = passing.delivered();
+        pass(&mut passing);
+        assert_eq!(passing.delivered() - before, stanzas, "every stanza is delivered");
+        group.throughput(Throughput::Elements(stanzas));
+        let name = BenchmarkId::new(format!("{size} B"), format!("{count} users"));
+        group.bench_function(name, |bencher| bencher.iter(|| pass(&mut passing)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, one_shard, decision);
 criterion_main!(benches);

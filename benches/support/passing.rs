@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use turnout::config::{Config, EMBEDDED};
 use turnout_core::backend::Backend;
 use turnout_core::directory::{Directory, Overlay, SnapshotBuilder, User};
-use turnout_core::home::{HomeId, Residence};
-use turnout_core::io::{Door, Input, LinkId, Outbox, Output, Side};
-use turnout_core::jid::Jid;
+use turnout_core::home::{BackendKind, Dialect, Home, HomeId, Homes, HostPort, Residence};
+use turnout_core::io::{Door, Input, LinkId, Outbox, Output, Side, TrustId};
+use turnout_core::jid::{Domain, Jid};
+use turnout_core::policy::{GatewayLimits, Negotiation, Partner, PartnerDefaults, Policy, Unlisted};
 use turnout_core::shard::Shard;
-use turnout_core::world::World;
-use turnout_sip::SipBackend;
+use turnout_core::world::{InsideHome, World};
 use turnout_xmpp::XmppBackend;
 
 const OPEN: &str = "<?xml version='1.0'?><stream:stream xmlns:stream='http://etherx.jabber.org/streams' \
@@ -36,14 +35,32 @@ pub struct Passing {
     pub written: u64,
 }
 
-/// The embedded configuration, with a partner and a gateway that need no TLS.
+/// One partner and one legacy gateway, both without TLS.
 pub fn world() -> World {
-    let text = EMBEDDED
-        .replace("# name = ", "name = ")
-        .replace("tls = \"required\"\nsasl = \"optional\"", "tls = \"none\"\nsasl = \"none\"")
-        .replace("tls = \"optional\"", "tls = \"none\"");
-    let config = Config::parse(&text, "bench.toml".as_ref(), "".as_ref()).expect("a good configuration");
-    config.world(1, Arc::from([7_u8; 32].as_slice())).expect("a world")
+    let domain = |name: &str| Domain::parse(name).expect("a domain");
+    let none = Negotiation::NotSupported;
+    let defaults = PartnerDefaults { tls: none, sasl: none, ..PartnerDefaults::default() };
+    let partner = Partner::with_defaults(domain("partner.example"), &defaults);
+    let policy = Policy::new(vec![partner], Unlisted::Refuse, defaults, GatewayLimits::default());
+    let home = Home {
+        name: "legacy".to_owned(),
+        backend: BackendKind::Xmpp,
+        dialect: Dialect::Skype,
+        registrar_pools: vec!["lync.contoso.com".to_owned()],
+        connect: vec![HostPort::parse("gateway.internal:5269", None).expect("a host")],
+    };
+    World {
+        generation: 1,
+        domains: vec![domain("contoso.com")],
+        policy: policy.expect("a policy"),
+        homes: Homes::new(vec![home], &[]).expect("a home"),
+        sip: Default::default(),
+        inside: [(HomeId(0), InsideHome { tls: none, trust: TrustId(1) })].into_iter().collect(),
+        dialback_secret: Arc::from([7_u8; 32].as_slice()),
+        stanza_bytes_max: 256 * 1024,
+        enforce_introductions: false,
+        shards: 1,
+    }
 }
 
 /// So many users `user0@contoso.com` …, all on the legacy home.
@@ -60,24 +77,15 @@ impl Passing {
     /// Opens both streams.
     pub fn new(directory: Directory) -> Self {
         let world = Arc::new(world());
-        let mut backends: Vec<Box<dyn Backend>> =
-            vec![Box::new(XmppBackend::new(Side::Partners, Arc::clone(&world), [1; 32]))];
-        for (home, settings) in world.homes.iter() {
-            let side = Side::Home(home);
-            backends.push(match settings.backend {
-                turnout_core::home::BackendKind::Xmpp => {
-                    Box::new(XmppBackend::new(side, Arc::clone(&world), [2; 32]))
-                }
-                turnout_core::home::BackendKind::Sip => {
-                    Box::new(SipBackend::new(side, Arc::clone(&world), [3; 32]))
-                }
-            });
-        }
+        let xmpp = |side, seed| -> Box<dyn Backend> {
+            Box::new(XmppBackend::new(side, Arc::clone(&world), [seed; 32]))
+        };
+        let backends = vec![xmpp(Side::Partners, 1), xmpp(Side::Home(HomeId(0)), 2)];
         #[expect(clippy::disallowed_methods, reason = "a bench needs one instant to count from")]
         let now = Instant::now();
         let partner = LinkId::accepted(0, 1);
         let mut passing = Self {
-            shard: Shard::new(0, world, directory, backends, 1),
+            shard: Shard::new(0, Arc::clone(&world), directory, backends, 1),
             out: Outbox::new(0),
             now,
             partner,
@@ -185,4 +193,34 @@ impl Passing {
         let (bytes, _) = self.write();
         assert!(bytes > 0 && self.delivered() == 1, "{bytes} bytes");
     }
+}
+
+/// Reads of about 64 KiB of whole stanzas of about `size` bytes each, all different, for random ones of `users`; and how many stanzas
+/// those are. Enough of them that neither look-ups nor bytes stay in the nearest cache.
+pub fn reads(size: usize, users: usize) -> (Vec<Bytes>, u64) {
+    const READ_BYTES: usize = 64 * 1024;
+    const READS: usize = 64;
+    let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+    let (mut reads, mut count) = (Vec::new(), 0);
+    for _ in 0..READS {
+        let mut read = String::with_capacity(READ_BYTES + size);
+        while read.len() + size <= READ_BYTES.max(size) {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            let user = seed as usize % users;
+            let head = format!(
+                "<message type='chat' id='m{count}' from='juliet@partner.example/balcony' \
+                 to='user{user}@contoso.com'><body>"
+            );
+            let tail = "</body><active xmlns='http://jabber.org/protocol/chatstates'/></message>";
+            read.push_str(&head);
+            let text = size.saturating_sub(head.len() + tail.len());
+            read.extend("O Romeo, Romeo! wherefore art thou Romeo? ".chars().cycle().take(text));
+            read.push_str(tail);
+            count += 1;
+        }
+        reads.push(Bytes::from(read));
+    }
+    (reads, count)
 }

@@ -138,7 +138,6 @@ impl Link {
 
 /// What was written to a link in full.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a boxed stanza would be an allocation for each")]
 pub enum Written {
     /// One stanza.
     One(Stanza),

@@ -107,7 +107,6 @@ const KEEP_BYTES_MIN: usize = 16 * 1024;
 
 /// What travels in one piece.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a boxed stanza would be an allocation for each")]
 pub enum Load {
     /// One stanza.
     One(Stanza),
