@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 #[path = "../benches/support/passing.rs"]
-#[expect(dead_code, reason = "the benches use the rest")]
 mod passing;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -20,23 +20,23 @@ const OPEN: &str = "<?xml version='1.0'?><stream:stream xmlns:stream='http://eth
 const FEATURES: &str = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
 
 /// The shard and what is known of its links.
-pub struct Passing {
+pub(crate) struct Passing {
     /// The shard.
-    pub shard: Shard,
+    pub(crate) shard: Shard,
     /// Its outbox.
-    pub out: Outbox,
+    pub(crate) out: Outbox,
     /// The time it is told.
-    pub now: Instant,
+    pub(crate) now: Instant,
     /// The partner's stream in.
-    pub partner: LinkId,
+    pub(crate) partner: LinkId,
     /// The stream to the gateway.
-    pub gateway: LinkId,
+    pub(crate) gateway: LinkId,
     /// Plain text written to the gateway, all in all.
-    pub written: u64,
+    pub(crate) written: u64,
 }
 
 /// One partner and one legacy gateway, both without TLS.
-pub fn world() -> World {
+pub(crate) fn world() -> World {
     let domain = |name: &str| Domain::parse(name).expect("a domain");
     let none = Negotiation::NotSupported;
     let defaults = PartnerDefaults { tls: none, sasl: none, ..PartnerDefaults::default() };
@@ -64,7 +64,7 @@ pub fn world() -> World {
 }
 
 /// So many users `user0@contoso.com` …, all on the legacy home.
-pub fn users(count: usize) -> Directory {
+pub(crate) fn users(count: usize) -> Directory {
     let mut builder = SnapshotBuilder::new();
     for n in 0..count {
         let jid = Jid::parse(&format!("user{n}@contoso.com")).expect("a plain address");
@@ -75,7 +75,7 @@ pub fn users(count: usize) -> Directory {
 
 impl Passing {
     /// Opens both streams.
-    pub fn new(directory: Directory) -> Self {
+    pub(crate) fn new(directory: Directory) -> Self {
         let world = Arc::new(world());
         let xmpp = |side, seed| -> Box<dyn Backend> {
             Box::new(XmppBackend::new(side, Arc::clone(&world), [seed; 32]))
@@ -98,13 +98,13 @@ impl Passing {
     }
 
     /// Hands over a read of the partner's stream. What goes to the gateway stands in `out.outputs`.
-    pub fn read(&mut self, bytes: Bytes) {
+    pub(crate) fn read(&mut self, bytes: Bytes) {
         self.now += Duration::from_micros(10);
         self.shard.handle(self.now, Input::Received(self.partner, bytes), &mut self.out);
     }
 
     /// Says that everything is written, and gives back how many bytes and slices those were.
-    pub fn write(&mut self) -> (usize, usize) {
+    pub(crate) fn write(&mut self) -> (usize, usize) {
         let (mut bytes, mut slices) = (0, 0);
         for output in self.out.outputs.drain(..) {
             if let Output::Transmit(link, slice) = output {
@@ -119,7 +119,7 @@ impl Passing {
     }
 
     /// Stanzas delivered so far.
-    pub fn delivered(&mut self) -> u64 {
+    pub(crate) fn delivered(&mut self) -> u64 {
         let tally = self.shard.tally();
         assert_eq!(tally.passed.expected_held(), i128::from(tally.held));
         tally.passed.delivered
@@ -197,7 +197,7 @@ impl Passing {
 
 /// Reads of about 64 KiB of whole stanzas of about `size` bytes each, all different, for random ones of `users`; and how many stanzas
 /// those are. Enough of them that neither look-ups nor bytes stay in the nearest cache.
-pub fn reads(size: usize, users: usize) -> (Vec<Bytes>, u64) {
+pub(crate) fn reads(size: usize, users: usize) -> (Vec<Bytes>, u64) {
     const READ_BYTES: usize = 64 * 1024;
     const READS: usize = 64;
     let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
