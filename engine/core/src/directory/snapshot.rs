@@ -116,12 +116,12 @@ impl Snapshot {
         }
         black_box(group.iter().fold(0, |near, (place, ..)| near | self.table.touch(*place)));
         for (place, candidate, _) in group.iter_mut() {
-            *candidate = self.table.next(place).unwrap_or(0);
+            *candidate = self.table.first(place).unwrap_or(0);
         }
         black_box(group.iter().fold(0, |near, (_, candidate, _)| near | self.arena.touch(*candidate)));
         found.extend(group.iter().map(|(place, candidate, local)| match *candidate {
             0 => None,
-            offset => self.user_at(offset, id, local).or_else(|| self.search(*place, id, local)),
+            offset => self.user_at(offset, id, local).or_else(|| self.search_on(*place, id, local)),
         }));
     }
 
@@ -131,20 +131,23 @@ impl Snapshot {
         self.table.begin(self.hash(domain, local))
     }
 
-    /// Searches from a place on.
+    /// Searches from where [`Snapshot::begin`] was.
     #[inline]
     pub(super) fn search(&self, mut place: Place, domain: u32, local: &[u8]) -> Option<User> {
-        loop {
-            let offset = self.table.next(&mut place)?;
-            if let Some(user) = self.user_at(offset, domain, local) {
-                return Some(user);
-            }
-        }
+        let offset = self.table.first(&mut place)?;
+        self.user_at(offset, domain, local).or_else(|| self.search_on(place, domain, local))
+    }
+
+    /// Searches on: another address had the same hash.
+    #[cold]
+    fn search_on(&self, mut place: Place, domain: u32, local: &[u8]) -> Option<User> {
+        std::iter::from_fn(|| self.table.next(&mut place))
+            .find_map(|offset| self.user_at(offset, domain, local))
     }
 
     #[inline]
     fn user_at(&self, offset: u32, domain: u32, local: &[u8]) -> Option<User> {
-        let entry = self.arena.entry(offset).filter(|entry| entry.local == local)?;
+        let entry = self.arena.entry(offset).filter(|entry| same(entry.local, local))?;
         self.kinds.get(entry.kind).filter(|kind| kind.domain == domain).map(|kind| kind.user)
     }
 
@@ -163,7 +166,27 @@ impl Snapshot {
 /// The local part of a bare address in this domain; empty, which nobody's is, where it is none.
 #[inline]
 pub(super) fn local_of<'a>(bare: &'a [u8], domain: &str) -> &'a [u8] {
-    bare.strip_suffix(domain.as_bytes()).and_then(|local| local.strip_suffix(b"@")).unwrap_or_default()
+    let Some((local, rest)) = bare.len().checked_sub(domain.len() + 1).map(|at| bare.split_at(at)) else {
+        return &[];
+    };
+    match rest.split_first() {
+        Some((b'@', rest)) if same(rest, domain.as_bytes()) => local,
+        _ => &[],
+    }
+}
+
+/// Whether two texts are equal, with no call where they are as short as names mostly are.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    const HALF: usize = size_of::<u64>();
+    if a.len() != b.len() {
+        return false;
+    }
+    if !(HALF..=2 * HALF).contains(&a.len()) {
+        return a == b;
+    }
+    // The halves overlap where there are fewer than sixteen octets.
+    a.first_chunk::<HALF>() == b.first_chunk() && a.last_chunk::<HALF>() == b.last_chunk()
 }
 
 /// Overwrites `out` with the bare address.

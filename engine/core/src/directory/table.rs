@@ -1,10 +1,10 @@
-//! The way from the hash of an address to its entry: an open table of slots.
+//! The way from the hash of an address to its entry: an open table of slots, eight to a line of memory.
 //!
-//! A slot holds the upper half of a hash and the offset of an entry; 0 is an empty slot, as no offset is 0. A slot's
-//! home is the hash times the number of homes, so any number of homes will do and the order of homes is the order of
-//! hashes. Invariant: along a segment hashes never descend, a slot is never before its home, and between its home and
-//! itself no slot is empty. So a search ends at the first greater hash or empty slot, whether it finds or not, and
-//! a segment is made anew, smaller or larger, by reading it once from start to end.
+//! A slot holds the upper half of a hash and the offset of an entry. The home of a hash is a line: the hash times the number of
+//! homes, so any number of homes will do and the order of homes is the order of hashes. Invariant: along a segment
+//! slots never descend but for empty ones, a slot is never before its home, and between the start of its home and itself no slot
+//! is empty. So a search is one comparison of a whole line nearly always, it ends at the first greater hash or empty slot,
+//! whether it finds or not, and a segment is made anew, smaller or larger, by reading it once from start to end.
 //!
 //! The upper bits of a hash choose one of [`SEGMENTS`], which grow one by one: growing needs a little of the table
 //! twice, never all of it.
@@ -15,17 +15,23 @@ const SEGMENT_BITS: u32 = 5;
 /// Parts the table has.
 const SEGMENTS: usize = 1 << SEGMENT_BITS;
 
-/// Slots behind the last home when a segment is made, so that few of them have to grow for what runs over their end.
-const TAIL: usize = 8;
+/// Slots of a line.
+const SLOTS: usize = 8;
 
-/// Homes in a hundred that are taken when a segment has to grow.
+/// Lines behind the last home when a segment is made, so that few of them have to grow for what runs over their end.
+const TAIL: usize = 1;
+
+/// Slots in a hundred that are taken when a segment has to grow.
 const LOAD_MAX: usize = 82;
 
-/// Homes in a hundred that are taken just after.
+/// Slots in a hundred that are taken just after.
 const LOAD_GROWN: usize = 66;
 
-/// Homes in a hundred that are taken in a table that grows no more.
+/// Slots in a hundred that are taken in a table that grows no more.
 const LOAD_FINAL: usize = 75;
+
+/// An empty slot: greater than all others. No entry begins at the very last octet of 4 GiB.
+const EMPTY: u64 = u64::MAX;
 
 /// Offsets by hash.
 #[derive(Clone, Default)]
@@ -34,9 +40,14 @@ pub(super) struct Table {
     segments: Vec<Segment>,
 }
 
+/// What memory is read in.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line([u64; SLOTS]);
+
 #[derive(Clone, Default)]
 struct Segment {
-    slots: Vec<u64>,
+    lines: Vec<Line>,
     homes: u32,
     taken: u32,
 }
@@ -56,10 +67,22 @@ impl Table {
         Place { hash, at: home(hash, homes) as u32 }
     }
 
-    /// The slot where a search is: brings it near without waiting for it.
+    /// Reads something of the line where a search is, to bring it near without waiting for it.
     #[inline]
     pub(super) fn touch(&self, place: Place) -> u64 {
-        self.segments.get(segment_of(place.hash)).map_or(0, |segment| segment.slot(place.at as usize))
+        self.segments.get(segment_of(place.hash)).map_or(EMPTY, |segment| segment.slot(place.at as usize))
+    }
+
+    /// The first entry that may be the one searched for, from where [`Table::begin`] was: no step depends on a comparison
+    /// that could be guessed wrong, but for what ran over its home.
+    #[inline]
+    pub(super) fn first(&self, place: &mut Place) -> Option<u32> {
+        let segment = self.segments.get(segment_of(place.hash))?;
+        let line = segment.lines.get(place.at as usize / SLOTS)?;
+        let least = slot(place.hash, 0);
+        let less = line.0.iter().map(|&slot| u32::from(slot < least)).sum::<u32>();
+        place.at += less;
+        self.next(place)
     }
 
     /// The next entry that may be the one searched for.
@@ -68,7 +91,7 @@ impl Table {
         let segment = self.segments.get(segment_of(place.hash))?;
         loop {
             let slot = segment.slot(place.at as usize);
-            if slot == 0 || hash_of(slot) > place.hash {
+            if slot == EMPTY || hash_of(slot) > place.hash {
                 return None;
             }
             place.at += 1;
@@ -78,7 +101,7 @@ impl Table {
         }
     }
 
-    /// Adds an entry under a hash. The offset is not 0.
+    /// Adds an entry under a hash. The offset is less than `u32::MAX`.
     pub(super) fn insert(&mut self, hash: u32, offset: u32) {
         if self.segments.is_empty() {
             self.segments.resize_with(SEGMENTS, Segment::default);
@@ -96,62 +119,57 @@ impl Table {
     /// Octets of memory taken.
     pub(super) fn memory_bytes(&self) -> usize {
         self.segments.capacity() * size_of::<Segment>()
-            + self.segments.iter().map(|segment| segment.slots.capacity() * size_of::<u64>()).sum::<usize>()
+            + self.segments.iter().map(|segment| segment.lines.capacity() * size_of::<Line>()).sum::<usize>()
     }
 }
 
 impl Segment {
     #[inline]
     fn slot(&self, at: usize) -> u64 {
-        self.slots.get(at).copied().unwrap_or(0)
+        self.lines.get(at / SLOTS).map_or(EMPTY, |line| line.0[at % SLOTS])
     }
 
     fn insert(&mut self, hash: u32, offset: u32) {
-        if (self.taken as usize + 1) * 100 > self.homes as usize * LOAD_MAX {
+        if (self.taken as usize + 1) * 100 > self.homes as usize * SLOTS * LOAD_MAX {
             self.remake(LOAD_GROWN);
         }
         let mut carried = slot(hash, offset);
         let mut at = home(hash, self.homes);
-        // Behind all that are not greater; from there on everything moves up by one, to the next empty slot.
-        while self.slot(at) != 0 && hash_of(self.slot(at)) <= hash {
+        // Behind all that are less; from there on everything moves up by one, to the next empty slot.
+        while self.slot(at) < carried {
             at += 1;
         }
-        while let Some(slot) = self.slots.get_mut(at)
-            && carried != 0
-        {
-            std::mem::swap(slot, &mut carried);
+        while carried != EMPTY {
+            carried = self.put(at, carried);
             at += 1;
-        }
-        if carried != 0 {
-            self.push(carried);
         }
         self.taken += 1;
     }
 
-    /// Gives the segment so many homes that with one entry more this many in a hundred are taken.
+    /// Gives the segment so many homes that with one entry more this many slots in a hundred are taken.
     fn remake(&mut self, load: usize) {
-        let homes = (self.taken as usize + 1) * 100 / load + 1;
-        let mut made = Self { slots: Vec::new(), homes: homes as u32, taken: self.taken };
-        made.slots.reserve_exact(homes + TAIL);
-        made.slots.resize(homes, 0);
+        let homes = ((self.taken as usize + 1) * 100).div_ceil(load * SLOTS);
+        let mut made = Self { lines: Vec::new(), homes: homes as u32, taken: self.taken };
+        made.lines.reserve_exact(homes + TAIL);
+        made.lines.resize(homes, Line([EMPTY; SLOTS]));
         let mut next = 0;
-        for &slot in self.slots.iter().filter(|&&slot| slot != 0) {
+        for &slot in self.lines.iter().flat_map(|line| &line.0).filter(|&&slot| slot != EMPTY) {
             next = home(hash_of(slot), made.homes).max(next);
-            match made.slots.get_mut(next) {
-                Some(place) => *place = slot,
-                None => made.push(slot),
-            }
+            made.put(next, slot);
             next += 1;
         }
         *self = made;
     }
 
-    /// Adds a slot behind the end.
-    fn push(&mut self, slot: u64) {
-        if self.slots.len() == self.slots.capacity() {
-            self.slots.reserve_exact(TAIL.max(self.slots.len() / 8));
+    /// Puts a slot in a place, at most one behind the last line, and gives what was there.
+    fn put(&mut self, at: usize, slot: u64) -> u64 {
+        if at / SLOTS == self.lines.len() {
+            if self.lines.len() == self.lines.capacity() {
+                self.lines.reserve_exact(TAIL.max(self.lines.len() / 8));
+            }
+            self.lines.push(Line([EMPTY; SLOTS]));
         }
-        self.slots.push(slot);
+        self.lines.get_mut(at / SLOTS).map_or(EMPTY, |line| std::mem::replace(&mut line.0[at % SLOTS], slot))
     }
 }
 
@@ -160,10 +178,10 @@ fn segment_of(hash: u32) -> usize {
     (hash >> (u32::BITS - SEGMENT_BITS)) as usize
 }
 
-/// The home of a hash among so many: 0 where there is none.
+/// The first slot of the home of a hash among so many: 0 where there is none.
 #[inline]
 fn home(hash: u32, homes: u32) -> usize {
-    (u64::from(hash << SEGMENT_BITS) * u64::from(homes) >> u32::BITS) as usize
+    (u64::from(hash << SEGMENT_BITS) * u64::from(homes) >> u32::BITS) as usize * SLOTS
 }
 
 #[inline]

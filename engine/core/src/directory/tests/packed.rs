@@ -37,7 +37,7 @@ fn addressed() -> impl Strategy<Value = (String, usize, User)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     /// Whatever the hash is worth, a snapshot is the map of what was added first, in the order it was added, and many
     /// look-ups together are as many look-ups.
@@ -162,7 +162,7 @@ fn a_batch_finds_only_whole_addresses_of_its_domain() {
 /// Enough users for many segments to grow many times and for more than one chunk, in batches of every length.
 #[test]
 fn many_users_are_found_and_are_small() {
-    const USERS: usize = 300_000;
+    const USERS: usize = 200_000;
     let mut builder = SnapshotBuilder::new();
     let mut scratch = String::new();
     let bare = |n: usize| format!("first.{}last{n}@contoso.com", "x".repeat(n % 5));
