@@ -135,7 +135,7 @@ pub fn read(
     };
     while next(&mut rows, &mut record)? {
         load.report.rows += 1;
-        if load.report.rows % PROGRESS_ROWS == 0 {
+        if load.report.rows.is_multiple_of(PROGRESS_ROWS) {
             progress(Progress { rows: load.report.rows, bytes: rows.get_ref().source_bytes() });
         }
         let added = load.row(&record);

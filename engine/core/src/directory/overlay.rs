@@ -110,7 +110,7 @@ impl Overlay {
 
     fn counter(&self, bare: &[u8]) -> Option<&AtomicU32> {
         let hash = self.seed.hash_one(bare) >> u32::BITS;
-        self.sieve.get((hash * self.sieve.len() as u64 >> u32::BITS) as usize)
+        self.sieve.get(((hash * self.sieve.len() as u64) >> u32::BITS) as usize)
     }
 
     fn count(&self, bare: &[u8]) {

@@ -181,7 +181,7 @@ fn segment_of(hash: u32) -> usize {
 /// The first slot of the home of a hash among so many: 0 where there is none.
 #[inline]
 fn home(hash: u32, homes: u32) -> usize {
-    (u64::from(hash << SEGMENT_BITS) * u64::from(homes) >> u32::BITS) as usize * SLOTS
+    ((u64::from(hash << SEGMENT_BITS) * u64::from(homes)) >> u32::BITS) as usize * SLOTS
 }
 
 #[inline]

@@ -288,10 +288,16 @@ fn many_users_are_read() {
             Ok(count)
         }
     }
+    let mut told: Vec<Progress> = Vec::new();
     let made = Made { row: 0, waiting: b"SipAddress,RegistrarPool,Notes\r\n".to_vec() };
     let (snapshot, report) =
-        read(made, &homes(), &AccessPolicies::default(), CsvLimits::default(), &mut |_| ()).unwrap();
+        read(made, &homes(), &AccessPolicies::default(), CsvLimits::default(), &mut |at| told.push(at))
+            .unwrap();
     assert_eq!((report.users, report.homes), (u64::from(USERS), vec![25_000, 25_000]));
     assert_eq!(snapshot.look_up("user.49999@contoso.com").map(|user| user.residence), Some(SFB2019));
     assert!(snapshot.memory_bytes() < USERS as usize * 64, "{} octets", snapshot.memory_bytes());
+    assert_eq!(told.len(), (USERS as usize) / 4096);
+    assert!(told.is_sorted_by(|one, next| one.rows < next.rows && one.bytes < next.bytes));
+    let last = told.last().copied().unwrap_or_default();
+    assert!(last.rows == 49_152 && last.bytes > 49_152 * 230, "{last:?}");
 }
