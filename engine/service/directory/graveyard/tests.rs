@@ -96,7 +96,7 @@ fn shard(
 /// the boundary of a turn, and frees none of them.
 #[test]
 fn a_shard_keeps_turning_while_a_million_users_are_swapped() {
-    const SWAPS: u16 = 3;
+    const SWAPS: u16 = 2;
     let first = snapshot(1_000_000, 0);
     let directory = Directory::new(Arc::clone(&first), Arc::new(Overlay::new(10)));
     let mut graveyard = Graveyard::new(first);
