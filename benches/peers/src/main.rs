@@ -1,0 +1,224 @@
+//! `turnout-load`: one job a call, one JSON object on standard output. Exit 1 and a line on standard error when a check failed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use turnout_bench::args::Args;
+use turnout_bench::ledger::{Ledger, Shared};
+use turnout_bench::load::Sender;
+use turnout_bench::partner::{self, Proof};
+use turnout_bench::report::Json;
+use turnout_bench::run::Course;
+use turnout_bench::sheet::Plan;
+use turnout_bench::sink::{Sink, Speech};
+use turnout_bench::tls::Certificates;
+use turnout_bench::wire::Wire;
+use turnout_bench::xml::Server;
+use turnout_bench::{Outcome, floor, sys};
+
+fn main() -> ExitCode {
+    sys::raise_files(200_000);
+    let result = Args::parse(std::env::args().skip(1)).and_then(|mut args| match args.job.as_str() {
+        "relay" => relay(&mut args),
+        "xmpp" => xmpp(&mut args),
+        "idle" => idle(&mut args),
+        "floor" => {
+            let (spans, seconds) = (args.get("spans")?.unwrap_or(5), args.get("seconds")?.unwrap_or(1.0));
+            args.end()?;
+            floor::run(spans, seconds)
+        }
+        other => Err(format!("no job {other:?}; there are relay, xmpp, sip, idle and floor")),
+    });
+    match result {
+        Ok(json) => {
+            println!("{}", json.finish());
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("turnout-load: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the messages of a run are.
+fn plan(args: &mut Args, course: &Course) -> Outcome<Plan> {
+    Ok(Plan {
+        size: course.size,
+        partner: args.text("partner").unwrap_or_else(|| "partner.example".to_owned()),
+        domain: args.text("domain").unwrap_or_else(|| "contoso.com".to_owned()),
+        streams: args.get("streams")?.unwrap_or(1),
+        users: args.get("users")?.unwrap_or(1000),
+    })
+}
+
+/// Through a byte relay: `--target` its front, `--sink` where it goes to, `--certs` for TLS on `--in` and `--out`.
+fn relay(args: &mut Args) -> Outcome<Json> {
+    let course = Course::read(args)?;
+    let plan = plan(args, &course)?;
+    let (target, back) = (args.need::<SocketAddr>("target")?, args.need::<SocketAddr>("sink")?);
+    let certs = args.get::<PathBuf>("certs")?;
+    let (tls_in, tls_out) = (args.get("in")?.unwrap_or(false), args.get("out")?.unwrap_or(false));
+    args.end()?;
+    let certs = certs.as_deref().map(Certificates);
+    let missing = "--certs is missing";
+    let sheet = plan.stanzas()?;
+    let shared = Arc::new(Shared::default());
+    let ledger = Ledger::new(sheet.len(), plan.streams, 0, Some(sheet.clone()));
+    let mut sink = Sink::new(Arc::clone(&shared), ledger)?;
+    let server = if tls_out { Some(certs.ok_or(missing)?.server("contoso.com")?) } else { None };
+    sink.listen(back, Speech::Raw(server))?;
+    let client = if tls_in { Some(certs.ok_or(missing)?.client(None, &[])?) } else { None };
+    let mut wires = Vec::new();
+    for _ in 0..plan.streams {
+        let mut wire = Wire::dial(target)?;
+        if let Some(config) = &client {
+            wire.secure_as_client(config, "contoso.com")?;
+        }
+        sink.adopt(wire.clone(), Speech::Listen)?;
+        wires.push(wire);
+    }
+    let running = sink.start();
+    let mut sender = Sender::new(wires, sheet, course.manner, 0, Arc::clone(&shared));
+    let result = course.run(&mut sender, &shared);
+    shared.stop.store(true, Ordering::Release);
+    running.join();
+    result
+}
+
+/// The streams of partners to the server under load.
+struct Partners {
+    target: SocketAddr,
+    /// Where the partner's own server listens, for dialback.
+    verify: Option<SocketAddr>,
+    proof: Proof,
+    /// What the partner's server secures streams with.
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Partners {
+    fn read(args: &mut Args) -> Outcome<(Self, Option<PathBuf>)> {
+        let folder = args.get::<PathBuf>("certs")?;
+        let certs = folder.as_deref().map(Certificates);
+        let manner = args.text("in").unwrap_or_else(|| "plain".to_owned());
+        let client = |alpn: &[&[u8]]| certs.ok_or("--certs is missing")?.client(Some("partner.example"), alpn);
+        let proof = match manner.as_str() {
+            "plain" => Proof::Dialback,
+            "direct" => Proof::Direct(client(&[b"xmpp-server"])?),
+            "starttls" => Proof::StartTls(client(&[])?),
+            other => return Err(format!("--in cannot be {other:?}")),
+        };
+        let tls = match (&proof, certs) {
+            (Proof::Dialback, _) | (_, None) => None,
+            (_, Some(certs)) => Some(certs.server("partner.example")?),
+        };
+        Ok((Self { target: args.need("target")?, verify: args.get("verify")?, proof, tls }, folder))
+    }
+
+    /// The domain of a stream.
+    fn domain(plan: &Plan, stream: usize) -> String {
+        if plan.streams > 1 { format!("p{stream:04}.{}", plan.partner) } else { plan.partner.clone() }
+    }
+
+    fn open(&self, plan: &Plan, stream: usize) -> Outcome<Wire> {
+        partner::open(self.target, &Self::domain(plan, stream), &plan.domain, &self.proof)
+    }
+}
+
+/// Through a stanza router: the partner's streams in, the gateway (`--gateway`) or a component (`--component`, `--secret`) at the end.
+fn xmpp(args: &mut Args) -> Outcome<Json> {
+    let course = Course::read(args)?;
+    let plan = plan(args, &course)?;
+    let (partners, folder) = Partners::read(args)?;
+    let gateway = args.get::<SocketAddr>("gateway")?;
+    let gateway_tls = args.get("out")?.unwrap_or(false);
+    let component = args.get::<SocketAddr>("component")?;
+    let secret = args.text("secret").unwrap_or_default();
+    args.end()?;
+    let sheet = plan.stanzas()?;
+    let shared = Arc::new(Shared::default());
+    let exact = gateway.is_some().then(|| sheet.clone());
+    let ledger = Ledger::new(sheet.len(), plan.streams, 0, exact);
+    let mut sink = Sink::new(Arc::clone(&shared), ledger)?;
+    if let Some(address) = gateway {
+        let folder = folder.as_deref().map(Certificates);
+        let tls = match (gateway_tls, folder) {
+            (true, Some(certs)) => Some(certs.server("contoso.com")?),
+            (true, None) => return Err("--certs is missing".to_owned()),
+            (false, _) => None,
+        };
+        sink.listen(address, Speech::Stream(Server::new(tls)))?;
+    }
+    if let Some(address) = partners.verify {
+        sink.listen(address, Speech::Returns(Server::new(partners.tls.clone())))?;
+    }
+    if let Some(address) = component {
+        sink.adopt(partner::component(address, &plan.domain, &secret)?, Speech::Component)?;
+    }
+    let running = sink.start();
+    let result = (|| {
+        let mut wires = Vec::new();
+        for stream in 0..plan.streams {
+            shared.check()?;
+            let wire = partners.open(&plan, stream)?;
+            running.adopt(wire.clone(), Speech::Listen);
+            wires.push(wire);
+        }
+        let mut sender = Sender::new(wires, sheet, course.manner, 0, Arc::clone(&shared));
+        course.run(&mut sender, &shared)
+    })();
+    shared.stop.store(true, Ordering::Release);
+    running.join();
+    shared.check().and(result)
+}
+
+/// Memory of idle streams that are authenticated: `--count` of them, looked at after `--seconds`.
+fn idle(args: &mut Args) -> Outcome<Json> {
+    let count = args.get::<usize>("count")?.unwrap_or(500);
+    let seconds = args.get("seconds")?.unwrap_or(4.0);
+    let pids = args.list("pids")?;
+    let domain = args.text("domain").unwrap_or_else(|| "contoso.com".to_owned());
+    let name = args.text("partner").unwrap_or_else(|| "partner.example".to_owned());
+    let (partners, _) = Partners::read(args)?;
+    let component = args.get::<SocketAddr>("component")?;
+    let secret = args.text("secret").unwrap_or_default();
+    args.end()?;
+    let shared = Arc::new(Shared::default());
+    let mut sink = Sink::new(Arc::clone(&shared), Ledger::new(1, 1, 0, None))?;
+    if let Some(address) = component {
+        sink.adopt(partner::component(address, &domain, &secret)?, Speech::Component)?;
+    }
+    if let Some(address) = partners.verify {
+        sink.listen(address, Speech::Returns(Server::new(partners.tls.clone())))?;
+    }
+    let running = sink.start();
+    let open = |wires: &mut Vec<Wire>, count: usize| -> Outcome<()> {
+        for _ in 0..count {
+            wires.push(partner::open(partners.target, &name, &domain, &partners.proof)?);
+            shared.check()?;
+        }
+        std::thread::sleep(Duration::from_secs_f64(seconds));
+        Ok(())
+    };
+    let mut wires = Vec::new();
+    let result = (|| {
+        // What the first streams make the peer load is not a stream's.
+        open(&mut wires, 16)?;
+        let before = sys::memory(&pids)?;
+        open(&mut wires, count)?;
+        let after = sys::memory(&pids)?;
+        let each = |from: u64, to: u64| (to as f64 - from as f64) / count as f64;
+        Ok(Json::default()
+            .number("streams", count as f64)
+            .number("rss_kib_each", each(before.rss_kib, after.rss_kib))
+            .number("pss_kib_each", each(before.pss_kib, after.pss_kib))
+            .number("rss_kib_before", before.rss_kib as f64))
+    })();
+    shared.stop.store(true, Ordering::Release);
+    running.join();
+    shared.check().and(result)
+}
