@@ -15,6 +15,7 @@ use turnout_bench::report::Json;
 use turnout_bench::run::Course;
 use turnout_bench::sheet::Plan;
 use turnout_bench::sink::{Sink, Speech};
+use turnout_bench::sip::{Caller, Pool};
 use turnout_bench::tls::Certificates;
 use turnout_bench::wire::Wire;
 use turnout_bench::xml::Server;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let result = Args::parse(std::env::args().skip(1)).and_then(|mut args| match args.job.as_str() {
         "relay" => relay(&mut args),
         "xmpp" => xmpp(&mut args),
+        "sip" => sip(&mut args),
         "idle" => idle(&mut args),
         "floor" => {
             let (spans, seconds) = (args.get("spans")?.unwrap_or(5), args.get("seconds")?.unwrap_or(1.0));
@@ -138,6 +140,8 @@ fn xmpp(args: &mut Args) -> Outcome<Json> {
     let gateway_tls = args.get("out")?.unwrap_or(false);
     let component = args.get::<SocketAddr>("component")?;
     let secret = args.text("secret").unwrap_or_default();
+    let pool = args.get::<SocketAddr>("pool")?;
+    let pool_tls = args.get("pool-tls")?.unwrap_or(false);
     args.end()?;
     let sheet = plan.stanzas()?;
     let shared = Arc::new(Shared::default());
@@ -159,6 +163,11 @@ fn xmpp(args: &mut Args) -> Outcome<Json> {
     if let Some(address) = component {
         sink.adopt(partner::component(address, &plan.domain, &secret)?, Speech::Component)?;
     }
+    if let Some(address) = pool {
+        let folder = folder.as_deref().map(Certificates).ok_or("--certs is missing");
+        let tls = if pool_tls { Some(folder?.server("pool2019.contoso.com")?) } else { None };
+        sink.listen(address, Speech::Pool(Box::new(Pool::new(tls))))?;
+    }
     let running = sink.start();
     let result = (|| {
         let mut wires = Vec::new();
@@ -170,6 +179,60 @@ fn xmpp(args: &mut Args) -> Outcome<Json> {
         }
         let mut sender = Sender::new(wires, sheet, course.manner, 0, Arc::clone(&shared));
         course.run(&mut sender, &shared)
+    })();
+    shared.stop.store(true, Ordering::Release);
+    running.join();
+    shared.check().and(result)
+}
+
+/// From SIP: the pool writes to `--target`, within sessions or not; what arrives at the partner's server (`--verify`), at an XMPP
+/// server's component port (`--port`, `--secret`) or at another pool (`--pool`) is counted, and so are the answers.
+fn sip(args: &mut Args) -> Outcome<Json> {
+    let course = Course::read(args)?;
+    let plan = plan(args, &course)?;
+    let target = args.need::<SocketAddr>("target")?;
+    let folder = args.get::<PathBuf>("certs")?;
+    let tls = args.get("tls")?.unwrap_or(false);
+    let sessions = args.get("sessions")?.unwrap_or(false);
+    let ends = (args.get::<SocketAddr>("verify")?, args.get::<SocketAddr>("port")?, args.get::<SocketAddr>("pool")?);
+    args.end()?;
+    let shared = Arc::new(Shared::default());
+    let first = 2;
+    let ledger = Ledger::new(turnout_bench::sheet::count(plan.size), 1, first, None);
+    let mut sink = Sink::new(Arc::clone(&shared), ledger)?;
+    if let Some(address) = ends.0 {
+        sink.listen(address, Speech::Stream(Server::new(None)))?;
+    }
+    if let Some(address) = ends.1 {
+        sink.listen(address, Speech::Port)?;
+    }
+    if let Some(address) = ends.2 {
+        sink.listen(address, Speech::Pool(Box::default()))?;
+    }
+    let running = sink.start();
+    let result = (|| {
+        // A component comes when it likes, some seconds apart.
+        let give_up = sys::now() + 20_000_000_000;
+        while ends.1.is_some() && shared.ready.load(Ordering::Acquire) == 0 && sys::now() < give_up {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut wire = Wire::dial(target)?;
+        if tls {
+            let certs = folder.as_deref().map(Certificates).ok_or("--certs is missing")?;
+            wire.secure_as_client(&certs.client(Some("pool2019.contoso.com"), &[])?, "turnout.contoso.com")?;
+        }
+        let caller = Caller { transport: if tls { "TLS" } else { "TCP" }, sessions };
+        let sheet = caller.open(&plan, &mut wire)?;
+        running.adopt(wire.clone(), Speech::Pool(Box::default()));
+        std::thread::sleep(Duration::from_millis(300));
+        let mut sender = Sender::new(vec![wire], sheet, course.manner, u64::from(first), Arc::clone(&shared));
+        let json = course.run(&mut sender, &shared)?;
+        std::thread::sleep(Duration::from_millis(300));
+        let answered = shared.answered.load(Ordering::Acquire);
+        if answered != sender.sent {
+            return Err(format!("{} messages were sent and {answered} answered", sender.sent));
+        }
+        Ok(json)
     })();
     shared.stop.store(true, Ordering::Release);
     running.join();

@@ -25,7 +25,7 @@ impl Json {
             self.0.push_str(", ");
         }
         // Writing to a string cannot fail.
-        drop(write!(self.0, "\"{name}\": "));
+        _ = write!(self.0, "\"{name}\": ");
     }
 
     /// A number, with as many digits as mean something.
@@ -41,7 +41,7 @@ impl Json {
     pub fn numbers(mut self, name: &str, values: &[f64]) -> Self {
         self.key(name);
         let values: Vec<String> = values.iter().map(|value| figure(*value)).collect();
-        drop(write!(self.0, "[{}]", values.join(", ")));
+        _ = write!(self.0, "[{}]", values.join(", "));
         self
     }
 
@@ -49,7 +49,7 @@ impl Json {
     #[must_use]
     pub fn text(mut self, name: &str, value: &str) -> Self {
         self.key(name);
-        drop(write!(self.0, "\"{}\"", value.replace(['"', '\\'], "'")));
+        _ = write!(self.0, "\"{}\"", value.replace(['"', '\\'], "'"));
         self
     }
 
@@ -58,7 +58,7 @@ impl Json {
     pub fn objects(mut self, name: &str, values: Vec<Self>) -> Self {
         self.key(name);
         let values: Vec<String> = values.into_iter().map(Self::finish).collect();
-        drop(write!(self.0, "[{}]", values.join(", ")));
+        _ = write!(self.0, "[{}]", values.join(", "));
         self
     }
 

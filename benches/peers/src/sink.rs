@@ -27,6 +27,8 @@ pub enum Speech {
     Returns(Server),
     /// Stanzas of an authenticated stream, of a component or of one that was dialed.
     Component,
+    /// Streams of components: the port of an XMPP server for them. It lets everybody in.
+    Port,
     /// What the other side says on a stream that we write to.
     Listen,
     /// SIP, as a pool.
@@ -244,6 +246,21 @@ impl Connection {
                 text if text.starts_with("<stream:error") => Err(format!("the peer says {text}")),
                 _ => Ok(()),
             },
+            Speech::Port => {
+                let reply = match text {
+                    text if text.starts_with("<stream:stream") => {
+                        "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' \
+                         xmlns:stream='http://etherx.jabber.org/streams' from='partner.example' id='load1'>"
+                    }
+                    text if text.starts_with("<handshake") => {
+                        shared.ready.fetch_add(1, Ordering::AcqRel);
+                        "<handshake/>"
+                    }
+                    _ => return Ok(()),
+                };
+                let sent = self.wire.queue(reply.as_bytes()).and_then(|()| self.wire.flush());
+                sent.map(|_| ()).map_err(|error| error.to_string())
+            }
             Speech::Raw(_) => Err(format!("not a message: {text}")),
             Speech::Pool(_) => Ok(()),
         }
