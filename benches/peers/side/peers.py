@@ -237,12 +237,12 @@ def write_users(path: Path, count: int, share_2019: float = 0.0) -> None:
 
 
 def turnout(rig: Rig, *, tls: bool = False, driver: str = "auto", shards: int = 0, users: int = 1024, share_2019: float = 0.0,
-            streams: int = 1, sip: str = "tcp") -> dict:
+            domains: int = 1, sip: str = "tcp") -> dict:
     """The router, from a configuration file as an administrator would write it. With TLS: on both legs, EXTERNAL from partners."""
     write_users(rig.folder / "users.csv", users, share_2019)
-    domains = ", ".join(f'"p{n:04d}.partner.example"' for n in range(streams)) if streams > 1 else ""
+    names = ", ".join(f'"p{n:04d}.partner.example"' for n in range(domains)) if domains > 1 else ""
     (rig.folder / "turnout.toml").write_text(_TURNOUT.format(
-        domains=domains, terms=_SECURED if tls else _PLAIN, gateway_tls="required" if tls else "none", transport=sip,
+        domains=names, terms=_SECURED if tls else _PLAIN, gateway_tls="required" if tls else "none", transport=sip,
         sip_more='trusted_names = ["pool2019.contoso.com"]' if sip == "tls" else 'name = "turnout.contoso.com"',
         shards=shards, driver=driver))
     rig.start("turnout", [str(rig.turnout), "run", "--config", str(rig.folder / "turnout.toml")])

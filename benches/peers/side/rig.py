@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 NAMES = {"partner.example": "127.0.0.2", "contoso.com": "127.0.0.1"}
-_INSIDE = "TURNOUT_BENCH_INSIDE"
+INSIDE = "TURNOUT_BENCHINSIDE"
 
 
 class Failure(Exception):
@@ -28,7 +28,7 @@ class Failure(Exception):
 
 def enter_namespace() -> None:
     """Start this program again inside namespaces of its own, once."""
-    if os.environ.get(_INSIDE):
+    if os.environ.get(INSIDE):
         _loopback_up()
         return
     command = ["unshare", "--net", "--mount", "--propagation", "private"]
@@ -37,7 +37,7 @@ def enter_namespace() -> None:
     probe = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
     if probe.returncode:
         raise Failure(f"needs a network namespace of its own: {probe.stderr.strip()}; run it as root")
-    os.environ[_INSIDE] = "1"
+    os.environ[INSIDE] = "1"
     os.execvp("unshare", [*command, sys.executable, *sys.argv])
 
 

@@ -206,6 +206,7 @@ mod tests {
             partner: "partner.example".to_owned(),
             domain: "contoso.com".to_owned(),
             streams: 1,
+            domains: 1,
             users: 1000,
         }
     }

@@ -49,11 +49,13 @@ fn main() -> ExitCode {
 
 /// What the messages of a run are.
 fn plan(args: &mut Args, course: &Course) -> Outcome<Plan> {
+    let streams = args.get("streams")?.unwrap_or(1);
     Ok(Plan {
         size: course.size,
         partner: args.text("partner").unwrap_or_else(|| "partner.example".to_owned()),
         domain: args.text("domain").unwrap_or_else(|| "contoso.com".to_owned()),
-        streams: args.get("streams")?.unwrap_or(1),
+        streams,
+        domains: args.get("domains")?.unwrap_or(1),
         users: args.get("users")?.unwrap_or(1000),
     })
 }
@@ -123,7 +125,11 @@ impl Partners {
 
     /// The domain of a stream.
     fn domain(plan: &Plan, stream: usize) -> String {
-        if plan.streams > 1 { format!("p{stream:04}.{}", plan.partner) } else { plan.partner.clone() }
+        if plan.domains > 1 {
+            format!("p{:04}.{}", stream % plan.domains, plan.partner)
+        } else {
+            plan.partner.clone()
+        }
     }
 
     fn open(&self, plan: &Plan, stream: usize) -> Outcome<Wire> {

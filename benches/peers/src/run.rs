@@ -67,6 +67,7 @@ impl Course {
     pub fn read(args: &mut Args) -> Outcome<Self> {
         let size = args.get("size")?.unwrap_or(250);
         let window = args.get("window")?.unwrap_or_else(|| (WINDOW_BYTES / size).clamp(64, 16_384) as u64);
+        // Several streams each want their share of it, in smaller writes.
         let batch = args.get::<usize>("batch")?.unwrap_or(256).min((1 << 20) / size).max(1);
         let single = args.get("single")?.unwrap_or(false);
         Ok(Self {

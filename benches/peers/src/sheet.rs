@@ -11,6 +11,8 @@ pub const SEQUENCE: &str = "\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}";
 pub const USER: &str = "\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}";
 /// Stands for the four digits of a stream.
 pub const STREAM: &str = "\u{3}\u{3}\u{3}\u{3}";
+/// Stands for the four digits of a partner's domain.
+pub const DOMAIN: &str = "\u{4}\u{4}\u{4}\u{4}";
 
 /// How many different messages there are.
 pub const MESSAGES: usize = 1024;
@@ -22,12 +24,14 @@ const BYTES_MAX: usize = 8 << 20;
 pub struct Plan {
     /// Bytes of a whole stanza.
     pub size: usize,
-    /// The sender's domain; with many streams, `pNNNN.` goes before it.
+    /// The sender's domain; where there are many, `pNNNN.` goes before it.
     pub partner: String,
     /// The recipients' domain.
     pub domain: String,
     /// Streams.
     pub streams: usize,
+    /// Domains of partners, which the streams are of in turn.
+    pub domains: usize,
     /// Recipients. More than there are messages: a random one each time.
     pub users: usize,
 }
@@ -40,9 +44,10 @@ pub struct Sheet {
     sequence: Vec<Vec<usize>>,
     user: Vec<Vec<usize>>,
     stream: Vec<Vec<usize>>,
+    domain: Vec<Vec<usize>>,
+    domains: usize,
     users: u64,
     random: u64,
-    last_stream: Option<usize>,
 }
 
 /// Eight decimal digits.
@@ -86,7 +91,7 @@ impl Plan {
     /// The address of the sender of a message.
     #[must_use]
     pub fn sender(&self, message: usize) -> String {
-        let host = if self.streams > 1 { format!("p{STREAM}.{}", self.partner) } else { self.partner.clone() };
+        let host = if self.domains > 1 { format!("p{DOMAIN}.{}", self.partner) } else { self.partner.clone() };
         format!("u{message:04}@{host}/x{message:04}")
     }
 
@@ -121,14 +126,14 @@ impl Plan {
             Ok(format!("{head}{}{tail}", words(message, room)).into_bytes())
         };
         let texts: Outcome<Vec<Vec<u8>>> = (0..count(self.size)).map(text).collect();
-        Ok(Sheet::new(&texts?, self.users))
+        Ok(Sheet::new(&texts?, self.users, self.domains))
     }
 }
 
 impl Sheet {
     /// Of texts that hold the stand-ins.
     #[must_use]
-    pub fn new(texts: &[Vec<u8>], users: usize) -> Self {
+    pub fn new(texts: &[Vec<u8>], users: usize, domains: usize) -> Self {
         let places = |text: &[u8], base: usize, mark: &str| {
             memchr::memmem::find_iter(text, mark.as_bytes()).map(|at| base + at).collect::<Vec<usize>>()
         };
@@ -138,15 +143,17 @@ impl Sheet {
             sequence: Vec::new(),
             user: Vec::new(),
             stream: Vec::new(),
+            domain: Vec::new(),
+            domains: domains.max(1),
             users: users as u64,
             random: 1,
-            last_stream: None,
         };
         for text in texts {
             let base = sheet.bytes.len();
             sheet.sequence.push(places(text, base, SEQUENCE));
             sheet.user.push(places(text, base, USER));
             sheet.stream.push(places(text, base, STREAM));
+            sheet.domain.push(places(text, base, DOMAIN));
             sheet.bytes.extend_from_slice(text);
             sheet.starts.push(sheet.bytes.len());
         }
@@ -174,7 +181,7 @@ impl Sheet {
     /// Whether messages differ in more than their number.
     #[must_use]
     pub fn is_varied(&self) -> bool {
-        self.user.iter().chain(&self.stream).any(|places| !places.is_empty())
+        self.user.iter().chain(&self.stream).chain(&self.domain).any(|places| !places.is_empty())
     }
 
     /// Writes the numbers of some messages in and gives their bytes.
@@ -188,11 +195,15 @@ impl Sheet {
         if self.users > MESSAGES as u64 {
             self.draw_users(messages.clone());
         }
-        if self.last_stream != Some(stream) {
-            self.last_stream = Some(stream);
-            let name = digits(stream as u64);
-            for at in self.stream.iter().flatten() {
-                self.bytes[*at..at + 4].copy_from_slice(&name[4..]);
+        if !self.stream[0].is_empty() {
+            let (stream, domain) = (digits(stream as u64), digits((stream % self.domains) as u64));
+            for message in messages.clone() {
+                for at in &self.stream[message] {
+                    self.bytes[*at..at + 4].copy_from_slice(&stream[4..]);
+                }
+                for at in &self.domain[message] {
+                    self.bytes[*at..at + 4].copy_from_slice(&domain[4..]);
+                }
             }
         }
         &self.bytes[self.starts[messages.start]..self.starts[messages.end]]
@@ -222,6 +233,7 @@ mod tests {
             partner: "partner.example".to_owned(),
             domain: "contoso.com".to_owned(),
             streams: 1,
+            domains: 1,
             users: 1000,
         };
         let mut sheet = plan.stanzas().unwrap();
@@ -230,12 +242,13 @@ mod tests {
         assert_eq!(text.len(), 500);
         assert!(text.contains("0000000700000042</body></message><message") && text.contains("'u00000008@contoso.com'"));
         plan.streams = 10;
+        plan.domains = 2;
         plan.users = 1_000_000;
         plan.size = 65536;
         let mut sheet = plan.stanzas().unwrap();
         assert_eq!(sheet.len(), 128);
         let text = String::from_utf8(sheet.run(0..1, 3, 1).to_vec()).unwrap();
-        assert!(text.contains("@p0003.partner.example/") && text.ends_with("0003000000000001</body></message>"));
-        assert!(!text.contains(['\u{1}', '\u{2}', '\u{3}']));
+        assert!(text.contains("@p0001.partner.example/") && text.ends_with("0003000000000001</body></message>"));
+        assert!(!text.contains(['\u{1}', '\u{2}', '\u{3}', '\u{4}']));
     }
 }

@@ -218,7 +218,7 @@ impl Caller {
             };
             texts.push(self.text(plan, pair, &dialog)?);
         }
-        Ok(Sheet::new(&texts, 1))
+        Ok(Sheet::new(&texts, 1, 1))
     }
 
     fn text(&self, plan: &Plan, pair: usize, dialog: &Dialog) -> Outcome<Vec<u8>> {
