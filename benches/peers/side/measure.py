@@ -174,6 +174,7 @@ def run(rig: Rig, items: list[Item], quick: bool, seconds: float, rounds: int) -
     timing = {"seconds": seconds or (0.4 if quick else 1.0), "spans": 2, "warmup": 0.3, "rate_spans": 1,
               "rate_seconds": seconds or (0.7 if quick else 1.2)}
     results: dict[str, dict] = {}
+    items = _without_missing_driver(rig, items)
     groups: dict[str, list[Item]] = {}
     for item in items:
         parts = item.name.split(".")
@@ -189,6 +190,21 @@ def run(rig: Rig, items: list[Item], quick: bool, seconds: float, rounds: int) -
                 told = "  ".join(f"{key} {value}" for key, value in tell(result).items())
                 print(f"{time.monotonic() - begun:6.0f} s  {item.name}{'' if item.once else f' ({turn + 1}/{rounds})'}: {told}", flush=True)
     return results
+
+
+def _without_missing_driver(rig: Rig, items: list[Item]) -> list[Item]:
+    """Leave io_uring out where this turnout or this kernel has none."""
+    if not any(item.name.endswith("-io_uring") for item in items):
+        return items
+    try:
+        peers.turnout(rig, driver="io_uring")
+    except Failure as failure:
+        why = [line for line in str(failure).splitlines() if "io_uring" in line]
+        print("without io_uring:", (why or [str(failure)])[0].strip(), flush=True)
+        return [item for item in items if not item.name.endswith("-io_uring")]
+    finally:
+        rig.stop()
+    return items
 
 
 def _measure(rig: Rig, item: Item, timing: dict) -> dict:

@@ -245,18 +245,10 @@ def turnout(rig: Rig, *, tls: bool = False, driver: str = "auto", shards: int = 
         domains=names, terms=_SECURED if tls else _PLAIN, gateway_tls="required" if tls else "none", transport=sip,
         sip_more='trusted_names = ["pool2019.contoso.com"]' if sip == "tls" else 'name = "turnout.contoso.com"',
         shards=shards, driver=driver))
-    rig.start("turnout", [str(rig.turnout), "run", "--config", str(rig.folder / "turnout.toml")])
-    wait_ready(rig, 120 if users > 1_000_000 else 30)
+    rig.start("turnout", [str(rig.turnout), "run", "--config", str(rig.folder / "turnout.toml")], ("127.0.0.1", 5269),
+              180 if users > 1_000_000 else 30)
     at = {"target": "127.0.0.1:5270" if tls else "127.0.0.1:5269", "verify": PARTNER, "gateway": "127.0.0.1:15269"}
     return {**at, "in": "direct", "out": True, "certs": rig.folder} if tls else at
-
-
-def wait_ready(rig: Rig, seconds: float) -> None:
-    """Until the router's outside listener is there."""
-    try:
-        wait_port("127.0.0.1", 5269, seconds)
-    except Failure as failure:
-        raise Failure(f"turnout: {failure}\n{rig.tail('turnout')}") from None
 
 
 # ---------------------------------------------------------------------------------------------- Kamailio

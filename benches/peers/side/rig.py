@@ -88,13 +88,14 @@ class Rig:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                                     env={**os.environ, **env}, preexec_fn=_die_with_parent)
 
-    def start(self, name: str, command: list[str], port: tuple[str, int] | None = None, **env: str) -> subprocess.Popen:
+    def start(self, name: str, command: list[str], port: tuple[str, int] | None = None, patience: float = 30,
+              **env: str) -> subprocess.Popen:
         """Start a peer and wait for its port."""
         process = self._spawn(name, command, env)
         self._running.append(process)
         if port:
             try:
-                wait_port(*port, 30, lambda: process.poll() is None)
+                wait_port(*port, patience, lambda: process.poll() is None)
             except Failure as failure:
                 raise Failure(f"{name}: {failure}\n{self.tail(name)}") from None
         return process

@@ -1,10 +1,11 @@
 //! What the machine can do: bytes in memory, bytes over loopback. Invariant: one thread moves, as one shard would.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::report::Json;
+use crate::wire::Wire;
 use crate::{Outcome, sys};
 
 /// Copies blocks for so many seconds; bytes a second.
@@ -38,7 +39,11 @@ pub fn loopback(block: usize, seconds: f64) -> Outcome<(f64, f64)> {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let chunk = vec![7_u8; block];
-            while !stop.load(Ordering::Relaxed) && out.write_all(&chunk).is_ok() {}
+            loop {
+                if stop.load(Ordering::Relaxed) || out.write_all(&chunk).is_err() {
+                    break;
+                }
+            }
             // The reader ends when it sees this.
             drop(out.shutdown(std::net::Shutdown::Both));
         });
@@ -60,6 +65,49 @@ pub fn loopback(block: usize, seconds: f64) -> Outcome<(f64, f64)> {
         stop.store(true, Ordering::Relaxed);
         Ok((moved / spent, cpu * 1e9 / moved))
     })
+}
+
+/// Passes bytes on from who connects to `listen` to who listens at `to`, and back, in this thread, for ever: epoll, and nothing
+/// else. Gives the reason why it ended.
+#[must_use]
+pub fn byte_relay(listen: SocketAddr, to: SocketAddr) -> String {
+    match relay_for_ever(listen, to) {
+        Ok(never) => match never {},
+        Err(why) => why,
+    }
+}
+
+fn relay_for_ever(listen: SocketAddr, to: SocketAddr) -> Outcome<std::convert::Infallible> {
+    let wrong = |error: std::io::Error| format!("the byte relay: {error}");
+    let listener = TcpListener::bind(listen).map_err(wrong)?;
+    let mut epoll = sys::Epoll::new().map_err(wrong)?;
+    epoll.add(&listener, u64::MAX).map_err(wrong)?;
+    listener.set_nonblocking(true).map_err(wrong)?;
+    // The other end of connection n is n ^ 1.
+    let mut wires: Vec<Wire> = Vec::new();
+    let (mut keys, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+    loop {
+        epoll.wait(-1, &mut keys);
+        for key in &keys {
+            let Some(at) = usize::try_from(*key).ok().filter(|at| *at < wires.len()) else {
+                while let Ok((socket, _)) = listener.accept() {
+                    for wire in [Wire::new(socket).map_err(wrong)?, Wire::dial(to)?] {
+                        epoll.add(&wire, wires.len() as u64).map_err(wrong)?;
+                        wires.push(wire);
+                    }
+                }
+                continue;
+            };
+            while let Ok(got) = wires[at].receive(&mut buffer) {
+                if got.end {
+                    wires[at ^ 1].shut();
+                }
+                if got.bytes == 0 || wires[at ^ 1].send(&buffer[..got.bytes]).is_err() || !got.more {
+                    break;
+                }
+            }
+        }
+    }
 }
 
 /// All floors, each so many times.

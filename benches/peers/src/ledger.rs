@@ -135,12 +135,17 @@ impl Ledger {
         let (place, sequence) = (number(*place), number(*sequence));
         let (stream, message) = (place / 10_000, place % 10_000);
         let index = u64::from(sequence) * self.messages + u64::from(message);
-        let (slot, value) =
-            if self.by_stream { (stream, u32::try_from(index).unwrap_or(u32::MAX)) } else { (message, sequence) };
+        let (slot, value) = if self.by_stream {
+            (stream, u32::try_from(index).unwrap_or(u32::MAX))
+        } else {
+            (message, sequence)
+        };
         match self.next.get_mut(slot as usize) {
             Some(next) if *next == value => *next += 1,
             Some(next) => {
-                return Err(format!("out of order: stream {stream}, pair {message}: {value} where {next} was due"));
+                return Err(format!(
+                    "out of order: stream {stream}, pair {message}: {value} where {next} was due"
+                ));
             }
             None => return Err(format!("a number nobody sent: {:?}", String::from_utf8_lossy(token))),
         }
@@ -166,7 +171,9 @@ impl Ledger {
             let text_end = if stanza.ends_with(BODY_END) {
                 found - BODY_END.len()
             } else {
-                self.body_end.find(stanza).ok_or_else(|| format!("no body: {}", String::from_utf8_lossy(stanza)))?
+                self.body_end
+                    .find(stanza)
+                    .ok_or_else(|| format!("no body: {}", String::from_utf8_lossy(stanza)))?
             };
             let token = text_end.checked_sub(16).map(|start| &stanza[start..text_end]);
             self.token(token.unwrap_or_default(), now, shared)?;
@@ -185,10 +192,15 @@ impl Ledger {
     fn compare(&self, stanza: &[u8]) -> Outcome<()> {
         let Some(sheet) = &self.exact else { return Ok(()) };
         let tail = BODY_END.len() + END.len();
-        let Some(text) = stanza.len().checked_sub(tail + 8) else { return Err("a stanza too short".to_owned()) };
+        let Some(text) = stanza.len().checked_sub(tail + 8) else {
+            return Err("a stanza too short".to_owned());
+        };
         let message = stanza[text - 4..text].iter().fold(0, |sum, digit| sum * 10 + usize::from(digit & 15));
         let sent = sheet.message(message);
-        if sent.len() == stanza.len() && sent[..text] == stanza[..text] && sent[text + 8..] == stanza[text + 8..] {
+        if sent.len() == stanza.len()
+            && sent[..text] == stanza[..text]
+            && sent[text + 8..] == stanza[text + 8..]
+        {
             return Ok(());
         }
         Err(format!("changed on the way: {}", String::from_utf8_lossy(stanza)))

@@ -7,6 +7,7 @@
 pub mod args;
 pub mod floor;
 pub mod hist;
+pub mod jobs;
 pub mod ledger;
 pub mod load;
 pub mod partner;

@@ -92,7 +92,9 @@ pub fn open(address: SocketAddr, from: &str, to: &str, proof: &Proof) -> Outcome
     match proof {
         Proof::Dialback => {
             talk.open(from, to)?;
-            talk.say(&format!("<db:result from='{from}' to='{to}'>6b6579206f662074686520706172746e6572</db:result>"))?;
+            talk.say(&format!(
+                "<db:result from='{from}' to='{to}'>6b6579206f662074686520706172746e6572</db:result>"
+            ))?;
             let answer = talk.until("<db:result")?;
             if xml::attribute(&answer, "type") != Some("valid") {
                 return Err(format!("dialback as {from}: {answer}"));

@@ -11,28 +11,31 @@ use crate::{Outcome, sys};
 
 /// One object, written as it is filled.
 #[derive(Debug)]
-pub struct Json(String);
+pub struct Json {
+    text: String,
+    medians: Vec<(String, f64)>,
+}
 
 impl Default for Json {
     fn default() -> Self {
-        Self("{".to_owned())
+        Self { text: "{".to_owned(), medians: Vec::new() }
     }
 }
 
 impl Json {
     fn key(&mut self, name: &str) {
-        if self.0.len() > 1 {
-            self.0.push_str(", ");
+        if self.text.len() > 1 {
+            self.text.push_str(", ");
         }
         // Writing to a string cannot fail.
-        _ = write!(self.0, "\"{name}\": ");
+        _ = write!(self.text, "\"{name}\": ");
     }
 
     /// A number, with as many digits as mean something.
     #[must_use]
     pub fn number(mut self, name: &str, value: f64) -> Self {
         self.key(name);
-        self.0.push_str(&figure(value));
+        self.text.push_str(&figure(value));
         self
     }
 
@@ -40,8 +43,9 @@ impl Json {
     #[must_use]
     pub fn numbers(mut self, name: &str, values: &[f64]) -> Self {
         self.key(name);
+        self.medians.push((name.to_owned(), median(values)));
         let values: Vec<String> = values.iter().map(|value| figure(*value)).collect();
-        _ = write!(self.0, "[{}]", values.join(", "));
+        _ = write!(self.text, "[{}]", values.join(", "));
         self
     }
 
@@ -49,7 +53,7 @@ impl Json {
     #[must_use]
     pub fn text(mut self, name: &str, value: &str) -> Self {
         self.key(name);
-        _ = write!(self.0, "\"{}\"", value.replace(['"', '\\'], "'"));
+        _ = write!(self.text, "\"{}\"", value.replace(['"', '\\'], "'"));
         self
     }
 
@@ -58,15 +62,21 @@ impl Json {
     pub fn objects(mut self, name: &str, values: Vec<Self>) -> Self {
         self.key(name);
         let values: Vec<String> = values.into_iter().map(Self::finish).collect();
-        _ = write!(self.0, "[{}]", values.join(", "));
+        _ = write!(self.text, "[{}]", values.join(", "));
         self
+    }
+
+    /// The median of numbers that were put in.
+    #[must_use]
+    pub fn median(&self, name: &str) -> Option<f64> {
+        self.medians.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
     }
 
     /// The whole.
     #[must_use]
     pub fn finish(mut self) -> String {
-        self.0.push('}');
-        self.0
+        self.text.push('}');
+        self.text
     }
 }
 

@@ -129,7 +129,7 @@ impl Course {
             enough.store(true, Ordering::Release);
             let flood = flood.join().unwrap_or_else(|_| Err("the sender panicked".to_owned()));
             // What the receiver saw says more than that writing failed.
-            result.and(shared.check()).and(flood)
+            result.and_then(|()| shared.check()).and(flood)
         })?;
         settle(shared, sender.sent)?;
         Ok(spans)

@@ -73,8 +73,8 @@ pub fn count(size: usize) -> usize {
 #[must_use]
 pub fn words(message: usize, length: usize) -> String {
     const WORDS: [&str; 16] = [
-        "the", "train", "leaves", "at", "seven", "from", "platform", "two", "and", "arrives", "before", "noon", "with",
-        "coffee", "on", "board",
+        "the", "train", "leaves", "at", "seven", "from", "platform", "two", "and", "arrives", "before",
+        "noon", "with", "coffee", "on", "board",
     ];
     let mut random = message as u64 * 0x9E37_79B9_7F4A_7C15 + 1;
     let mut text = String::with_capacity(length + 10);
@@ -91,14 +91,19 @@ impl Plan {
     /// The address of the sender of a message.
     #[must_use]
     pub fn sender(&self, message: usize) -> String {
-        let host = if self.domains > 1 { format!("p{DOMAIN}.{}", self.partner) } else { self.partner.clone() };
+        let host =
+            if self.domains > 1 { format!("p{DOMAIN}.{}", self.partner) } else { self.partner.clone() };
         format!("u{message:04}@{host}/x{message:04}")
     }
 
     /// The local part of the recipient of a message.
     #[must_use]
     pub fn recipient(&self, message: usize) -> String {
-        if self.users > MESSAGES { format!("u{USER}") } else { format!("u{:08}", message % self.users.max(1)) }
+        if self.users > MESSAGES {
+            format!("u{USER}")
+        } else {
+            format!("u{:08}", message % self.users.max(1))
+        }
     }
 
     /// The sixteen digits that every message ends with: stream, message, number.
@@ -240,7 +245,10 @@ mod tests {
         assert_eq!(sheet.len(), 1024);
         let text = String::from_utf8(sheet.run(7..9, 0, 42).to_vec()).unwrap();
         assert_eq!(text.len(), 500);
-        assert!(text.contains("0000000700000042</body></message><message") && text.contains("'u00000008@contoso.com'"));
+        assert!(
+            text.contains("0000000700000042</body></message><message")
+                && text.contains("'u00000008@contoso.com'")
+        );
         plan.streams = 10;
         plan.domains = 2;
         plan.users = 1_000_000;
@@ -248,7 +256,9 @@ mod tests {
         let mut sheet = plan.stanzas().unwrap();
         assert_eq!(sheet.len(), 128);
         let text = String::from_utf8(sheet.run(0..1, 3, 1).to_vec()).unwrap();
-        assert!(text.contains("@p0001.partner.example/") && text.ends_with("0003000000000001</body></message>"));
+        assert!(
+            text.contains("@p0001.partner.example/") && text.ends_with("0003000000000001</body></message>")
+        );
         assert!(!text.contains(['\u{1}', '\u{2}', '\u{3}', '\u{4}']));
     }
 }

@@ -113,7 +113,9 @@ impl Pool {
             at += message.length;
         }
         if !self.out.is_empty() {
-            wire.queue(&self.out).and_then(|()| wire.flush()).map_err(|error| format!("answering: {error}"))?;
+            wire.queue(&self.out)
+                .and_then(|()| wire.flush())
+                .map_err(|error| format!("answering: {error}"))?;
             self.out.clear();
         }
         if texts > 0 {
@@ -190,7 +192,10 @@ struct Dialog {
 
 impl Caller {
     fn via(&self, branch: &str) -> String {
-        format!("Via: SIP/2.0/{} pool2019.contoso.com:15061;branch=z9hG4bK{branch}\r\nMax-Forwards: 70\r\n", self.transport)
+        format!(
+            "Via: SIP/2.0/{} pool2019.contoso.com:15061;branch=z9hG4bK{branch}\r\nMax-Forwards: 70\r\n",
+            self.transport
+        )
     }
 
     fn addresses(plan: &Plan, pair: usize) -> (String, String) {

@@ -24,7 +24,12 @@ pub fn sleep_until(at: u64) {
     };
     // SAFETY: the pointer is to a timespec of ours, and no remainder is asked for.
     unsafe {
-        libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const time, std::ptr::null_mut())
+        libc::clock_nanosleep(
+            libc::CLOCK_MONOTONIC,
+            libc::TIMER_ABSTIME,
+            &raw const time,
+            std::ptr::null_mut(),
+        )
     };
 }
 

@@ -51,7 +51,8 @@ impl Certificates<'_> {
     /// When the files are not as expected.
     pub fn client(&self, name: Option<&str>, alpn: &[&[u8]]) -> Outcome<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
-        let ca = CertificateDer::from_pem_file(self.0.join("ca.pem")).map_err(|error| format!("ca.pem: {error:?}"))?;
+        let ca = CertificateDer::from_pem_file(self.0.join("ca.pem"))
+            .map_err(|error| format!("ca.pem: {error:?}"))?;
         roots.add(ca).map_err(|error| error.to_string())?;
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])

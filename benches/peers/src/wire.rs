@@ -63,7 +63,8 @@ impl Wire {
     /// # Errors
     /// When nobody is there.
     pub fn dial(address: SocketAddr) -> Outcome<Self> {
-        let socket = TcpStream::connect(address).map_err(|error| format!("cannot connect to {address}: {error}"))?;
+        let socket =
+            TcpStream::connect(address).map_err(|error| format!("cannot connect to {address}: {error}"))?;
         Self::new(socket).map_err(|error| error.to_string())
     }
 
@@ -102,7 +103,9 @@ impl Wire {
             let room = into.len();
             return Ok(match (&*self.socket).read(into) {
                 Ok(bytes) => Got { bytes, more: bytes == room, end: bytes == 0 },
-                Err(error) if error.kind() == ErrorKind::WouldBlock => Got { bytes: 0, more: false, end: false },
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    Got { bytes: 0, more: false, end: false }
+                }
                 Err(error) => return Err(error),
             });
         };
@@ -202,6 +205,12 @@ impl Wire {
             }
         }
         Ok(())
+    }
+
+    /// Says that nothing more comes.
+    pub fn shut(&self) {
+        // Whoever is gone already needs not be told.
+        drop(self.socket.shutdown(std::net::Shutdown::Write));
     }
 
     /// Waits for something to read.

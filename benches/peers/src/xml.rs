@@ -39,7 +39,8 @@ pub fn item_end(bytes: &[u8]) -> Option<usize> {
     loop {
         let end = tag_end(bytes, at)?;
         let tag = &bytes[at..end];
-        if tag.starts_with(b"<?") || tag.starts_with(b"<stream:stream") || tag.starts_with(b"</stream:stream") {
+        if tag.starts_with(b"<?") || tag.starts_with(b"<stream:stream") || tag.starts_with(b"</stream:stream")
+        {
             return Some(end);
         }
         if tag.starts_with(b"</") {
@@ -113,7 +114,8 @@ impl Server {
     /// When the peer ends the stream with an error, or says what this server does not know.
     pub fn answer(&mut self, text: &str, wire: &mut Wire) -> Outcome<bool> {
         let broken = |error: std::io::Error| error.to_string();
-        let (from, to) = (attribute(text, "from").unwrap_or_default(), attribute(text, "to").unwrap_or_default());
+        let (from, to) =
+            (attribute(text, "from").unwrap_or_default(), attribute(text, "to").unwrap_or_default());
         let mut ready = false;
         let reply = if text.starts_with("<stream:stream") {
             self.streams += 1;
