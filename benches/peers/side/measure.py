@@ -155,7 +155,8 @@ def cores() -> int:
 
 def plan(quick: bool, wanted: list[str], driver: str | None) -> list[Item]:
     """All that is to be measured, in order."""
-    items = [Item("floor", "floor", lambda rig: {}, {"spans": 3, "seconds": 0.5}, once=True)]
+    items = [Item("floor.machine", "floor", lambda rig: {}, {"spans": 3, "seconds": 0.5}, once=True)]
+    items.append(Item("floor.generator", "relay", lambda rig: {"target": "127.0.0.1:7001", "sink": "127.0.0.1:7001"}, once=True))
     items += _throughput(250, quick, driver)
     if not quick:
         items += _throughput(2048, quick, driver)

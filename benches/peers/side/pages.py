@@ -126,9 +126,21 @@ def idle(results: dict) -> str:
 
 
 def floors(results: dict) -> str:
-    floor = results.get("floor", {})
+    floor = results.get("floor.machine", results.get("floor", {}))
     rows = [[key.replace("_", " "), spread(value)] for key, value in floor.items() if isinstance(value, list)]
+    alone = results.get("floor.generator", {})
+    if alone.get("per_second"):
+        rows.append(["the generator by itself, 250 bytes, stanzas/s", spread(alone["per_second"])])
     return table(["floor", "median (min..max)"], rows)
+
+
+def others(results: dict) -> str:
+    """How much of the machine somebody else had meanwhile."""
+    taken = sorted(value for result in results.values() for value in result.get("other_cores", []))
+    if not taken:
+        return ""
+    return (f"Of the machine's cores others took {statistics.median(taken):.2f} in the middle of the spans and {taken[len(taken) * 9 // 10]:.2f} "
+            "or more in a tenth of them (the host's included).")
 
 
 def growth(results: dict, name: str) -> list[tuple[float, float, dict]]:
@@ -218,7 +230,7 @@ def write(root: Path, record: dict, name: str) -> None:
         "targets": table(["what", "to reach", "reached", "in figures"], targets.rows(results)),
         "notes": notes.read_text().strip() if notes.exists() else "", "throughput": throughput(results, ("plain", "tls")),
         "fixed": fixed(results), "single": single(results), "sip": throughput(results, ("sip",)), "idle": idle(results),
-        "growth": growth_table(results), "floors": floors(results),
+        "others": others(results), "growth": growth_table(results), "floors": floors(results),
     }
     for key, value in values.items():
         page = page.replace("{{" + key + "}}", value.strip())

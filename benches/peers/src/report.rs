@@ -110,6 +110,7 @@ pub struct Reading {
     bytes: u64,
     cpu: f64,
     own: f64,
+    machine: f64,
 }
 
 impl Reading {
@@ -122,6 +123,7 @@ impl Reading {
             bytes: shared.bytes.load(Ordering::Relaxed),
             cpu: sys::cpu_seconds(pids),
             own: sys::cpu_seconds(&[std::process::id()]),
+            machine: sys::machine_seconds(),
         }
     }
 }
@@ -134,6 +136,7 @@ pub struct Spans {
     cpu_per_million: Vec<f64>,
     cores: Vec<f64>,
     load_cores: Vec<f64>,
+    other_cores: Vec<f64>,
     p50: Vec<f64>,
     p99: Vec<f64>,
     max: Vec<f64>,
@@ -149,6 +152,8 @@ impl Spans {
         self.cpu_per_million.push((to.cpu - from.cpu) * 1e6 / messages);
         self.cores.push((to.cpu - from.cpu) / seconds);
         self.load_cores.push((to.own - from.own) / seconds);
+        let ours = to.cpu - from.cpu + to.own - from.own;
+        self.other_cores.push(((to.machine - from.machine - ours) / seconds).max(0.0));
     }
 
     /// Adds a span's times.
@@ -178,7 +183,8 @@ impl Spans {
             .numbers("mb_per_second", &self.megabytes)
             .numbers("cpu_s_per_million", &self.cpu_per_million)
             .numbers("cores", &self.cores)
-            .numbers("load_cores", &self.load_cores);
+            .numbers("load_cores", &self.load_cores)
+            .numbers("other_cores", &self.other_cores);
         if self.p50.is_empty() {
             return json;
         }

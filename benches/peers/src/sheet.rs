@@ -76,7 +76,7 @@ pub fn words(message: usize, length: usize) -> String {
         "the", "train", "leaves", "at", "seven", "from", "platform", "two", "and", "arrives", "before",
         "noon", "with", "coffee", "on", "board",
     ];
-    let mut random = message as u64 * 0x9E37_79B9_7F4A_7C15 + 1;
+    let mut random = (message as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) + 1;
     let mut text = String::with_capacity(length + 10);
     while text.len() < length {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -131,6 +131,16 @@ fn threads_seconds(pid: u32) -> f64 {
     tasks.filter_map(Result::ok).filter_map(ran).sum::<f64>() / 1e9
 }
 
+/// Time that all cores of the machine have worked, and that its host kept from them, in seconds.
+#[must_use]
+pub fn machine_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks = text.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    // user nice system idle iowait irq softirq steal; in hundredths of a second on every Linux.
+    let worked = ticks.take(8).enumerate().filter(|(at, _)| *at != 3 && *at != 4);
+    worked.filter_map(|(_, ticks)| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
 /// Memory of a set of processes, in KiB: pages in core, and the same with shared pages divided among those that share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
