@@ -6,6 +6,7 @@ use std::time::Instant;
 use turnout_core::io::{Input, Outbox};
 use turnout_core::shard::Shard;
 
+mod out;
 pub mod poll;
 
 /// Whether the loop goes on.

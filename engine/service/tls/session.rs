@@ -1,7 +1,7 @@
 //! One TLS connection without a socket: bytes in, bytes out.
 
 use std::fmt;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, IoSlice, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -161,19 +161,42 @@ impl TlsSession {
         self.connection.writer().write_all(bytes).map_err(|error| TlsError::new(error.to_string()))
     }
 
+    /// Encrypts what these slices hold, as if they were one, in records as full as they can be. The one copy of the way out.
+    ///
+    /// # Errors
+    /// As [`TlsSession::write`].
+    pub fn write_slices(&mut self, slices: &[IoSlice<'_>]) -> Result<(), TlsError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        // Without a limit to its buffer the session takes all or fails.
+        let taken = self.connection.writer().write_vectored(slices);
+        let taken = taken.map_err(|error| TlsError::new(error.to_string()))?;
+        let given: usize = slices.iter().map(|slice| slice.len()).sum();
+        if taken == given { Ok(()) } else { Err(TlsError::new("the session took only a part")) }
+    }
+
     /// Whether there is ciphertext to write.
     pub fn wants_write(&self) -> bool {
         self.connection.wants_write()
     }
 
-    /// Appends the ciphertext to be written.
-    pub fn take_ciphertext(&mut self, into: &mut Vec<u8>) {
+    /// Appends the ciphertext to be written to memory.
+    pub fn take_ciphertext(&mut self, into: &mut impl Write) {
         while self.connection.wants_write() {
-            // Writing to a Vec does not fail; should it, there is nothing left to send.
+            // Writing to memory does not fail; should it, there is nothing left to send.
             if self.connection.write_tls(into).is_err() {
                 break;
             }
         }
+    }
+
+    /// Writes ciphertext with one gathered write, from where it was made.
+    ///
+    /// # Errors
+    /// Those of the socket; what it did not take stays.
+    pub fn write_to(&mut self, socket: &mut impl Write) -> std::io::Result<usize> {
+        self.connection.write_tls(socket)
     }
 
     /// Whether the handshake is over and bytes of the protocol may flow.

@@ -1,30 +1,23 @@
-//! One socket of the `poll` driver. Invariant: `written` counts plain text given to the kernel, never more; with TLS a mark says at
-//! which byte of cipher text a count of plain text ends. Once the shard has been told that a connection is gone nothing more is
+//! One socket of the `poll` driver. Invariant: `written` counts plain text given to the kernel, never more. Once the shard has been told that a connection is gone nothing more is
 //! written to it, for by then its stanzas are on their way elsewhere.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice};
+use std::io::{ErrorKind, IoSlice, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use turnout_core::io::{Closed, Input, LinkId, TlsRole};
 
 use super::Shared;
+use crate::driver::out::Out;
 use crate::outside::Outside;
 use crate::tls::{TlsError, TlsSession};
 
 /// Read at most this much at once.
 const READ_BYTES: usize = 64 * 1024;
-
-/// Slices in one gathered write.
-const SLICES_MAX: usize = 64;
-
-/// Plain text in one TLS record (RFC 8446 §5.1).
-const RECORD_BYTES: usize = 16 * 1024;
 
 /// Bytes that may wait for a partner on a connection he opened. There he only gets answers, and whoever asks without reading
 /// them is not to fill the memory with them.
@@ -52,62 +45,6 @@ pub(super) struct Connection {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-#[derive(Default)]
-struct Out {
-    /// Plain text not yet encrypted, with TLS.
-    plain: Vec<Bytes>,
-    /// Bytes for the socket.
-    wire: VecDeque<Bytes>,
-    /// Plain text queued in all.
-    queued: u64,
-    /// Bytes put in `wire` in all.
-    wired: u64,
-    /// Bytes of `wire` written in all.
-    sent: u64,
-    /// Plain text written in all, as the last mark passed says.
-    written: u64,
-    /// Plain text covered by marks.
-    marked: u64,
-    /// (bytes of wire, plain text that ends there).
-    marks: VecDeque<(u64, u64)>,
-}
-
-impl Out {
-    fn push_wire(&mut self, bytes: Bytes) {
-        if !bytes.is_empty() {
-            self.wired += bytes.len() as u64;
-            self.wire.push_back(bytes);
-        }
-    }
-
-    fn mark(&mut self) {
-        if self.queued > self.marked {
-            self.marked = self.queued;
-            self.marks.push_back((self.wired, self.queued));
-        }
-    }
-
-    /// `count` bytes more were written: the plain text that is out in full, if that grew.
-    fn advance(&mut self, mut count: usize) -> Option<u64> {
-        self.sent += count as u64;
-        while count > 0 {
-            let Some(first) = self.wire.front_mut() else { break };
-            if first.len() > count {
-                first.advance(count);
-                break;
-            }
-            count -= first.len();
-            self.wire.pop_front();
-        }
-        let mut written = None;
-        while self.marks.front().is_some_and(|(wire, _)| *wire <= self.sent) {
-            written = self.marks.pop_front().map(|(_, plain)| plain);
-        }
-        self.written = written.unwrap_or(self.written);
-        written
-    }
-}
-
 impl Connection {
     /// `answers_only`: nothing but answers is written to it.
     pub(super) fn new(
@@ -133,19 +70,13 @@ impl Connection {
 
     /// Queues plain text.
     pub(super) fn queue(&self, bytes: Bytes) {
-        let mut out = self.out.borrow_mut();
-        out.queued += bytes.len() as u64;
-        if self.tls.borrow().is_some() {
-            out.plain.push(bytes);
-        } else {
-            out.push_wire(bytes);
-        }
+        self.out.borrow_mut().queue(bytes);
     }
 
     /// Begins TLS; what was queued before leaves in plain text first.
     pub(super) fn start_tls(&self, role: &TlsRole, outside: &Outside) -> Result<(), Arc<str>> {
-        self.out.borrow_mut().mark();
         let session = outside.tls_session(role)?;
+        self.out.borrow_mut().begin_tls();
         *self.tls.borrow_mut() = Some(session);
         Ok(())
     }
@@ -157,8 +88,7 @@ impl Connection {
 
     /// Why it has to be cut, if its peer has let too much wait.
     pub(super) fn overfull(&self) -> Option<Arc<str>> {
-        let out = self.out.borrow();
-        let waiting = out.queued - out.written;
+        let waiting = self.out.borrow().waiting();
         let text = || format!("the peer does not read: {waiting} bytes wait for it").into();
         (waiting > self.waiting_max).then(text)
     }
@@ -168,43 +98,6 @@ impl Connection {
         self.gone.set(true);
         self.stopped.notify_waiters();
         self.stopped.notify_one();
-    }
-
-    /// Encrypts what is queued, in records as full as they can be, and moves cipher text to the wire.
-    fn seal(&self) -> Result<(), Arc<str>> {
-        let mut tls = self.tls.borrow_mut();
-        let mut out = self.out.borrow_mut();
-        let Some(session) = tls.as_mut() else {
-            out.mark();
-            return Ok(());
-        };
-        if session.handshake_done() {
-            let mut record = BytesMut::new();
-            for bytes in std::mem::take(&mut out.plain) {
-                if record.is_empty() && bytes.len() >= RECORD_BYTES {
-                    session.write(&bytes).map_err(told)?;
-                    continue;
-                }
-                record.extend_from_slice(&bytes);
-                if record.len() >= RECORD_BYTES {
-                    session.write(&record).map_err(told)?;
-                    record.clear();
-                }
-            }
-            if !record.is_empty() {
-                session.write(&record).map_err(told)?;
-            }
-            if self.finishing.get() && !self.shut.get() {
-                session.close_notify();
-            }
-        }
-        let mut sealed = Vec::new();
-        session.take_ciphertext(&mut sealed);
-        out.push_wire(Bytes::from(sealed));
-        if out.plain.is_empty() {
-            out.mark();
-        }
-        Ok(())
     }
 
     /// Received bytes: plain text or cipher text.
@@ -326,29 +219,19 @@ fn push_out(connection: &Connection, shared: &Shared) -> Result<bool, Closed> {
     if connection.gone.get() {
         return Ok(false);
     }
-    connection.seal().map_err(Closed::Broken)?;
     let mut written = None;
-    let full = loop {
-        let mut out = connection.out.borrow_mut();
-        if out.wire.is_empty() {
-            written = out.advance(0).or(written);
-            break false;
-        }
-        let result = {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut count = 0;
-            for (slice, bytes) in slices.iter_mut().zip(&out.wire) {
-                *slice = IoSlice::new(bytes);
-                count += 1;
+    let full = {
+        let (mut out, mut tls) = (connection.out.borrow_mut(), connection.tls.borrow_mut());
+        let mut socket = Socket(&connection.stream);
+        match tls.as_mut() {
+            Some(session) => {
+                let ending = connection.finishing.get() && !connection.shut.get();
+                out.push_sealed(session, ending, &mut socket, &mut written)
             }
-            connection.stream.try_write_vectored(&slices[..count])
-        };
-        match result {
-            Ok(count) => written = out.advance(count).or(written),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break true,
-            Err(error) => return Err(Closed::Broken(error.to_string().into())),
+            None => out.push(&mut socket, &mut written),
         }
     };
+    let full = full.map_err(|error| Closed::Broken(error.to_string().into()))?;
     if let Some(total) = written.filter(|total| *total > 0) {
         shared.push(Input::Written(connection.link, total));
     }
@@ -356,6 +239,23 @@ fn push_out(connection: &Connection, shared: &Shared) -> Result<bool, Closed> {
         shutdown(&connection.stream);
     }
     Ok(full)
+}
+
+/// A socket to write to without waiting.
+struct Socket<'a>(&'a TcpStream);
+
+impl Write for Socket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> std::io::Result<usize> {
+        self.0.try_write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The text of a TLS error.
