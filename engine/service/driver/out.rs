@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 
 use bytes::{Buf, Bytes};
 
-use crate::buffers::Buffers;
+use crate::buffers::{Buffers, PIECE_BYTES};
 use crate::tls::{TlsError, TlsSession};
 
 /// Slices in one gathered write: what the kernel takes (`IOV_MAX`).
@@ -78,6 +78,10 @@ impl Out {
     }
 
     /// Whether nothing is on the wire.
+    #[allow(
+        dead_code,
+        reason = "asked by drivers that have one write under way; `poll` writes until the socket is full"
+    )]
     pub(crate) fn wire_is_empty(&self) -> bool {
         self.wire.is_empty()
     }
@@ -92,14 +96,16 @@ impl Out {
             return Ok(false);
         }
         let (mut count, mut bytes) = (0, 0);
-        while let Some(next) = self.plain.get(count).filter(|_| count < SLICES_MAX && bytes < SEAL_BYTES) {
-            bytes += next.len();
-            count += 1;
+        for piece in pieces(&self.plain) {
+            if count == SLICES_MAX || bytes + piece.len() > SEAL_BYTES {
+                break;
+            }
+            (count, bytes) = (count + 1, bytes + piece.len());
         }
         if count > 0 {
-            gather(&self.plain, count, |slices| session.write_slices(slices))?;
+            gather(pieces(&self.plain), count, |slices| session.write_slices(slices))?;
             self.sealed += bytes as u64;
-            self.plain.drain(..count);
+            drop_front(&mut self.plain, bytes);
         }
         if !self.plain.is_empty() {
             return Ok(true);
@@ -134,21 +140,13 @@ impl Out {
 
     /// Hands the next slices of the wire to `write`.
     pub(crate) fn slices<T>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
-        gather(&self.wire, self.wire.len().min(SLICES_MAX), write)
+        gather(self.wire.iter().map(|bytes| &bytes[..]), self.wire.len().min(SLICES_MAX), write)
     }
 
     /// `count` bytes of the wire were written: the plain text that is out, in all, if that grew.
-    pub(crate) fn advance(&mut self, mut count: usize) -> Option<u64> {
+    pub(crate) fn advance(&mut self, count: usize) -> Option<u64> {
         self.sent += count as u64;
-        while count > 0 {
-            let Some(first) = self.wire.front_mut() else { break };
-            if first.len() > count {
-                first.advance(count);
-                break;
-            }
-            count -= first.len();
-            self.wire.pop_front();
-        }
+        drop_front(&mut self.wire, count);
         let before = self.written;
         if !self.secured {
             self.written = self.sent;
@@ -242,24 +240,45 @@ impl Out {
     }
 }
 
+/// Takes bytes off the front of a queue.
+fn drop_front(queue: &mut VecDeque<Bytes>, mut bytes: usize) {
+    while bytes > 0 {
+        let Some(first) = queue.front_mut() else { break };
+        if first.len() > bytes {
+            first.advance(bytes);
+            break;
+        }
+        bytes -= first.len();
+        queue.pop_front();
+    }
+}
+
+/// A queue as slices that are quick to copy.
+fn pieces(queue: &VecDeque<Bytes>) -> impl Iterator<Item = &[u8]> {
+    queue.iter().flat_map(|bytes| bytes.chunks(PIECE_BYTES))
+}
+
 /// Lists the first `count` slices for one call.
-fn gather<T>(queue: &VecDeque<Bytes>, count: usize, call: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
+fn gather<'a, T>(
+    slices: impl Iterator<Item = &'a [u8]>,
+    count: usize,
+    call: impl FnOnce(&[IoSlice<'_>]) -> T,
+) -> T {
     if count <= SLICES_FEW {
-        gather_in(&mut [IoSlice::new(&[]); SLICES_FEW], queue, count, call)
+        gather_in(&mut [IoSlice::new(&[]); SLICES_FEW], slices.take(count), call)
     } else {
-        gather_in(&mut [IoSlice::new(&[]); SLICES_MAX], queue, count, call)
+        gather_in(&mut [IoSlice::new(&[]); SLICES_MAX], slices.take(count), call)
     }
 }
 
 fn gather_in<'a, T>(
     room: &mut [IoSlice<'a>],
-    queue: &'a VecDeque<Bytes>,
-    count: usize,
+    slices: impl Iterator<Item = &'a [u8]>,
     call: impl FnOnce(&[IoSlice<'_>]) -> T,
 ) -> T {
     let mut filled = 0;
-    for (slice, bytes) in room.iter_mut().zip(queue.iter().take(count)) {
-        *slice = IoSlice::new(bytes);
+    for (place, slice) in room.iter_mut().zip(slices) {
+        *place = IoSlice::new(slice);
         filled += 1;
     }
     call(&room[..filled])
