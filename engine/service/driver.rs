@@ -1,11 +1,12 @@
 //! What joins a shard to the world. Invariant: a driver decides nothing; it turns readiness into inputs and outputs into system
-//! calls, in order. `poll` is tokio on one thread; `uring` will stand beside it and pass the same tests.
+//! calls, in order. `poll` is epoll on the shard's own thread; `uring` will stand beside it and pass the same tests.
 
 use std::time::Instant;
 
 use turnout_core::io::{Input, Outbox};
 use turnout_core::shard::Shard;
 
+mod out;
 pub mod poll;
 
 /// Whether the loop goes on.

@@ -5,6 +5,7 @@
 //! Where to begin: [`turn`] is the one loop, [`driver`] what joins it to sockets, [`router`] puts everything together.
 
 pub mod admin;
+pub mod buffers;
 pub mod cli;
 pub mod clock;
 pub mod commands;

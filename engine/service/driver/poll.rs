@@ -1,33 +1,35 @@
-//! The `poll` driver: tokio on the shard's own thread. Invariant: everything here lives on one thread; a connection's bytes are
-//! read by its one task and written from `submit` or its one writing task, so they keep their order.
+//! The `poll` driver: epoll (kqueue elsewhere), edge-triggered, on the shard's own thread. Invariant: everything here lives on one
+//! thread and nothing in it waits but [`Driver::wait`]; a connection's bytes are read and written in order.
+//!
+//! A turn reads every socket that has something, up to [`sockets::TURN_BYTES`] in all and in rounds, so that a flood fills whole
+//! batches and starves nobody; what comes alone is passed on at once, at the price of three system calls: wait, read, write.
 //!
 //! Back-pressure: while hand-offs to other shards do not fit, no socket is read. A connection that closes in order is given
-//! [`LINGER`] to take what is queued and to close its own half.
+//! [`sockets::LINGER`] to take what is queued and to close its own half.
 
+mod bell;
 mod connection;
+mod sockets;
 
-use std::cell::{Cell, RefCell};
 use std::net::TcpStream as StdStream;
-use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll as Polled, Waker};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use tokio::net::TcpStream;
-use tokio::runtime::{Builder, Runtime};
+use mio::Events;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::Receiver;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
-use tokio::task::LocalSet;
-use turnout_core::io::{ClientTls, Closed, Door, Input, LinkId, Outbox, Output, Side, TlsRole};
+use turnout_core::io::{
+    ClientTls, Close, Closed, Door, Input, LinkId, Outbox, Output, Side, TlsRole, earlier,
+};
 use turnout_core::shard::Shard;
 
 use super::{Driver, Turn};
 use crate::mail::{Mail, Overflow, Post};
 use crate::outside::{Outside, Report};
-use connection::Connection;
-
-/// How long a connection that is closed in order may take to finish.
-const LINGER: Duration = Duration::from_secs(5);
+use bell::Bell;
+use sockets::{Sockets, WAKE};
 
 /// How often the outside sees new counters.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
@@ -35,51 +37,43 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// How often a shard turns that has nothing to do, so that one that is stuck can be told from one that is idle.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// How soon what another shard's full queue did not take is offered again.
+const AGAIN: Duration = Duration::from_millis(1);
+
 /// Messages taken from other threads in one turn.
 const MAIL_PER_TURN: usize = 4096;
 
 /// Hand-offs that may wait for room before sockets are no longer read.
 const OVERFLOW_MAX: usize = 1024;
 
-/// What the tasks of one shard's connections share.
-struct Shared {
-    inputs: RefCell<Vec<Input>>,
-    ready: Notify,
-    connections: RefCell<HashMap<LinkId, Rc<Connection>>>,
-    paused: Cell<bool>,
-    resumed: Notify,
-    outside: Arc<Outside>,
-}
+/// Sockets whose readiness one call tells.
+const EVENTS: usize = 1024;
 
-impl Shared {
-    fn push(&self, input: Input) {
-        self.inputs.borrow_mut().push(input);
-        self.ready.notify_one();
-    }
-
-    /// The connection is gone: said once, whoever notices first.
-    fn closed(&self, link: LinkId, why: Closed) {
-        if self.connections.borrow_mut().remove(&link).is_some() {
-            self.push(Input::Closed(link, why));
-        }
-    }
-}
-
-/// Tokio as a driver.
+/// The driver of one shard.
 pub struct Poll {
     index: u16,
-    runtime: Runtime,
-    local: LocalSet,
-    shared: Rc<Shared>,
+    poller: mio::Poll,
+    events: Events,
+    sockets: Sockets,
+    /// What happened outside of [`Driver::wait`].
+    inputs: Vec<Input>,
+    bell: Arc<Bell>,
+    waker: Waker,
     mail: Receiver<Mail>,
     post: Post,
     overflow: Overflow,
     reports: Vec<Report>,
     dials: HashMap<LinkId, ClientTls>,
+    outside: Arc<Outside>,
     log: crate::log::Log,
     accepted: u64,
     published: Option<Instant>,
+    /// When a turn was last made for the counters' sake.
+    turned: Option<Instant>,
     dirty: bool,
+    paused: bool,
+    /// The last turn did not look at the sockets.
+    skipped: bool,
 }
 
 impl Poll {
@@ -88,27 +82,29 @@ impl Poll {
     /// # Errors
     /// The kernel gives no poller: usually the limit of open files.
     pub fn new(index: u16, mail: Receiver<Mail>, post: Post, outside: Arc<Outside>) -> std::io::Result<Self> {
+        let poller = mio::Poll::new()?;
+        let bell = Arc::new(Bell::new(poller.registry(), WAKE)?);
         Ok(Self {
             index,
-            runtime: Builder::new_current_thread().enable_io().enable_time().build()?,
-            local: LocalSet::new(),
-            shared: Rc::new(Shared {
-                inputs: RefCell::default(),
-                ready: Notify::new(),
-                connections: RefCell::default(),
-                paused: Cell::new(false),
-                resumed: Notify::new(),
-                outside,
-            }),
+            sockets: Sockets::new(poller.registry().try_clone()?),
+            poller,
+            events: Events::with_capacity(EVENTS),
+            inputs: Vec::new(),
+            waker: Waker::from(Arc::clone(&bell)),
+            bell,
             mail,
             post,
             overflow: Overflow::default(),
             reports: Vec::new(),
             dials: HashMap::new(),
+            outside,
             log: crate::log::Log::default(),
             accepted: 0,
             published: None,
+            turned: None,
             dirty: false,
+            paused: false,
+            skipped: false,
         })
     }
 
@@ -122,9 +118,7 @@ impl Poll {
             Mail::Connected(link, stream, direct_tls, peer) => {
                 let tls = self.dials.remove(&link).filter(|_| direct_tls).map(TlsRole::Client);
                 inputs.push(Input::Connected { link, direct_tls, peer });
-                if let Err(text) = self.adopt(link, stream, tls, None, false) {
-                    inputs.push(Input::Closed(link, Closed::Broken(text)));
-                }
+                self.adopt(link, stream, tls, None, false, inputs);
             }
             Mail::Failed(link, why, text) => {
                 self.dials.remove(&link);
@@ -148,12 +142,10 @@ impl Poll {
         inputs.push(Input::Accepted { link, door, peer });
         let tls = door.direct_tls.then_some(TlsRole::Server(door.side));
         let answers_only = door.side == Side::Partners;
-        if let Err(text) = self.adopt(link, stream, tls, Some(permit), answers_only) {
-            inputs.push(Input::Closed(link, Closed::Broken(text)));
-        }
+        self.adopt(link, stream, tls, Some(permit), answers_only, inputs);
     }
 
-    /// Makes a connection of a socket and starts reading it.
+    /// Makes a connection of a socket.
     fn adopt(
         &mut self,
         link: LinkId,
@@ -161,55 +153,90 @@ impl Poll {
         tls: Option<TlsRole>,
         permit: Option<OwnedSemaphorePermit>,
         answers_only: bool,
-    ) -> Result<(), Arc<str>> {
-        let stream = {
-            let _inside = self.runtime.enter();
-            TcpStream::from_std(stream).map_err(|error| Arc::from(error.to_string()))?
-        };
-        let connection = Rc::new(Connection::new(link, stream, permit, answers_only));
-        if let Some(role) = tls {
-            connection.start_tls(&role, &self.shared.outside)?;
-        }
-        self.shared.connections.borrow_mut().insert(link, Rc::clone(&connection));
-        self.local.spawn_local(connection::read(connection, Rc::clone(&self.shared)));
-        Ok(())
-    }
-
-    fn connection(&self, link: LinkId) -> Option<Rc<Connection>> {
-        self.shared.connections.borrow().get(&link).cloned()
-    }
-
-    /// Writes what is queued on a connection; starts its writing task when the socket is full.
-    fn flush(&self, connection: &Rc<Connection>) {
-        if connection::flush(connection, &self.shared) {
-            self.local.spawn_local(connection::write(Rc::clone(connection), Rc::clone(&self.shared)));
+        inputs: &mut Vec<Input>,
+    ) {
+        if let Err(text) = self.sockets.adopt(link, stream, permit, answers_only) {
+            inputs.push(Input::Closed(link, Closed::Broken(text)));
+        } else if let Some(role) = tls {
+            self.sockets.start_tls(link, &role, &self.outside, inputs);
+            self.sockets.flush_touched(inputs);
         }
     }
 
-    fn submit_one(&mut self, output: Output, touched: &mut Vec<LinkId>) {
-        match output {
-            Output::Transmit(link, bytes) => {
-                if let Some(connection) = self.connection(link) {
-                    connection.queue(bytes);
-                    if touched.last() != Some(&link) {
-                        touched.push(link);
-                    }
-                }
+    /// All mail that is there. Called before sockets are read: what other shards handed over is older than what is read now.
+    fn read_mail(&mut self, inputs: &mut Vec<Input>) -> Turn {
+        let mut turn = Turn::Next;
+        for _ in 0..MAIL_PER_TURN {
+            let Ok(mail) = self.mail.try_recv() else { break };
+            if self.take_mail(mail, inputs) == Turn::Over {
+                turn = Turn::Over;
             }
+        }
+        turn
+    }
+
+    /// Waits for the first of: a socket, mail, the deadline.
+    fn sleep(&mut self, deadline: Option<Instant>, inputs: &mut Vec<Input>) -> Turn {
+        self.bell.arm();
+        let mut turn = Turn::Next;
+        let mail = self.mail.poll_recv(&mut Context::from_waker(&self.waker));
+        let timeout = match mail {
+            Polled::Ready(mail) => {
+                turn = self.take_mail(mail.unwrap_or(Mail::Stop), inputs);
+                Some(Duration::ZERO)
+            }
+            Polled::Pending => self.until(deadline),
+        };
+        self.look(timeout, inputs);
+        self.bell.disarm();
+        turn
+    }
+
+    /// How long to sleep.
+    fn until(&mut self, deadline: Option<Instant>) -> Option<Duration> {
+        let now = crate::clock::now();
+        let pause = if self.dirty { PUBLISH_EVERY } else { HEARTBEAT };
+        // The first turn comes at once: until then nobody knows that the shard is there.
+        let publish = self.published.max(self.turned).map_or(now, |at| at + pause);
+        if publish <= now {
+            self.turned = Some(now);
+        }
+        let mut deadline = earlier(earlier(deadline, Some(publish)), self.sockets.deadline());
+        if !self.overflow.is_empty() || !self.reports.is_empty() {
+            deadline = earlier(deadline, Some(now + AGAIN));
+        }
+        deadline.map(|at| at.saturating_duration_since(now))
+    }
+
+    /// Takes note of which sockets are ready.
+    fn look(&mut self, timeout: Option<Duration>, inputs: &mut Vec<Input>) {
+        // An interrupted call tells of no event; whatever else is wrong with a poller does not go away, and shows as a shard that
+        // does not turn.
+        if self.poller.poll(&mut self.events, timeout).is_ok() {
+            for event in &self.events {
+                self.sockets.ready(event, inputs);
+            }
+        }
+        self.sockets.end_lingering(inputs);
+    }
+
+    fn submit_one(&mut self, output: Output) {
+        match output {
+            Output::Transmit(link, bytes) => self.sockets.queue(link, bytes),
             Output::Connect(connect) => {
                 self.dials.insert(connect.link, connect.tls.clone());
-                self.shared.outside.connect(self.index, &self.post, *connect);
+                self.outside.connect(self.index, &self.post, *connect);
             }
             Output::StartTls(link, role) => {
-                if let Some(connection) = self.connection(link)
-                    && let Err(text) = connection.start_tls(&role, &self.shared.outside)
-                {
-                    self.shared.closed(link, Closed::Broken(text));
-                    connection.stop();
-                }
-                touched.push(link);
+                self.sockets.start_tls(link, &role, &self.outside, &mut self.inputs)
             }
-            Output::Close(link, how) => self.close(link, how == turnout_core::io::Close::Abort),
+            Output::Close(link, how) => {
+                if !self.sockets.close(link, how == Close::Abort, &mut self.inputs) {
+                    // Dialed and not yet there: should it come all the same, the shard no longer knows it and closes it again.
+                    self.dials.remove(&link);
+                    self.inputs.push(Input::Closed(link, Closed::Ours));
+                }
+            }
             Output::Handoff(shard, handoff) => self.overflow.send(&self.post, shard, handoff),
             Output::Holding(id) => self.reports.push(Report::Holding(id)),
             Output::Settled(id) => self.reports.push(Report::Settled(id)),
@@ -217,117 +244,47 @@ impl Poll {
             Output::Note(note) => self.log.note(crate::clock::now(), self.index, &note),
         }
     }
-
-    fn close(&mut self, link: LinkId, abort: bool) {
-        let Some(connection) = self.connection(link) else {
-            // Dialed and not yet there: should it come all the same, the shard no longer knows it and closes it again.
-            self.dials.remove(&link);
-            self.shared.push(Input::Closed(link, Closed::Ours));
-            return;
-        };
-        if abort {
-            self.shared.closed(link, Closed::Ours);
-            connection.stop();
-            return;
-        }
-        connection.finish();
-        self.flush(&connection);
-        // Held weakly: a peer that ends at once frees the socket and its place under the limit at once.
-        let (shared, connection) = (Rc::clone(&self.shared), Rc::downgrade(&connection));
-        self.local.spawn_local(async move {
-            tokio::time::sleep(LINGER).await;
-            if let Some(connection) = connection.upgrade() {
-                shared.closed(link, Closed::Ours);
-                connection.stop();
-            }
-        });
-    }
-
-    /// Waits for the first of: a connection's input, mail, the deadline.
-    fn sleep(&mut self, deadline: Option<Instant>) -> Option<Mail> {
-        let shared = Rc::clone(&self.shared);
-        let mail = &mut self.mail;
-        self.local.block_on(&self.runtime, async move {
-            // Every connection that is readable now gets its turn before the shard does: one batch, not many.
-            tokio::task::yield_now().await;
-            if !shared.inputs.borrow().is_empty() {
-                return mail.try_recv().ok();
-            }
-            let due = async {
-                match deadline {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                mail = mail.recv() => Some(mail.unwrap_or(Mail::Stop)),
-                () = shared.ready.notified() => {
-                    tokio::task::yield_now().await;
-                    None
-                }
-                () = due => None,
-            }
-        })
-    }
 }
 
 impl Driver for Poll {
     fn wait(&mut self, deadline: Option<Instant>, inputs: &mut Vec<Input>) -> Turn {
-        let pause = if self.dirty { PUBLISH_EVERY } else { HEARTBEAT };
-        // The first turn comes at once: until then nobody knows that the shard is there.
-        let publish = Some(self.published.map_or_else(crate::clock::now, |at| at + pause));
-        let mut deadline = turnout_core::io::earlier(deadline, publish);
-        if !self.overflow.is_empty() || !self.reports.is_empty() {
-            deadline =
-                turnout_core::io::earlier(deadline, Some(crate::clock::now() + Duration::from_millis(1)));
-        }
-        let mut turn = Turn::Next;
-        let mut next = self.sleep(deadline);
-        // Mail before sockets: what other shards handed over is older than what is read now.
-        for _ in 0..MAIL_PER_TURN {
-            let Some(mail) = next.take() else { break };
-            if self.take_mail(mail, inputs) == Turn::Over {
+        inputs.append(&mut self.inputs);
+        let mut turn = self.read_mail(inputs);
+        let waiting = self.sockets.has_ready() && !self.paused;
+        if inputs.is_empty() && turn == Turn::Next && !waiting {
+            turn = self.sleep(deadline, inputs);
+            if self.read_mail(inputs) == Turn::Over {
                 turn = Turn::Over;
             }
-            next = self.mail.try_recv().ok();
+        } else if waiting || self.skipped {
+            self.look(Some(Duration::ZERO), inputs);
+        } else {
+            // What is known is enough for a turn: usually that the last one's bytes were written.
+            self.skipped = true;
+            self.dirty = true;
+            return turn;
         }
-        if let Some(mail) = next
-            && self.take_mail(mail, inputs) == Turn::Over
-        {
-            turn = Turn::Over;
+        self.skipped = false;
+        if !self.paused {
+            self.sockets.read(inputs);
         }
-        inputs.append(&mut self.shared.inputs.borrow_mut());
         self.dirty |= !inputs.is_empty();
         turn
     }
 
     fn submit(&mut self, out: &mut Outbox) {
-        let mut touched: Vec<LinkId> = Vec::new();
         for output in out.outputs.drain(..) {
-            self.submit_one(output, &mut touched);
+            self.submit_one(output);
         }
-        touched.sort_unstable();
-        touched.dedup();
-        for link in touched {
-            if let Some(connection) = self.connection(link) {
-                self.flush(&connection);
-                if let Some(text) = connection.overfull() {
-                    self.shared.closed(link, Closed::Broken(text));
-                    connection.stop();
-                }
-            }
-        }
+        self.sockets.flush_touched(&mut self.inputs);
         self.overflow.flush(&self.post);
-        let reports = &self.shared.outside.reports;
+        let reports = &self.outside.reports;
         // A report says that nothing older is on its way: it goes after all that was handed over before it.
-        if self.overflow.is_empty() {
+        if self.overflow.is_empty() && !self.reports.is_empty() {
             let sent = self.reports.iter().take_while(|report| reports.try_send(**report).is_ok()).count();
             self.reports.drain(..sent);
         }
-        let paused = self.overflow.len() > OVERFLOW_MAX;
-        if self.shared.paused.replace(paused) && !paused {
-            self.shared.resumed.notify_waiters();
-        }
+        self.paused = self.overflow.len() > OVERFLOW_MAX;
     }
 
     fn publish(&mut self, now: Instant, shard: &mut Shard) {
@@ -336,9 +293,9 @@ impl Driver for Poll {
         }
         self.published = Some(now);
         self.dirty = false;
-        let links = self.shared.connections.borrow().len() as u64;
-        self.post.set_load(self.index, links);
-        self.shared.outside.publish(self.index, shard);
+        self.sockets.rest();
+        self.post.set_load(self.index, self.sockets.len() as u64);
+        self.outside.publish(self.index, shard);
     }
 }
 

@@ -1,19 +1,22 @@
 //! One TLS connection without a socket: bytes in, bytes out.
 
 use std::fmt;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, ErrorKind, IoSlice, Read, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::{Bytes, BytesMut};
 use rustls::{Connection, ProtocolVersion};
 use turnout_core::io::{Closed, Secured};
 
 use super::facts::facts;
 use super::trust::TrustTable;
+use crate::buffers::{Buffers, PIECE_BYTES};
 
 /// Length of a TLS record's header, in bytes (RFC 8446 §5.1).
 const HEADER_BYTES: usize = 5;
+
+/// Largest record on the wire, in bytes (RFC 5246 §6.2.3, the larger of the two).
+const RECORD_BYTES_MAX: usize = HEADER_BYTES + 16 * 1024 + 2048;
 
 /// Content type of handshake records.
 const HANDSHAKE: u8 = 22;
@@ -48,7 +51,6 @@ impl From<rustls::Error> for TlsError {
 pub struct TlsSession {
     connection: Connection,
     trusts: Arc<TrustTable>,
-    plain: BytesMut,
     header: [u8; HEADER_BYTES],
     header_len: usize,
     record_left: usize,
@@ -63,7 +65,6 @@ impl TlsSession {
         Self {
             connection,
             trusts,
-            plain: BytesMut::new(),
             header: [0; HEADER_BYTES],
             header_len: 0,
             record_left: 0,
@@ -72,18 +73,20 @@ impl TlsSession {
         }
     }
 
-    /// Takes ciphertext as it was read, cut anywhere.
+    /// Takes ciphertext as it was read, cut anywhere; the plain text it brings is put into `plain`.
     ///
     /// # Errors
-    /// [`TlsError`], now and from then on; see there.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), TlsError> {
+    /// [`TlsError`], now and from then on; see there. What was put into `plain` before is good.
+    pub fn feed(&mut self, mut bytes: &[u8], plain: &mut Buffers) -> Result<(), TlsError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
+        // All of it in one piece: what comes now and what waits of a record already begun.
+        plain.reserve(bytes.len() + RECORD_BYTES_MAX);
         while !bytes.is_empty() && !self.peer_closed {
             let take = self.next_piece(bytes).inspect_err(|error| self.failed = Some(error.clone()))?;
             let (piece, rest) = bytes.split_at(take);
-            self.feed_piece(piece).inspect_err(|error| self.failed = Some(error.clone()))?;
+            self.feed_piece(piece, plain).inspect_err(|error| self.failed = Some(error.clone()))?;
             bytes = rest;
         }
         Ok(())
@@ -116,13 +119,14 @@ impl TlsSession {
         Ok(take)
     }
 
-    fn feed_piece(&mut self, mut piece: &[u8]) -> Result<(), TlsError> {
-        while !piece.is_empty() {
+    fn feed_piece(&mut self, piece: &[u8], plain: &mut Buffers) -> Result<(), TlsError> {
+        let mut piece = InPieces(piece);
+        while !piece.0.is_empty() {
             let read =
                 self.connection.read_tls(&mut piece).map_err(|error| TlsError::new(error.to_string()))?;
             let state = self.connection.process_new_packets()?;
             self.peer_closed |= state.peer_has_closed();
-            self.pull(state.plaintext_bytes_to_read())?;
+            self.pull(state.plaintext_bytes_to_read(), plain)?;
             if read == 0 || self.peer_closed {
                 break;
             }
@@ -130,7 +134,7 @@ impl TlsSession {
         Ok(())
     }
 
-    fn pull(&mut self, mut count: usize) -> Result<(), TlsError> {
+    fn pull(&mut self, mut count: usize, plain: &mut Buffers) -> Result<(), TlsError> {
         let mut reader = self.connection.reader();
         while count > 0 {
             let chunk = reader.fill_buf().map_err(|error| TlsError::new(error.to_string()))?;
@@ -138,16 +142,17 @@ impl TlsSession {
             if taken == 0 {
                 break;
             }
-            self.plain.extend_from_slice(&chunk[..taken]);
+            plain.put(&chunk[..taken]);
             reader.consume(taken);
             count -= taken;
         }
         Ok(())
     }
 
-    /// The plain text that arrived since the last call.
-    pub fn take_plaintext(&mut self) -> Option<Bytes> {
-        if self.plain.is_empty() { None } else { Some(self.plain.split().freeze()) }
+    /// Gives back memory that a session at rest does not need.
+    pub fn rest(&mut self) {
+        // Asked for more while it holds no part of a record, a session makes its buffer small. The answer is that nothing is there.
+        drop(self.connection.read_tls(&mut Nothing));
     }
 
     /// Encrypts. The one copy of the way out.
@@ -161,19 +166,42 @@ impl TlsSession {
         self.connection.writer().write_all(bytes).map_err(|error| TlsError::new(error.to_string()))
     }
 
+    /// Encrypts what these slices hold, as if they were one, in records as full as they can be. The one copy of the way out.
+    ///
+    /// # Errors
+    /// As [`TlsSession::write`].
+    pub fn write_slices(&mut self, slices: &[IoSlice<'_>]) -> Result<(), TlsError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        // Without a limit to its buffer the session takes all or fails.
+        let taken = self.connection.writer().write_vectored(slices);
+        let taken = taken.map_err(|error| TlsError::new(error.to_string()))?;
+        let given: usize = slices.iter().map(|slice| slice.len()).sum();
+        if taken == given { Ok(()) } else { Err(TlsError::new("the session took only a part")) }
+    }
+
     /// Whether there is ciphertext to write.
     pub fn wants_write(&self) -> bool {
         self.connection.wants_write()
     }
 
-    /// Appends the ciphertext to be written.
-    pub fn take_ciphertext(&mut self, into: &mut Vec<u8>) {
+    /// Appends the ciphertext to be written to memory.
+    pub fn take_ciphertext(&mut self, into: &mut impl Write) {
         while self.connection.wants_write() {
-            // Writing to a Vec does not fail; should it, there is nothing left to send.
+            // Writing to memory does not fail; should it, there is nothing left to send.
             if self.connection.write_tls(into).is_err() {
                 break;
             }
         }
+    }
+
+    /// Writes ciphertext with one gathered write, from where it was made.
+    ///
+    /// # Errors
+    /// Those of the socket; what it did not take stays.
+    pub fn write_to(&mut self, socket: &mut impl Write) -> std::io::Result<usize> {
+        self.connection.write_tls(socket)
     }
 
     /// Whether the handshake is over and bytes of the protocol may flow.
@@ -231,6 +259,29 @@ impl TlsSession {
 
     fn is_tls12(&self) -> bool {
         self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_2)
+    }
+}
+
+/// Bytes copied out a piece at a time.
+struct InPieces<'a>(&'a [u8]);
+
+impl Read for InPieces<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let (now, later) = self.0.split_at(self.0.len().min(into.len()));
+        for (to, from) in into.chunks_mut(PIECE_BYTES).zip(now.chunks(PIECE_BYTES)) {
+            to[..from.len()].copy_from_slice(from);
+        }
+        self.0 = later;
+        Ok(now.len())
+    }
+}
+
+/// A source from which nothing comes just now.
+struct Nothing;
+
+impl Read for Nothing {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
     }
 }
 

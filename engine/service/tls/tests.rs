@@ -1,10 +1,12 @@
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use rcgen::{CertificateParams, CertifiedIssuer, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use turnout_core::io::{Closed, PeerCertificate, TrustId};
 
 use super::*;
+use crate::buffers::Buffers;
 
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
@@ -59,14 +61,50 @@ impl Estate {
         Self { ca, context }
     }
 
-    fn client(&self, name: &str, identity: Identity) -> TlsSession {
+    fn client(&self, name: &str, identity: Identity) -> End {
         let tls = ClientTls { server_name: name.into(), trust: TrustId(0), identity, alpn_xmpp: true };
-        self.context.connect(&tls).unwrap()
+        self.context.connect(&tls).unwrap().into()
+    }
+}
+
+/// A session with the plain text that came out of it.
+struct End {
+    session: TlsSession,
+    plain: Buffers,
+}
+
+impl End {
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
+        self.session.feed(bytes, &mut self.plain)
+    }
+
+    fn take_plaintext(&mut self) -> Option<Bytes> {
+        (!self.plain.is_empty()).then(|| self.plain.take())
+    }
+}
+
+impl std::ops::Deref for End {
+    type Target = TlsSession;
+
+    fn deref(&self) -> &TlsSession {
+        &self.session
+    }
+}
+
+impl std::ops::DerefMut for End {
+    fn deref_mut(&mut self) -> &mut TlsSession {
+        &mut self.session
+    }
+}
+
+impl From<TlsSession> for End {
+    fn from(session: TlsSession) -> Self {
+        Self { session, plain: Buffers::new() }
     }
 }
 
 /// Carries bytes between two sessions until neither has any, in pieces of `piece` bytes.
-fn pump(a: &mut TlsSession, b: &mut TlsSession, piece: usize) -> Result<(), TlsError> {
+fn pump(a: &mut End, b: &mut End, piece: usize) -> Result<(), TlsError> {
     loop {
         let (mut to_b, mut to_a) = (Vec::new(), Vec::new());
         a.take_ciphertext(&mut to_b);
@@ -88,7 +126,7 @@ fn certificate(session: &TlsSession, now: SystemTime) -> PeerCertificate {
 fn both_sides_learn_the_other_and_bytes_flow_at_any_split() {
     let estate = Estate::new();
     for piece in [1, 7, 100_000] {
-        let mut server = estate.context.accept(Side::Partners).unwrap();
+        let mut server: End = estate.context.accept(Side::Partners).unwrap().into();
         let mut client = estate.client("contoso.com", Identity::Domain(domain("contoso.com")));
         assert!(client.secured(now()).is_none());
         pump(&mut client, &mut server, piece).unwrap();
@@ -122,7 +160,7 @@ fn both_sides_learn_the_other_and_bytes_flow_at_any_split() {
 fn the_name_asked_for_chooses_the_certificate() {
     let estate = Estate::new();
     let check = |asked: &str, expected: &str| {
-        let mut server = estate.context.accept(Side::Partners).unwrap();
+        let mut server: End = estate.context.accept(Side::Partners).unwrap().into();
         let mut client = estate.client(asked, Identity::Anonymous);
         pump(&mut client, &mut server, 4096).unwrap();
         assert_eq!(certificate(&client, now()).dns, [expected.into()], "{asked}");
@@ -141,8 +179,9 @@ fn the_name_asked_for_chooses_the_certificate() {
         alpn_xmpp: false,
     };
     assert!(estate.context.connect(&odd).is_err());
-    let mut home = estate.context.accept(Side::Home(HomeId(0))).unwrap();
-    let mut pool = estate.context.connect(&ClientTls { server_name: "x.example".into(), ..odd }).unwrap();
+    let mut home: End = estate.context.accept(Side::Home(HomeId(0))).unwrap().into();
+    let mut pool: End =
+        estate.context.connect(&ClientTls { server_name: "x.example".into(), ..odd }).unwrap().into();
     pump(&mut pool, &mut home, 4096).unwrap();
     assert_eq!(certificate(&pool, now()).dns, ["turnout.contoso.com".into()]);
 }
@@ -156,8 +195,8 @@ fn a_wrong_alpn_list_is_refused_and_none_is_fine() {
         config.alpn_protocols = list;
         let name = ServerName::try_from("contoso.com").unwrap();
         let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut client = TlsSession::new(connection.into(), Arc::clone(estate.context.trusts()));
-        let mut server = estate.context.accept(Side::Partners).unwrap();
+        let mut client: End = TlsSession::new(connection.into(), Arc::clone(estate.context.trusts())).into();
+        let mut server: End = estate.context.accept(Side::Partners).unwrap().into();
         assert_eq!(pump(&mut client, &mut server, 4096).is_ok(), good);
         assert_eq!(server.handshake_done(), good);
     }
@@ -178,8 +217,8 @@ fn renegotiation_ends_the_session() {
     };
     let name = ServerName::try_from("contoso.com").unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut client = TlsSession::new(connection.into(), Arc::clone(estate.context.trusts()));
-    let mut server = estate.context.accept(Side::Partners).unwrap();
+    let mut client: End = TlsSession::new(connection.into(), Arc::clone(estate.context.trusts())).into();
+    let mut server: End = estate.context.accept(Side::Partners).unwrap().into();
     pump(&mut client, &mut server, 11).unwrap();
     assert_eq!(server.secured(now()).unwrap().version, "TLSv1.2");
     client.write(b"<a/>").unwrap();
@@ -195,7 +234,7 @@ fn renegotiation_ends_the_session() {
 #[test]
 fn garbage_ends_the_session_and_an_early_end_is_told() {
     let estate = Estate::new();
-    let mut server = estate.context.accept(Side::Partners).unwrap();
+    let mut server: End = estate.context.accept(Side::Partners).unwrap().into();
     assert!(matches!(server.end_of_stream(), Closed::Broken(why) if why.contains("handshake")));
     assert!(server.feed(b"<?xml version='1.0'?><stream:stream>").is_err());
     let mut alert = Vec::new();
@@ -212,8 +251,8 @@ fn a_certificate_without_its_key_is_no_certificate() {
     stolen.key = Arc::clone(&own.key);
     let config = client_config(&provider(), Some(&Arc::new(stolen)), true).unwrap();
     let connection = ClientConnection::new(config, ServerName::try_from("contoso.com").unwrap()).unwrap();
-    let mut client = TlsSession::new(connection.into(), Arc::clone(estate.context.trusts()));
-    let mut server = estate.context.accept(Side::Partners).unwrap();
+    let mut client: End = TlsSession::new(connection.into(), Arc::clone(estate.context.trusts())).into();
+    let mut server: End = estate.context.accept(Side::Partners).unwrap().into();
     assert!(pump(&mut client, &mut server, 4096).is_err());
     assert!(server.secured(now()).is_none());
 }
@@ -363,7 +402,7 @@ proptest::proptest! {
         let ca = Ca::new("ca");
         let domains = vec![(domain("contoso.com"), ca.issue(&["contoso.com"], |_| ()))];
         let context = TlsContext::build(&provider(), &domains, None, &[], TrustTable::new(Vec::new())).unwrap();
-        let mut server = context.accept(Side::Partners).unwrap();
+        let mut server: End = context.accept(Side::Partners).unwrap().into();
         let fed = noise.chunks(piece).try_for_each(|bytes| server.feed(bytes));
         proptest::prop_assert_eq!(fed.is_err(), server.wants_close());
         proptest::prop_assert_eq!(server.take_plaintext(), None);

@@ -2,7 +2,7 @@ use std::io::Read;
 use std::net::{Shutdown, TcpListener, TcpStream};
 
 use bytes::Bytes;
-use turnout_core::io::Close;
+use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::mail::post_office;
