@@ -76,7 +76,7 @@ fn one_shard(criterion: &mut Criterion) {
         if most.is_some_and(|most: usize| count > most) {
             continue;
         }
-        let mut passing = Passing::new(passing::users(count));
+        let mut passing = Passing::new(turnout::clock::now(), passing::users(count));
         let (reads, stanzas) = passing::reads(size, count);
         let pass = |passing: &mut Passing| {
             for read in &reads {

@@ -54,7 +54,7 @@ fn count(passing: &mut Passing, reads: &[bytes::Bytes], rounds: usize) -> (u64, 
 
 #[test]
 fn passing_on_allocates_nothing() {
-    let mut passing = Passing::new(users(1_000));
+    let mut passing = Passing::new(turnout::clock::now(), users(1_000));
     let (reads, stanzas) = reads(250, 1_000);
     // The first rounds make room.
     let (made_room, _) = count(&mut passing, &reads, 2);

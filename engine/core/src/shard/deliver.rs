@@ -16,7 +16,7 @@ use crate::placement::{owner_of_domain, owner_of_user};
 use crate::pool::backoff;
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use crate::route::Route;
-use crate::run::{Load, Run};
+use crate::run::Load;
 use crate::spool::Spool;
 use crate::stanza::Stanza;
 use crate::timers::TimerId;
@@ -25,7 +25,7 @@ use crate::timers::TimerId;
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     pub(super) spool: Spool,
-    state: State,
+    pub(super) state: State,
     failures: u32,
     /// The node of the pool the link was dialed to.
     node: Option<u16>,
@@ -34,7 +34,7 @@ pub(super) struct Waiting {
 
 /// Where a destination stands.
 #[derive(Debug, Default)]
-enum State {
+pub(super) enum State {
     /// No link, none wanted.
     #[default]
     Idle,
@@ -138,55 +138,6 @@ impl Shard {
         }
     }
 
-    /// As [`Self::deliver`], for a run.
-    pub(super) fn deliver_run(&mut self, now: Instant, destination: Destination, run: Run, out: &mut Outbox) {
-        if let Some(link) = self.open_link(&destination) {
-            self.send_run(now, link, &destination, run, out);
-            return;
-        }
-        let octets = run.bytes_left();
-        let run = match self.destinations.get_mut(&destination) {
-            // A destination that has to be dialed, or has no room, is seen to on the path of single stanzas.
-            Some(waiting)
-                if !matches!(waiting.state, State::Idle)
-                    && self.spooled_bytes_bound + octets <= SHARD_SPOOL_BYTES_MAX =>
-            {
-                match waiting.spool.push_run(run) {
-                    Ok(()) => {
-                        self.spooled_bytes_bound += octets;
-                        self.set_timer(&destination);
-                        return;
-                    }
-                    Err(run) => run,
-                }
-            }
-            _ => run,
-        };
-        self.deliver_each(now, &destination, &run, out);
-    }
-
-    /// Gives the stanzas of a run to a destination, each alone.
-    pub(super) fn deliver_each(
-        &mut self,
-        now: Instant,
-        destination: &Destination,
-        run: &Run,
-        out: &mut Outbox,
-    ) {
-        for stanza in run.stanzas() {
-            self.deliver(now, destination.clone(), stanza, out);
-        }
-    }
-
-    /// A link takes no run just now.
-    pub(super) fn block(&mut self, destination: &Destination, link: LinkId, run: Run) {
-        if let Some(waiting) = self.destinations.get_mut(destination) {
-            waiting.spool.put_back_run(run);
-            waiting.state = State::Blocked(link);
-            self.set_timer(destination);
-        }
-    }
-
     /// Sees to it that a destination is known. False: there are too many.
     fn make_room(&mut self, destination: &Destination) -> bool {
         if !self.destinations.contains_key(destination) {
@@ -199,7 +150,7 @@ impl Shard {
     }
 
     /// The link of a destination, if it takes something now and nothing older waits.
-    fn open_link(&self, destination: &Destination) -> Option<LinkId> {
+    pub(super) fn open_link(&self, destination: &Destination) -> Option<LinkId> {
         let waiting = self.destinations.get(destination)?;
         let State::Ready(link) = waiting.state else { return None };
         let open = waiting.spool.is_empty() && self.links.get(&link).is_some_and(Link::has_credit);
@@ -540,7 +491,7 @@ impl Shard {
     }
 
     /// Sets the one timer of a destination to the earliest thing it waits for.
-    fn set_timer(&mut self, destination: &Destination) {
+    pub(super) fn set_timer(&mut self, destination: &Destination) {
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
         if let Some(timer) = waiting.timer.take() {
             self.timers.cancel(timer);

@@ -5,8 +5,10 @@
 use std::time::Instant;
 
 use super::Shard;
+use super::deliver::State;
 use crate::backend::{Destination, SentRun};
 use crate::home::BackendKind;
+use crate::limits::SHARD_SPOOL_BYTES_MAX;
 use crate::io::{Handoff, LinkId, Outbox, Output, Side};
 use crate::placement::owner_of_domain;
 use crate::route::{View, Way, route_run};
@@ -99,6 +101,55 @@ impl Shard {
     pub(super) fn adopt_run(&mut self, now: Instant, run: Run, out: &mut Outbox) {
         self.tally.passed.handed_in += run.len() as u64;
         self.forward_run(now, run, Way::Partner, out);
+    }
+
+    /// As [`Self::deliver`], for a run.
+    pub(super) fn deliver_run(&mut self, now: Instant, destination: Destination, run: Run, out: &mut Outbox) {
+        if let Some(link) = self.open_link(&destination) {
+            self.send_run(now, link, &destination, run, out);
+            return;
+        }
+        let octets = run.bytes_left();
+        let run = match self.destinations.get_mut(&destination) {
+            // A destination that has to be dialed, or has no room, is seen to on the path of single stanzas.
+            Some(waiting)
+                if !matches!(waiting.state, State::Idle)
+                    && self.spooled_bytes_bound + octets <= SHARD_SPOOL_BYTES_MAX =>
+            {
+                match waiting.spool.push_run(run) {
+                    Ok(()) => {
+                        self.spooled_bytes_bound += octets;
+                        self.set_timer(&destination);
+                        return;
+                    }
+                    Err(run) => run,
+                }
+            }
+            _ => run,
+        };
+        self.deliver_each(now, &destination, &run, out);
+    }
+
+    /// Gives the stanzas of a run to a destination, each alone.
+    pub(super) fn deliver_each(
+        &mut self,
+        now: Instant,
+        destination: &Destination,
+        run: &Run,
+        out: &mut Outbox,
+    ) {
+        for stanza in run.stanzas() {
+            self.deliver(now, destination.clone(), stanza, out);
+        }
+    }
+
+    /// A link takes no run just now.
+    pub(super) fn block(&mut self, destination: &Destination, link: LinkId, run: Run) {
+        if let Some(waiting) = self.destinations.get_mut(destination) {
+            waiting.spool.put_back_run(run);
+            waiting.state = State::Blocked(link);
+            self.set_timer(destination);
+        }
     }
 
     /// Gives a run to a link, when nothing older waits.
