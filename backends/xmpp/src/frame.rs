@@ -8,6 +8,8 @@
 //!   white space between stanzas may be reported in more pieces.
 //! - Work is linear in the bytes, memory is bounded by [`FrameLimits`] plus what was fed and not yet taken, and no
 //!   stanza that lies whole in one read is copied.
+//! - There are two ways in, [`Framer::next_run`] for what streams carry nearly always and [`Framer::next`] for anything; what
+//!   the first one takes the second one would have given, byte for byte.
 //!
 //! Choices where the standards leave one:
 //! - Bytes that are not UTF-8 are `unsupported-encoding`, also in the middle of a stream: RFC 6120 §4.9.3.22 names

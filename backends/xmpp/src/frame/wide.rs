@@ -178,12 +178,21 @@ impl Wide for Portable {
     #[inline(always)]
     fn marks(self, block: &[u8; BLOCK]) -> Marks {
         let is = |word: u64, octet: u8| zeros(word ^ (ONES * u64::from(octet)));
-        let controls = each_word(block, |word| zeros(word & (0xE0 * ONES)));
-        let breaks = each_word(block, |word| is(word, b'\t') | is(word, b'\n') | is(word, b'\r'));
-        let marks = each_word(block, |word| {
-            is(word, b'<') | is(word, b'>') | is(word, b'&') | is(word, b'\'') | is(word, b'"')
-        });
-        Marks { stops: marks | (controls & !breaks), rare: breaks | each_word(block, |word| word & HIGH) }
+        let (words, _) = block.as_chunks::<8>();
+        let mut marks = Marks { stops: 0, rare: 0 };
+        for (at, word) in words.iter().enumerate() {
+            let word = u64::from_le_bytes(*word);
+            let sought = is(word, b'<') | is(word, b'>') | is(word, b'&') | is(word, b'\'') | is(word, b'"');
+            let controls = zeros(word & (0xE0 * ONES));
+            let high = word & HIGH;
+            if sought | controls | high == 0 {
+                continue;
+            }
+            let breaks = is(word, b'\t') | is(word, b'\n') | is(word, b'\r');
+            marks.stops |= gather(sought | (controls & !breaks)) << (8 * at);
+            marks.rare |= gather(breaks | high) << (8 * at);
+        }
+        marks
     }
 
     #[inline(always)]
