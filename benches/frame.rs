@@ -1,5 +1,5 @@
 //! Framing and strict checking of stanzas, beside two parsers that do part of it: quick-xml (reads tags, checks little) and rxml
-//! (strict, allocates), and beside the floor, a look at every byte. Invariant: every contender has to find every stanza, or the
+//! (strict, allocates), and beside two floors: the ends of tags found with memchr and nothing checked, and a look at every byte. Invariant: every contender has to find every stanza, or the
 //! bench fails: a fast wrong answer is none.
 
 mod support;
@@ -7,9 +7,9 @@ mod support;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rxml::Parse;
-use turnout_xmpp::frame::{Frame, FrameLimits, Framer};
+use turnout_xmpp::frame::{Frame, FrameLimits, Framer, Instructions};
 
-use support::{HEADER, STANZAS, chat_stream};
+use support::{HEADER, STANZAS, TEXTS, chat_stream};
 
 fn turnout(stream: &Bytes) -> usize {
     let mut framer = Framer::new(FrameLimits::default());
@@ -19,6 +19,23 @@ fn turnout(stream: &Bytes) -> usize {
         elements += usize::from(matches!(frame, Frame::Element(_)));
     }
     elements
+}
+
+fn runs(stream: &Bytes, instructions: Instructions) -> usize {
+    let mut framer = Framer::with(FrameLimits::default(), instructions);
+    framer.feed(stream.clone());
+    let (mut heads, mut elements) = (Vec::with_capacity(512), 0);
+    loop {
+        heads.clear();
+        if framer.next_run(&mut heads).is_some() {
+            elements += heads.len();
+            continue;
+        }
+        match framer.next() {
+            Ok(Some(frame)) => elements += usize::from(matches!(frame, Frame::Element(_))),
+            Ok(None) | Err(_) => return elements,
+        }
+    }
 }
 
 fn quick_xml(stream: &Bytes) -> usize {
@@ -54,6 +71,26 @@ fn rxml(stream: &Bytes) -> usize {
     }
 }
 
+/// Counts what is open by the `<` and `>` of tags. The streams here have neither in values.
+fn memchr_only(stream: &Bytes) -> usize {
+    let (mut depth, mut elements) = (0_usize, 0);
+    for at in memchr::memchr_iter(b'<', stream) {
+        let rest = stream.get(at..).unwrap_or_default();
+        match rest.get(1) {
+            Some(b'?') => (),
+            Some(b'/') => {
+                depth -= 1;
+                elements += usize::from(depth == 1);
+            }
+            _ => {
+                let end = memchr::memchr(b'>', rest).unwrap_or_default();
+                depth += usize::from(rest.get(end.wrapping_sub(1)) != Some(&b'/'));
+            }
+        }
+    }
+    elements
+}
+
 fn every_byte(stream: &Bytes) -> usize {
     stream.iter().filter(|byte| **byte == b'<').count()
 }
@@ -61,21 +98,34 @@ fn every_byte(stream: &Bytes) -> usize {
 /// Finds the stanzas of a stream, in its own way.
 type Contender = fn(&Bytes) -> usize;
 
+const OTHERS: [(&str, Contender); 4] = [
+    ("turnout: one by one", turnout),
+    ("quick-xml: tags only", quick_xml),
+    ("rxml: strict", rxml),
+    ("floor: memchr to tags, nothing checked", memchr_only),
+];
+
 fn bench(criterion: &mut Criterion) {
-    for size in [250, 2048] {
-        let stream = chat_stream(size);
-        let mut group = criterion.benchmark_group(format!("frame {size} B"));
+    for (size, (kind, text)) in [250, 2048].into_iter().flat_map(|size| TEXTS.map(|text| (size, text))) {
+        let stream = chat_stream(size, text);
+        let mut group = criterion.benchmark_group(format!("frame {size} B{kind}"));
         group.throughput(Throughput::Bytes((stream.len() - HEADER.len()) as u64));
-        let contenders: [(&str, Contender, usize); 4] = [
-            ("turnout: frame and strict check", turnout, STANZAS),
-            ("quick-xml: tags only", quick_xml, STANZAS),
-            ("rxml: strict", rxml, STANZAS),
-            ("floor: look at every byte", every_byte, every_byte(&stream)),
-        ];
-        for (name, contender, expected) in contenders {
-            assert_eq!(contender(&stream), expected, "{name} does not find every stanza");
+        for &instructions in Instructions::all() {
+            assert_eq!(
+                runs(&stream, instructions),
+                STANZAS,
+                "runs, {instructions:?}: not every stanza found"
+            );
+            let name = format!("turnout: runs, {instructions:?}");
+            group.bench_function(name, |bencher| bencher.iter(|| runs(&stream, instructions)));
+        }
+        for (name, contender) in OTHERS {
+            assert_eq!(contender(&stream), STANZAS, "{name} does not find every stanza");
             group.bench_function(name, |bencher| bencher.iter(|| contender(&stream)));
         }
+        let found = every_byte(&stream);
+        assert!(found > STANZAS, "the floor sees nothing");
+        group.bench_function("floor: look at every byte", |bencher| bencher.iter(|| every_byte(&stream)));
         group.finish();
     }
 }

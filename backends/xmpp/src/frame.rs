@@ -8,6 +8,8 @@
 //!   white space between stanzas may be reported in more pieces.
 //! - Work is linear in the bytes, memory is bounded by [`FrameLimits`] plus what was fed and not yet taken, and no
 //!   stanza that lies whole in one read is copied.
+//! - There are two ways in, [`Framer::next_run`] for what streams carry nearly always and [`Framer::next`] for anything; what
+//!   the first one takes the second one would have given, byte for byte.
 //!
 //! Choices where the standards leave one:
 //! - Bytes that are not UTF-8 are `unsupported-encoding`, also in the middle of a stream: RFC 6120 §4.9.3.22 names
@@ -27,19 +29,25 @@ mod declaration;
 mod element;
 mod header;
 mod namespaces;
+mod plain;
 mod scanner;
+mod stops;
 mod tag;
 mod value;
+mod wide;
 
 pub use element::{Attributes, Element, Name, Span};
 pub use header::{StreamHeader, Version};
 pub use namespaces::Namespace;
 pub use value::{attribute_value, cdata_value, text_value};
+pub use wide::Instructions;
 
 use crate::error::FrameError;
 use bytes::{Buf, Bytes, BytesMut};
+use plain::{End, HEADS_MAX, Rules};
 use scanner::{Scanner, Step};
 use std::collections::VecDeque;
+use turnout_core::run::Head;
 
 /// What one stream may ask of us. Exceeding any is `policy-violation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +109,25 @@ pub struct Framer {
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
     refused: Option<FrameError>,
-    pending: Option<Result<Option<Frame>, FrameError>>,
+    /// What is known of the unit at the front.
+    ahead: Ahead,
+    instructions: Instructions,
+    /// Octets looked at by the fast way.
+    #[cfg(test)]
+    work: u64,
+}
+
+/// What is known of the unit at the front. It is there so that no octet is looked at again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ahead {
+    /// Nothing.
+    New,
+    /// It is not plain, or it was cut twice: the scanner has to read it.
+    Odd,
+    /// It looked plain as far as it goes, and the scanner has not seen it.
+    Cut,
+    /// That, and the rest was not there yet when [`Framer::next`] was asked for it.
+    Late,
 }
 
 /// How much is moved behind a cut-off element at a time while its end is looked for.
@@ -110,6 +136,11 @@ const CARRY_STEP_BYTES: usize = 2048;
 impl Framer {
     /// A framer at the start of a stream.
     pub fn new(limits: FrameLimits) -> Self {
+        Self::with(limits, Instructions::best())
+    }
+
+    /// A framer that uses these instructions, to test and to measure them; where the processor lacks them, portable ones.
+    pub fn with(limits: FrameLimits, instructions: Instructions) -> Self {
         Self {
             scanner: Scanner::new(limits),
             carry: BytesMut::new(),
@@ -117,7 +148,10 @@ impl Framer {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             refused: None,
-            pending: None,
+            ahead: Ahead::New,
+            instructions,
+            #[cfg(test)]
+            work: 0,
         }
     }
 
@@ -135,6 +169,37 @@ impl Framer {
         }
     }
 
+    /// Takes the plain stanzas that lie whole at the front of what was fed, up to 512: their bytes, nothing between them, and a
+    /// head for each appended to `heads`, counted from the start of these bytes. This is the fast way, for nearly all
+    /// that streams carry; the checks are the same as those of [`next`](Self::next). See the plain module for what is plain.
+    ///
+    /// `None` where something else comes next, or nothing: then call [`next`](Self::next), which reads anything, and this again
+    /// after it.
+    ///
+    /// A stanza that looks plain as far as it goes is not looked at again until the rest of it is there: `next` says that more
+    /// bytes are needed, and a fault in it may be told only with those. Asked once more without them, `next` looks.
+    pub fn next_run(&mut self, heads: &mut Vec<Head>) -> Option<Bytes> {
+        if self.ahead == Ahead::Cut && !self.waiting.is_empty() {
+            self.gather();
+            self.ahead = Ahead::Late;
+        }
+        if self.carry.is_empty() && self.current.is_empty() {
+            self.gather();
+        }
+        if self.refused.is_some() || !matches!(self.ahead, Ahead::New | Ahead::Late) {
+            return None;
+        }
+        let rules = self.scanner.plain_rules()?;
+        if self.carry.is_empty() {
+            return self.run_of_current(&rules, heads);
+        }
+        if self.ahead == Ahead::Late && !self.current.is_empty() {
+            self.run_of_carried(&rules, heads)
+        } else {
+            None
+        }
+    }
+
     /// The next frame; `None` when more bytes are needed.
     ///
     /// # Errors
@@ -142,11 +207,13 @@ impl Framer {
     /// The bytes break a rule or a limit. The stream is lost: every later call gives the same error.
     #[expect(clippy::should_implement_trait, reason = "a framer is fed between calls; it is no iterator")]
     pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
-        if let Some(pending) = self.pending.take() {
-            return pending;
-        }
         if let Some(error) = &self.refused {
             return Err(error.clone());
+        }
+        if self.ahead == Ahead::Cut && self.waiting.is_empty() {
+            self.ahead = Ahead::Late;
+            self.gather();
+            return Ok(None);
         }
         let result = self.advance();
         if let Err(error) = &result {
@@ -154,30 +221,6 @@ impl Framer {
             self.drop_buffers();
         }
         result
-    }
-
-    /// STUB
-    pub fn next_run(&mut self, heads: &mut Vec<turnout_core::run::Head>) -> Option<Bytes> {
-        if !self.carry.is_empty() || self.pending.is_some() {
-            return None;
-        }
-        let all = self.current.clone();
-        let mut total = 0;
-        while self.carry.is_empty() && self.pending.is_none() && heads.len() < 512 {
-            match self.next() {
-                Ok(Some(Frame::Element(element))) if self.carry.is_empty() && !self.current.is_empty() => {
-                    match stub_head(&element, total) {
-                        Some(head) => {
-                            total += element.bytes().len();
-                            heads.push(head);
-                        }
-                        None => self.pending = Some(Ok(Some(Frame::Element(element)))),
-                    }
-                }
-                other => self.pending = Some(other),
-            }
-        }
-        (total > 0).then(|| all.slice(..total))
     }
 
     /// Reads once more, alone, a stanza that [`next_run`](Self::next_run) gave as part of a run. Call it before anything more is taken.
@@ -197,6 +240,7 @@ impl Framer {
         self.scanner.restart();
         self.drop_buffers();
         self.refused = None;
+        self.ahead = Ahead::New;
         discarded
     }
 
@@ -209,6 +253,8 @@ impl Framer {
         loop {
             let step =
                 if self.carry.is_empty() { self.scanner.scan(&self.current)? } else { self.scan_carried()? };
+            let begun = step == Step::More && self.carry.len() + self.current.len() > 0;
+            self.ahead = if begun { Ahead::Odd } else { Ahead::New };
             match step {
                 Step::More => {
                     if !self.gather() {
@@ -235,6 +281,39 @@ impl Framer {
                 }
             }
         }
+    }
+
+    fn run_of_current(&mut self, rules: &Rules, heads: &mut Vec<Head>) -> Option<Bytes> {
+        let walked = plain::walk(self.instructions, &self.current, rules, HEADS_MAX, heads);
+        #[cfg(test)]
+        {
+            self.work += walked.work as u64;
+        }
+        let rest = self.current.len() - walked.len;
+        self.ahead = match walked.end {
+            End::Empty | End::Full => Ahead::New,
+            End::Cut if rest < rules.stanza_bytes_max => Ahead::Cut,
+            End::Cut | End::Odd => Ahead::Odd,
+        };
+        self.scanner.skip(walked.len);
+        (walked.len > 0).then(|| self.take(walked.len))
+    }
+
+    /// A stanza that a read cut off and whose rest may be there now.
+    fn run_of_carried(&mut self, rules: &Rules, heads: &mut Vec<Head>) -> Option<Bytes> {
+        let before = self.carry.len();
+        let moved = self.current.len().min(CARRY_STEP_BYTES.max(before));
+        self.carry.extend_from_slice(self.current.get(..moved).unwrap_or_default());
+        let walked = plain::walk(self.instructions, &self.carry, rules, 1, heads);
+        #[cfg(test)]
+        {
+            self.work += walked.work as u64;
+        }
+        self.ahead = if walked.len > 0 { Ahead::New } else { Ahead::Odd };
+        self.carry.truncate(walked.len.max(before));
+        self.current.advance(self.carry.len() - before);
+        self.scanner.skip(walked.len);
+        (walked.len > 0).then(|| self.take(walked.len))
     }
 
     /// Scans a cut-off element with a little more of what follows it behind it, and gives back what was too much.
@@ -292,50 +371,6 @@ impl Framer {
         self.waiting_bytes = 0;
     }
 }
-
-fn stub_head(e: &Element, base: usize) -> Option<turnout_core::run::Head> {
-    use turnout_core::stanza::Kind;
-    let name = e.name();
-    if name.namespace != Namespace::Server || e.has_prefixed_content() || e.declare().is_some() {
-        return None;
-    }
-    let kind = match name.local {
-        "message" => Kind::message(e.stanza_type().as_deref()),
-        "presence" => Kind::presence(e.stanza_type().as_deref())?,
-        _ => return None,
-    };
-    let base = base as u32;
-    let address = |span: Option<Span>| {
-        let span = span?;
-        let raw = text(span.of(e.bytes()));
-        let mut scratch = String::new();
-        let jid = turnout_core::jid::prepare(raw, &mut scratch).ok()?;
-        let local = jid.local()?.len() as u32;
-        let (bare, same) = (jid.bare().len() as u32, jid.as_str() == raw);
-        let start = base + span.start;
-        same.then_some(turnout_core::run::Address {
-            start,
-            at: start + local,
-            slash: start + bare,
-            end: base + span.end,
-        })
-    };
-    let a = e.attributes();
-    let id = a.id.unwrap_or_default();
-    Some(turnout_core::run::Head {
-        start: base,
-        end: base + e.bytes().len() as u32,
-        insert_at: base + e.insert_at(),
-        id_start: base + id.start,
-        id_end: base + id.end,
-        from: address(a.from)?,
-        to: address(a.to)?,
-        kind,
-        payload: turnout_core::stanza::Payload::None,
-        has_lang: a.lang.is_some(),
-    })
-}
-use element::text;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! a lock, so every rule of the protocol can be tested by handing it bytes. What was received is checked in full
 //! ([`frame`]) before anything looks at it, and is never repaired.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod addresses;
 mod answer;

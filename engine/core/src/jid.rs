@@ -130,6 +130,16 @@ pub fn prepare<'a>(raw: &'a str, scratch: &'a mut String) -> Result<JidRef<'a>, 
     Ok(JidRef::over(scratch, local_bytes, bare_bytes))
 }
 
+/// Whether a part is plain: ASCII, neither empty nor too long, and such that [`prepare`] leaves it as it is. A domain may be
+/// prepared without being plain (A-labels, literals, names beyond ASCII).
+pub fn is_plain(part: JidPart, octets: &[u8]) -> bool {
+    match part {
+        JidPart::Local => !octets.is_empty() && parts::is_prepared_local(octets),
+        JidPart::Domain => parts::is_prepared_domain(octets),
+        JidPart::Resource => !octets.is_empty() && parts::is_prepared_resource(octets),
+    }
+}
+
 impl<'a> JidRef<'a> {
     fn over(text: &'a str, local_bytes: usize, bare_bytes: usize) -> Self {
         // Each part is bounded by PART_BYTES_MAX, so both lengths fit.

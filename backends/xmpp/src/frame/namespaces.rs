@@ -122,6 +122,8 @@ pub(super) struct Bindings {
     header: Bytes,
     list: Vec<Binding>,
     stream_len: usize,
+    /// The header makes `jabber:server` the default.
+    server_default: bool,
     /// For each binding of the header: has the stanza being read relied on it?
     used: Vec<bool>,
     /// An unprefixed element stood where nothing is the default.
@@ -137,6 +139,7 @@ impl Bindings {
         self.list.clear();
         self.used.clear();
         self.stream_len = 0;
+        self.server_default = false;
         self.forget_uses();
     }
 
@@ -147,6 +150,14 @@ impl Bindings {
         self.used.clear();
         self.used.resize(self.stream_len, false);
         self.forget_uses();
+        let default = self.list.iter().find(|binding| binding.prefix.of(&self.header).is_empty());
+        self.server_default = default
+            .is_some_and(|binding| binding.name.of(&self.header) == Namespace::Server.name().as_bytes());
+    }
+
+    /// Whether an unprefixed name on a stanza is one of `jabber:server`.
+    pub(super) fn is_server_default(&self) -> bool {
+        self.server_default
     }
 
     pub(super) fn header(&self) -> &Bytes {

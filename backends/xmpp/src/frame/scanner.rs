@@ -11,6 +11,7 @@ use super::characters::{
 use super::element::{Attributes, Element, ExpandedName, Span};
 use super::header::{StreamHeader, Version};
 use super::namespaces::{Bindings, NameBytes, Namespace};
+use super::plain::Rules;
 use super::{FrameLimits, declaration};
 use crate::error::{FrameError, StreamCondition};
 use bytes::Bytes;
@@ -198,6 +199,27 @@ impl Scanner {
         let step = self.scan(input);
         self.base = base;
         step
+    }
+
+    /// What a plain stanza must keep to if one may come next: the stream is open for stanzas of `jabber:server`, and nothing of
+    /// the next unit has been read.
+    pub(super) fn plain_rules(&self) -> Option<Rules> {
+        if self.state != State::Between || self.pos > 0 || !self.bindings.is_server_default() {
+            return None;
+        }
+        Some(Rules {
+            stanza_bytes_max: self.limits.stanza_bytes_max,
+            depth_max: self.limits.depth_max,
+            attributes_max: self.limits.attributes_max,
+            name_bytes_max: self.limits.name_bytes_max,
+            tag_bytes_max: self.limits.tag_bytes_max,
+            namespaces_max: self.limits.namespaces_max.saturating_sub(self.bindings.len()),
+        })
+    }
+
+    /// Stanzas of `len` bytes were read by another, from the start of this unit.
+    pub(super) fn skip(&mut self, len: usize) {
+        self.base += len as u64;
     }
 
     /// The header just found, whose bytes are `bytes`.

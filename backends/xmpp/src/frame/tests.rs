@@ -2,9 +2,12 @@
 
 mod accepted;
 mod elements;
+mod fuzz;
 mod limits;
 mod oracle;
 mod refused;
+mod runs;
+mod traffic;
 mod work;
 
 use super::{Frame, FrameLimits, Framer};

@@ -56,9 +56,9 @@ pub(super) fn split(raw: &str) -> Result<Split<'_>, JidError> {
 impl Split<'_> {
     /// Whether every part is ASCII and prepared as it stands.
     pub(super) fn is_prepared(&self) -> bool {
-        self.local.is_none_or(is_prepared_local)
-            && is_prepared_domain(self.domain)
-            && self.resource.is_none_or(is_prepared_resource)
+        self.local.is_none_or(|local| is_prepared_local(local.as_bytes()))
+            && is_prepared_domain(self.domain.as_bytes())
+            && self.resource.is_none_or(|resource| is_prepared_resource(resource.as_bytes()))
     }
 
     /// Octets of the resource with its `/`.
@@ -96,7 +96,7 @@ pub(super) fn general_local(raw: &str) -> Result<String, JidError> {
 /// Appends the prepared domain.
 pub(super) fn prepare_domain(raw: &str, out: &mut String) -> Result<(), JidError> {
     check_raw(raw, JidPart::Domain)?;
-    if is_prepared_domain(raw) {
+    if is_prepared_domain(raw.as_bytes()) {
         out.push_str(raw);
         return Ok(());
     }
@@ -143,7 +143,7 @@ pub(super) fn domain_to_ascii(prepared: &str) -> Option<String> {
 /// Appends the prepared resource.
 pub(super) fn prepare_resource(raw: &str, out: &mut String) -> Result<(), JidError> {
     check_raw(raw, JidPart::Resource)?;
-    if is_prepared_resource(raw) {
+    if is_prepared_resource(raw.as_bytes()) {
         out.push_str(raw);
         return Ok(());
     }
@@ -199,21 +199,21 @@ fn is_contextual(c: char) -> bool {
     ) || matches!(c, '\u{660}'..='\u{669}' | '\u{6F0}'..='\u{6F9}')
 }
 
-fn is_prepared_local(part: &str) -> bool {
-    part.len() <= PART_BYTES_MAX && part.bytes().all(|b| CLASS[usize::from(b)] & LOCAL != 0)
+pub(super) fn is_prepared_local(part: &[u8]) -> bool {
+    part.len() <= PART_BYTES_MAX && part.iter().all(|&b| CLASS[usize::from(b)] & LOCAL != 0)
 }
 
-fn is_prepared_resource(part: &str) -> bool {
-    part.len() <= PART_BYTES_MAX && part.bytes().all(|b| CLASS[usize::from(b)] & RESOURCE != 0)
+pub(super) fn is_prepared_resource(part: &[u8]) -> bool {
+    part.len() <= PART_BYTES_MAX && part.iter().all(|&b| CLASS[usize::from(b)] & RESOURCE != 0)
 }
 
 /// Plain lower-case labels only; A-labels, literals and a trailing dot go the general way.
-fn is_prepared_domain(part: &str) -> bool {
+pub(super) fn is_prepared_domain(part: &[u8]) -> bool {
     let plain_label = |label: &[u8]| match label {
         [] | [b'-', ..] | [.., b'-'] => false,
         label => !label.starts_with(b"xn--") && label.iter().all(|&b| CLASS[usize::from(b)] & DOMAIN != 0),
     };
-    part.len() <= PART_BYTES_MAX && part.as_bytes().split(|&b| b == b'.').all(plain_label)
+    part.len() <= PART_BYTES_MAX && part.split(|&b| b == b'.').all(plain_label)
 }
 
 const LOCAL: u8 = 1;

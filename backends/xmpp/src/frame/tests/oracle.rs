@@ -21,7 +21,7 @@
 //! other; then the later one must not let anything more through, whatever follows.
 
 use super::super::{Frame, FrameLimits, Framer};
-use super::HEADER;
+use super::{HEADER, runs, traffic};
 use crate::error::StreamCondition;
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -101,6 +101,8 @@ const SUFFIXES: [&[u8]; 7] =
     [b">", b"'>", b"\">", b"='>'/>", b"]]></a></message>", b";<a/></message>", b"/><message/>"];
 
 fn compare(input: &[u8]) {
+    // What is said of the scanner below holds for the fast way too, as both give the same.
+    runs::check(FrameLimits::default(), input, std::iter::empty());
     let ((mine, condition), yours) = (ours(input), theirs(input));
     let shown = format!("{}\n{mine:?}\n{yours:?}", input.escape_ascii());
     let we_stricter = mine.refused.is_some() && we_may_be_stricter(&mine, condition);
@@ -248,6 +250,17 @@ proptest! {
     #[test]
     fn damaged_documents(document in document(), damages in prop::collection::vec(damage(), 1..3)) {
         compare(&damaged(document, damages));
+    }
+
+    #[test]
+    fn generated_traffic(inside in traffic::stanzas()) {
+        compare(format!("{HEADER}{inside}</stream:stream>").as_bytes());
+    }
+
+    #[test]
+    fn damaged_traffic(inside in traffic::stanzas(), damages in prop::collection::vec(traffic::damage(), 1..4)) {
+        let document = format!("{HEADER}{inside}<iq/></stream:stream>");
+        compare(&traffic::damaged(document.into_bytes(), damages));
     }
 
     #[test]

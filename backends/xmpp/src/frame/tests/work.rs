@@ -1,4 +1,4 @@
-//! Linear work, counted and not timed: bytes passed by the state machine, names compared and bindings searched.
+//! Linear work, counted and not timed: bytes passed by the state machine and by the fast way, names compared and bindings searched.
 
 use super::super::{FrameLimits, Framer};
 use super::HEADER;
@@ -14,6 +14,24 @@ fn work(input: &str, size: usize) -> u64 {
     framer.scanner.work + framer.scanner.bindings.work
 }
 
+/// The same where stanzas are taken in runs, in pieces of `size`: the fast way and all that is left to the scanner.
+fn work_in_runs(input: &str, size: usize) -> u64 {
+    let mut framer = Framer::new(FrameLimits { stanza_bytes_max: 1 << 22, ..FrameLimits::default() });
+    let mut heads = Vec::new();
+    for chunk in input.as_bytes().chunks(size) {
+        framer.feed(Bytes::copy_from_slice(chunk));
+        while framer.next_run(&mut heads).is_some() || framer.next().is_ok_and(|frame| frame.is_some()) {
+            // Asked in vain, it does no more.
+            let before = framer.work;
+            if framer.ahead != super::super::Ahead::New {
+                assert_eq!((framer.next_run(&mut heads), framer.work), (None, before));
+            }
+            heads.clear();
+        }
+    }
+    framer.work + framer.scanner.work + framer.scanner.bindings.work
+}
+
 /// Twice the input is at most a little more than twice the work, whole and byte by byte, and never much a byte.
 fn check(unit: impl Fn(usize) -> String) {
     for size in [1, 3, 1 << 22] {
@@ -22,6 +40,40 @@ fn check(unit: impl Fn(usize) -> String) {
         assert!(twice * 10 < once * 23, "pieces of {size}: {once} then {twice}: {:.60}", unit(10));
         assert!(twice < long.len() as u64 * 80, "pieces of {size}: {twice} for {} bytes", long.len());
     }
+}
+
+/// The same for stanzas in runs. What the fast way looks at ahead is more than what it takes, by a window at most.
+fn check_runs(unit: impl Fn(usize) -> String) {
+    for size in [1, 3, 1000, 1 << 22] {
+        let (short, long) = (format!("{HEADER}{}", unit(2_000)), format!("{HEADER}{}", unit(4_000)));
+        let (once, twice) = (work_in_runs(&short, size), work_in_runs(&long, size));
+        assert!(twice * 10 < once * 23 + 10_000, "pieces of {size}: {once} then {twice}: {:.60}", unit(10));
+        assert!(twice < long.len() as u64 * 150, "pieces of {size}: {twice} for {} bytes", long.len());
+    }
+}
+
+#[test]
+fn runs_cost_what_they_weigh() {
+    const START: &str = "<message from='a@b' to='c@d'";
+    check_runs(|n| format!("{START}>{}</message>", "x".repeat(n)));
+    check_runs(|n| format!("{START}>{}</message>", "\u{1f600}".repeat(n)));
+    check_runs(|n| format!("{START}>{}</message>", "&amp;&#65;'".repeat(n)));
+    check_runs(|n| format!("{START}>{}</message>", "<b/>".repeat(n)));
+    check_runs(|n| format!("{START}>{}</message>", "<b c='' d='' xmlns='f'></b>".repeat(n)));
+    check_runs(|n| format!("{START} id='{}", "x".repeat(n)));
+    check_runs(|n| format!("{START} id='{}'/>", "x&lt;".repeat(n)));
+    check_runs(|n| format!("{START} id={}", "'' a=".repeat(n)));
+    check_runs(|n| format!("{START}{}", " ".repeat(n)));
+    check_runs(|n| format!("{START}/>").repeat(n));
+    check_runs(|n| format!("{START}/> ").repeat(n));
+    // Stanzas that are not plain, small and many: the look ahead is paid for each.
+    check_runs(|n| format!("{START}><![CDATA[]]></message>").repeat(n));
+    check_runs(|n| "<iq/>".repeat(n));
+    check_runs(|n| "<a/>".repeat(n));
+    check_runs(|n| format!("{START}/><iq/>").repeat(n));
+    let attributes: String = (0..60).map(|at| format!(" a{at}=''")).collect();
+    check_runs(|n| format!("{START}>{}</message>", format!("<b{attributes}/>").repeat(n / 100)));
+    check_runs(|n| format!("{START}><b{attributes}/></message>").repeat(n / 100));
 }
 
 #[test]
