@@ -273,7 +273,7 @@ fn what_decides_is_safe_and_backends_are_siblings() {
             wrong.push(format!("{folder}/lib.rs does not {lint} unsafe code"));
         }
         for (path, text) in texts.iter().filter(|(path, _)| path.starts_with(folder) && *path != WIDE) {
-            let lines = code(text).into_iter().filter(|(_, line)| line.contains("unsafe"));
+            let lines = code(text).filter(|(_, line)| line.contains("unsafe"));
             let lines = lines.filter(|(_, line)| *line != format!("#![{lint}(unsafe_code)]"));
             wrong.extend(lines.map(|(number, line)| format!("{path}:{number}: {}", line.trim())));
         }
