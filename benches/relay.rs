@@ -137,9 +137,7 @@ fn floor(way: &str) -> Outcome<Json> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let command = Command::new(program).args(["byte-relay", &at[0].to_string(), &at[1].to_string()]).spawn();
     let mut peer = Peer(command.map_err(|error| error.to_string())?);
-    let back = TcpListener::bind(at[1]).map_err(|error| error.to_string())?;
     wait_for(at[0], &mut peer, Path::new(""))?;
-    drop(back);
     let single = way == "single";
     measure(&format!("relay --target {} --sink {} --pids {} --single {single}", at[0], at[1], peer.0.id()))
 }
@@ -169,7 +167,7 @@ fn bench(way: &str, folder: &Path, out: &mut impl Write) -> Outcome<()> {
     }
     let told = |error: std::io::Error| error.to_string();
     let (rate, cpu) = (median(&floors, "per_second"), median(&floors, "cpu_s_per_million"));
-    writeln!(out, "{way:8} byte relay        {rate:>12.0} stanzas/s {cpu:>8.3} CPU-s/M").map_err(told)?;
+    writeln!(out, "{way:8} plain byte relay  {rate:>12.0} stanzas/s {cpu:>8.3} CPU-s/M").map_err(told)?;
     for (at, driver) in drivers.iter().enumerate() {
         if let Some(why) = &refused[at] {
             let why = why.lines().find(|line| line.contains("io_uring")).unwrap_or(why);

@@ -77,14 +77,14 @@ SERVERS: dict[str, Callable[[Rig], dict]] = {
 
 def _throughput(size: int, quick: bool, driver: str | None) -> list[Item]:
     rates = RATES if size == 250 else "50%"
-    items = [Item(f"plain.{size}.haproxy", "relay", lambda rig: peers.haproxy(rig), {"rates": rates})]
-    items += [Item(f"plain.{size}.turnout-{name}", "xmpp", _turnout(driver=name), {"rates": rates}) for name in drivers(driver)]
+    items = [Item(f"plain.{size}.haproxy", "relay", lambda rig: peers.haproxy(rig), {"size": size, "rates": rates})]
+    items += [Item(f"plain.{size}.turnout-{name}", "xmpp", _turnout(driver=name), {"size": size, "rates": rates}) for name in drivers(driver)]
     if not quick:
-        items.append(Item(f"plain.{size}.haproxy-splice", "relay", lambda rig: peers.haproxy(rig, splice=True), {"rates": "50%"}))
-    items.append(Item(f"tls.{size}.haproxy", "relay", lambda rig: peers.haproxy(rig, True, True), {"rates": rates}))
-    items += [Item(f"tls.{size}.turnout-{name}", "xmpp", _turnout(driver=name, tls=True), {"rates": rates}) for name in drivers(driver)]
+        items.append(Item(f"plain.{size}.haproxy-splice", "relay", lambda rig: peers.haproxy(rig, splice=True), {"size": size, "rates": "50%"}))
+    items.append(Item(f"tls.{size}.haproxy", "relay", lambda rig: peers.haproxy(rig, True, True), {"size": size, "rates": rates}))
+    items += [Item(f"tls.{size}.turnout-{name}", "xmpp", _turnout(driver=name, tls=True), {"size": size, "rates": rates}) for name in drivers(driver)]
     if size == 250:
-        single = {"single": True, "rates": "100000"}
+        single = {"size": size, "single": True, "rates": "100000"}
         items.append(Item(f"single.{size}.haproxy", "relay", lambda rig: peers.haproxy(rig), single))
         items += [Item(f"single.{size}.turnout-{name}", "xmpp", _turnout(driver=name), single) for name in drivers(driver)]
         if not quick:
@@ -92,14 +92,14 @@ def _throughput(size: int, quick: bool, driver: str | None) -> list[Item]:
             items += [Item(f"single-tls.{size}.turnout-{name}", "xmpp", _turnout(driver=name, tls=True), single)
                       for name in drivers(driver)]
     servers = {"jabberd2": SERVERS["jabberd2"]} if quick else SERVERS
-    items += [Item(f"plain.{size}.{name}", "xmpp", setup, {"rates": "2000,10000,50%" if size == 250 else "50%", "window": 4096})
+    items += [Item(f"plain.{size}.{name}", "xmpp", setup, {"size": size, "rates": "2000,10000,50%" if size == 250 else "50%", "window": 4096})
               for name, setup in servers.items()]
     return items
 
 
 def _sip(size: int, quick: bool, driver: str | None) -> list[Item]:
     # One text of each of 1,024 sessions at a time: who waits for an answer before the next cannot have more on the way.
-    options = {"rates": "2000,10000,50%" if size == 250 else "50%", "window": 1024}
+    options = {"size": size, "rates": "2000,10000,50%" if size == 250 else "50%", "window": 1024}
     kinds = ["gateway"] if quick else ["gateway", "stateless", "stateful"]
     items = [Item(f"sip.{size}.kamailio-{kind}", "sip", lambda rig, kind=kind: peers.kamailio(rig, kind), options) for kind in kinds]
     for name in drivers(driver):

@@ -187,16 +187,17 @@ def plots(results: dict) -> dict[str, str]:
             for key, result in results.items() if key.startswith("idle.") and "failed" not in result]),
     }
     for kind, title in (("plain", "plain"), ("tls", "TLS on both sides")):
-        series = []
+        series, drawn_as = [], {"turnout-io_uring": 0, "haproxy": 1, "turnout-poll": 6}
         for key, result in results.items():
             if not key.startswith(f"{kind}.250."):
                 continue
+            colour = drawn_as.setdefault(named(key)[2], 2 + (len(drawn_as) - 3) % 4)
             points = sorted(result.get("rates", []), key=lambda rate: rate["rate"])
             name = NAMES.get(named(key)[2], named(key)[2]).replace("*", "")
             if "splice" in key or not points:
                 continue
             for which, dashed in (("p50_us", False), ("p99_us", True)):
-                series.append((f"{name} {which[:3]}", [(r["rate"], median(r[which])) for r in points], len(series) // 2, dashed))
+                series.append((f"{name} {which[:3]}", [(r["rate"], median(r[which])) for r in points], colour, dashed))
         drawn[f"latency-{kind}.svg"] = svg.lines(f"From due to delivered, {title}, 250 bytes", "stanzas a second", "µs", series)
     turnout, haproxy = ("turnout", 0, False), ("HAProxy", 1, False)
 
@@ -226,7 +227,7 @@ def write(root: Path, record: dict, name: str) -> None:
                          if package not in ("gcc", "libc6-dev", "util-linux", "kamailio-xmpp-modules", "dnsmasq-base"))
     values = {
         "record": name, "machine": record["machine"], "system": f"{record['system']}, {record['kernel']}", "begun": record["begun"],
-        "minutes": str(record["minutes"]), "turnout": f"{record['turnout']} at {record['commit']}, {record['rust']}", "versions": versions,
+        "minutes": f"{record['minutes']} minutes" + (f"; {record['remark']}" if record.get("remark") else ""), "turnout": f"{record['turnout']} at {record['commit']}, {record['rust']}", "versions": versions,
         "targets": table(["what", "to reach", "reached", "in figures"], targets.rows(results)),
         "notes": notes.read_text().strip() if notes.exists() else "", "throughput": throughput(results, ("plain", "tls")),
         "fixed": fixed(results), "single": single(results), "sip": throughput(results, ("sip",)), "idle": idle(results),

@@ -34,7 +34,7 @@ def figure(value: float) -> str:
 
 
 def _decades(low: float, high: float) -> tuple[int, int]:
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high) - 1e-9)
     return first, max(last, first + 1)
 
 
@@ -100,7 +100,7 @@ def lines(title: str, x_name: str, y_name: str, series: list[tuple[str, list[tup
 
 def _scale(values: list[float], log: bool, start: float, length: float):
     if log:
-        first, last = _decades(min(values), max(values) * 1.001)
+        first, last = _decades(min(values), max(values))
         return (lambda v: start + length * (math.log10(v) - first) / (last - first)), [10.0 ** d for d in range(first, last + 1)]
     high = max(values) or 1.0
     step = 10.0 ** math.floor(math.log10(high))

@@ -91,7 +91,9 @@ fn relay_for_ever(listen: SocketAddr, to: SocketAddr) -> Outcome<std::convert::I
         for key in &keys {
             let Some(at) = usize::try_from(*key).ok().filter(|at| *at < wires.len()) else {
                 while let Ok((socket, _)) = listener.accept() {
-                    for wire in [Wire::new(socket).map_err(wrong)?, Wire::dial(to)?] {
+                    // Whoever comes before the other end is there is sent away.
+                    let (Ok(front), Ok(back)) = (Wire::new(socket), Wire::dial(to)) else { continue };
+                    for wire in [front, back] {
                         epoll.add(&wire, wires.len() as u64).map_err(wrong)?;
                         wires.push(wire);
                     }

@@ -10,7 +10,7 @@ use crate::args::Args;
 use crate::ledger::{Ledger, Shared};
 use crate::load::Sender;
 use crate::partner::{self, Proof};
-use crate::report::Json;
+use crate::report::{Json, settle};
 use crate::run::Course;
 use crate::sheet::{Plan, count};
 use crate::sink::{Running, Sink, Speech};
@@ -235,11 +235,7 @@ fn sip(args: &mut Args) -> Outcome<Json> {
         std::thread::sleep(Duration::from_millis(300));
         let mut sender = Sender::new(vec![wire], sheet, course.manner, u64::from(first), Arc::clone(&shared));
         let json = course.run(&mut sender, &shared)?;
-        std::thread::sleep(Duration::from_millis(300));
-        let answered = shared.answered.load(Ordering::Acquire);
-        if answered != sender.sent {
-            return Err(format!("{} messages were sent and {answered} answered", sender.sent));
-        }
+        settle(&shared, &shared.answered, sender.sent)?;
         Ok(json)
     })();
     end(&shared, running, result)

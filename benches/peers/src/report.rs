@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::hist::Histogram;
@@ -192,15 +192,15 @@ impl Spans {
     }
 }
 
-/// Waits until so many have arrived.
+/// Waits until so many have arrived, or been answered, as `counter` says.
 ///
 /// # Errors
 /// When the run failed, or nothing arrives for a long time: then something was lost.
-pub fn settle(shared: &Shared, wanted: u64) -> Outcome<()> {
+pub fn settle(shared: &Shared, counter: &AtomicU64, wanted: u64) -> Outcome<()> {
     let (mut last, mut since) = (0, sys::now());
     loop {
         shared.check()?;
-        let received = shared.received.load(Ordering::Acquire);
+        let received = counter.load(Ordering::Acquire);
         if received >= wanted {
             return Ok(());
         }

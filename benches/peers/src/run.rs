@@ -131,7 +131,7 @@ impl Course {
             // What the receiver saw says more than that writing failed.
             result.and_then(|()| shared.check()).and(flood)
         })?;
-        settle(shared, sender.sent)?;
+        settle(shared, &shared.received, sender.sent)?;
         Ok(spans)
     }
 
@@ -147,7 +147,7 @@ impl Course {
                 pace.join().unwrap_or_else(|_| Err("the sender panicked".to_owned()))
             });
             shared.check().and(paced)?;
-            settle(shared, sender.sent)?;
+            settle(shared, &shared.received, sender.sent)?;
             shared.pace_start.store(0, Ordering::Release);
             spans.add(&from, &Reading::take(shared, &self.pids));
             spans.add_times(&take_times(shared));
