@@ -114,6 +114,8 @@ pub struct DirectoryConfig {
 pub enum DriverChoice {
     /// The best this machine has.
     Auto,
+    /// io_uring, or no start.
+    IoUring,
     /// tokio.
     Poll,
 }
@@ -247,6 +249,7 @@ impl fmt::Display for DriverChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Auto => "auto",
+            Self::IoUring => "io_uring",
             Self::Poll => "poll",
         })
     }

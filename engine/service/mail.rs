@@ -1,11 +1,15 @@
 //! What reaches a shard's thread from other threads. Invariant: one bounded queue a shard, first in first out per sender, so a
 //! control message sent after a hand-off is read after it. Shards never wait on a full queue: they keep what did not fit, in
-//! order, and stop reading sockets until it is gone.
+//! order, and stop reading sockets until it is gone. A shard that sleeps in the kernel is woken once per burst: whoever finds it asleep
+//! rings, all others see that somebody has.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
@@ -31,10 +35,27 @@ pub enum Mail {
     Stop,
 }
 
+/// What wakes a shard whose driver sleeps in a ring and not on its queue.
+#[derive(Debug)]
+pub struct Alarm {
+    /// An event file the ring reads: for threads without a ring.
+    pub event: File,
+    /// The ring's descriptor, valid as long as its shard runs: for other rings.
+    pub ring: RawFd,
+}
+
+/// One shard's sleep. A driver that sleeps on the queue itself never says that it sleeps, and nobody rings for it.
+#[derive(Debug, Default)]
+struct Bell {
+    asleep: AtomicBool,
+    alarm: OnceLock<Alarm>,
+}
+
 /// The sending end, one a shard, shared by all.
 #[derive(Clone, Debug)]
 pub struct Post {
     boxes: Arc<[Sender<Mail>]>,
+    bells: Arc<[Bell]>,
     /// Links of each shard, for placing new connections.
     load: Arc<[AtomicU64]>,
 }
@@ -43,7 +64,8 @@ pub struct Post {
 pub fn post_office(shards: u16) -> (Post, Vec<Receiver<Mail>>) {
     let (boxes, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| channel(MAIL_MAX)).unzip();
     let load = (0..shards).map(|_| AtomicU64::new(0)).collect();
-    (Post { boxes: boxes.into(), load }, receivers)
+    let bells = (0..shards).map(|_| Bell::default()).collect();
+    (Post { boxes: boxes.into(), bells, load }, receivers)
 }
 
 impl Post {
@@ -58,6 +80,14 @@ impl Post {
     /// The queue is full. A shard that is gone swallows what is sent to it: the process is ending.
     #[expect(clippy::result_large_err, reason = "the message must go back to the caller whole")]
     pub fn try_send(&self, shard: u16, mail: Mail) -> Result<(), Mail> {
+        self.put(shard, mail)?;
+        self.ring(shard);
+        Ok(())
+    }
+
+    /// As [`Post::try_send`], and leaves the waking to the caller, who has more to send.
+    #[expect(clippy::result_large_err, reason = "the message must go back to the caller whole")]
+    fn put(&self, shard: u16, mail: Mail) -> Result<(), Mail> {
         match self.boxes.get(usize::from(shard)).map(|sender| sender.try_send(mail)) {
             Some(Err(TrySendError::Full(mail))) => Err(mail),
             Some(Ok(()) | Err(TrySendError::Closed(_))) | None => Ok(()),
@@ -69,7 +99,59 @@ impl Post {
         if let Some(sender) = self.boxes.get(usize::from(shard)) {
             // A closed queue means the process is ending.
             drop(sender.send(mail).await);
+            self.ring(shard);
         }
+    }
+
+    /// A driver that sleeps in a ring says how it is woken. Once; a second alarm is not heard.
+    pub fn install(&self, shard: u16, alarm: Alarm) {
+        if let Some(bell) = self.bells.get(usize::from(shard)) {
+            drop(bell.alarm.set(alarm));
+        }
+    }
+
+    /// The shard is about to sleep in its ring. It looks into its queue once more after this: what is sent later rings.
+    pub fn asleep(&self, shard: u16) {
+        if let Some(bell) = self.bells.get(usize::from(shard)) {
+            bell.asleep.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// The shard does not sleep any more.
+    pub fn awake(&self, shard: u16) {
+        if let Some(bell) = self.bells.get(usize::from(shard)) {
+            bell.asleep.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Wakes a shard that sleeps in its ring, from a thread without one.
+    pub fn ring(&self, shard: u16) {
+        if self.must_wake(shard) {
+            self.sound(shard);
+        }
+    }
+
+    /// Wakes a shard that sleeps in its ring by its event file, asleep or not.
+    pub fn sound(&self, shard: u16) {
+        if let Some(alarm) = self.alarm(shard) {
+            // It fails only when the count is full: then the shard has been rung for already.
+            drop((&alarm.event).write(&1_u64.to_ne_bytes()));
+        }
+    }
+
+    /// Whether the shard sleeps and the caller is the first to notice: then he must wake it.
+    pub fn must_wake(&self, shard: u16) -> bool {
+        fence(Ordering::SeqCst);
+        let bell = self.bells.get(usize::from(shard));
+        bell.is_some_and(|bell| {
+            bell.asleep.load(Ordering::Relaxed) && bell.asleep.swap(false, Ordering::AcqRel)
+        })
+    }
+
+    /// How a shard is woken, if it sleeps in a ring.
+    pub fn alarm(&self, shard: u16) -> Option<&Alarm> {
+        self.bells.get(usize::from(shard))?.alarm.get()
     }
 
     /// The shard with the fewest links; counts the new one at once, so that a burst spreads.
@@ -95,6 +177,8 @@ impl Post {
 pub struct Overflow {
     waiting: Vec<VecDeque<Handoff>>,
     count: usize,
+    /// Shards that were sent to and not yet rung for.
+    written: Vec<bool>,
 }
 
 impl Overflow {
@@ -103,10 +187,14 @@ impl Overflow {
         let index = usize::from(shard);
         if self.waiting.len() <= index {
             self.waiting.resize_with(index + 1, VecDeque::new);
+            self.written.resize(index + 1, false);
         }
         if self.waiting[index].is_empty() {
-            match post.try_send(shard, Mail::Handoff(handoff)) {
-                Ok(()) => return,
+            match post.put(shard, Mail::Handoff(handoff)) {
+                Ok(()) => {
+                    self.written[index] = true;
+                    return;
+                }
                 Err(Mail::Handoff(handoff)) => self.waiting[index].push_back(handoff),
                 Err(_) => return,
             }
@@ -121,16 +209,28 @@ impl Overflow {
         if self.count == 0 {
             return;
         }
-        for (shard, waiting) in (0_u16..).zip(&mut self.waiting) {
+        for ((shard, waiting), written) in (0_u16..).zip(&mut self.waiting).zip(&mut self.written) {
             while let Some(handoff) = waiting.pop_front() {
-                match post.try_send(shard, Mail::Handoff(handoff)) {
-                    Ok(()) => self.count -= 1,
+                match post.put(shard, Mail::Handoff(handoff)) {
+                    Ok(()) => {
+                        self.count -= 1;
+                        *written = true;
+                    }
                     Err(Mail::Handoff(handoff)) => {
                         waiting.push_front(handoff);
                         break;
                     }
                     Err(_) => break,
                 }
+            }
+        }
+    }
+
+    /// Calls `wake` for each shard that something was sent to since the last time, if it sleeps in a ring.
+    pub fn wake(&mut self, post: &Post, mut wake: impl FnMut(u16)) {
+        for (shard, written) in (0_u16..).zip(&mut self.written) {
+            if std::mem::take(written) && post.must_wake(shard) {
+                wake(shard);
             }
         }
     }

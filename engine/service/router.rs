@@ -25,7 +25,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::control::{Command, Control, Moved, SharedDirectory, commands, current};
 use crate::directory::meter::Audience;
-use crate::driver::poll::Poll;
+use crate::driver::Kind;
 use crate::listen::{self, Bound};
 use crate::mail::{Mail, Post, post_office};
 use crate::outside::{Outside, Published, Report};
@@ -73,6 +73,7 @@ struct Inner {
     secret: Arc<[u8]>,
     /// One reload at a time: two would mix what each of them swaps in.
     reloading: tokio::sync::Mutex<()>,
+    driver: Kind,
     stop_listening: watch::Sender<bool>,
     draining: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
@@ -112,6 +113,7 @@ impl Router {
         let world = Arc::new(config.world(1, Arc::clone(&secret)).map_err(|errors| errors.to_string())?);
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
         let resolver = Resolver::new(&config.dns_servers)?;
+        let driver = Kind::choose(config.engine.driver).map_err(|error| format!("engine.driver: {error}"))?;
         let snapshot = apart({
             let config = config.clone();
             move || load_directory(&config, Audience::Start)
@@ -126,7 +128,7 @@ impl Router {
         let (reports, reported) = channel(REPORTS_MAX);
         let outside = Arc::new(Outside::new(Handle::current(), tls, resolver, reports, shards));
         let directory = Directory::new(snapshot, Arc::new(Overlay::new(OVERLAY_MAX)));
-        let threads = spawn_shards(&world, &directory, &post, &outside, boxes, make)?;
+        let threads = spawn_shards(driver, &world, &directory, &post, &outside, boxes, make)?;
 
         let directory: SharedDirectory = Arc::new(Mutex::new(directory));
         let (commands, commanded) = commands();
@@ -149,6 +151,7 @@ impl Router {
                 generation: AtomicU64::new(1),
                 secret,
                 reloading: tokio::sync::Mutex::new(()),
+                driver,
                 stop_listening,
                 draining: watch::channel(false).0,
                 stopped: watch::channel(false).0,
@@ -187,7 +190,7 @@ impl Router {
 
     /// The driver in use.
     pub fn driver(&self) -> &'static str {
-        "poll"
+        self.inner.driver.name()
     }
 
     /// What every shard published last; at most 100 ms old.
@@ -417,7 +420,7 @@ pub type MakeBackend =
     dyn Fn(BackendKind, HomeId, &Arc<World>) -> Result<Box<dyn Backend>, String> + Send + Sync;
 
 /// The backends of one shard: the partners' first, then one per home.
-fn backends(world: &Arc<World>, make: &MakeBackend) -> Result<Vec<Box<dyn Backend>>, String> {
+pub(crate) fn backends(world: &Arc<World>, make: &MakeBackend) -> Result<Vec<Box<dyn Backend>>, String> {
     let mut backends: Vec<Box<dyn Backend>> =
         vec![Box::new(XmppBackend::new(Side::Partners, Arc::clone(world), random_bytes()?))];
     for (id, home) in world.homes.iter() {
@@ -426,7 +429,11 @@ fn backends(world: &Arc<World>, make: &MakeBackend) -> Result<Vec<Box<dyn Backen
     Ok(backends)
 }
 
-fn standard_backend(kind: BackendKind, id: HomeId, world: &Arc<World>) -> Result<Box<dyn Backend>, String> {
+pub(crate) fn standard_backend(
+    kind: BackendKind,
+    id: HomeId,
+    world: &Arc<World>,
+) -> Result<Box<dyn Backend>, String> {
     let (side, world) = (Side::Home(id), Arc::clone(world));
     Ok(match kind {
         BackendKind::Xmpp => Box::new(XmppBackend::new(side, world, random_bytes()?)),
@@ -435,6 +442,7 @@ fn standard_backend(kind: BackendKind, id: HomeId, world: &Arc<World>) -> Result
 }
 
 fn spawn_shards(
+    driver: Kind,
     world: &Arc<World>,
     directory: &Directory,
     post: &Post,
@@ -451,20 +459,20 @@ fn spawn_shards(
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name(format!("shard {index}")).spawn(move || {
             let _last = LastWords("a shard's thread");
-            let mut driver = match Poll::new(index, mail, post, outside) {
+            let mut driver = match driver.open(index, mail, post, outside) {
                 Ok(driver) => driver,
-                Err(error) => return drop(ready.send(Err(error.to_string()))),
+                Err(error) => return drop(ready.send(Err(error))),
             };
             drop(ready.send(Ok(())));
             let mut shard = Shard::new(index, world, directory, backends, seed);
             let mut out = Outbox::new(index);
-            turn::run(&mut shard, &mut out, &mut driver, &SystemClock);
+            turn::run(&mut shard, &mut out, &mut *driver, &SystemClock);
         });
         threads.push(thread.map_err(|error| format!("shard {index}: no thread: {error}"))?);
         match started.recv() {
             Ok(Ok(())) => (),
             Ok(Err(error)) => {
-                return Err(format!("shard {index}: {error}; is the limit of open files too low?"));
+                return Err(format!("shard {index}: {error}"));
             }
             Err(_) => return Err(format!("shard {index}: its thread ended at once")),
         }

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::driver::{Driver, Turn};
 
 /// Runs a shard over a driver until the driver says that it is over.
-pub fn run(shard: &mut Shard, out: &mut Outbox, driver: &mut impl Driver, clock: &impl Clock) {
+pub fn run(shard: &mut Shard, out: &mut Outbox, driver: &mut dyn Driver, clock: &impl Clock) {
     let mut inputs: Vec<Input> = Vec::new();
     loop {
         let turn = driver.wait(shard.deadline(), &mut inputs);

@@ -210,6 +210,7 @@ file = "users.csv"
 default_xmpp_access = true
 
 [engine]
+driver = "{driver}"
 shards = {shards}
 drain_seconds = {drain_seconds}
 
@@ -218,6 +219,7 @@ listen = "127.0.0.1:0"
 
 {more}
 "#,
+            driver = crate::DRIVER,
             gateway = self.gateway.address.port(),
             pool = self.pool.address.port(),
             sip = self.sip_port,

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 #![allow(missing_docs, unreachable_pub, reason = "nobody but this test sees these")]
 
+/// What these routers are driven by: what this machine has.
+const DRIVER: &str = "auto";
+
 mod cli;
 mod errors;
 mod estate;

@@ -13,6 +13,7 @@ use turnout_core::policy::Negotiation;
 use super::{GREEN, Loaded, RED, YELLOW, load, painted};
 use crate::config::{Config, ConfigErrors, KeyPair, Mistake};
 use crate::directory::meter::Audience;
+use crate::driver::Kind;
 use crate::tls::facts::{Names, facts, names};
 use crate::tls::identity::read_chain;
 use crate::tls::{TlsContext, TrustTable};
@@ -46,6 +47,8 @@ pub struct Finding {
 /// What the configuration amounts to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
+    /// What would move bytes on this machine: `io_uring` or `poll`.
+    pub driver: &'static str,
     /// Local domains.
     pub domains: usize,
     /// Entries in the table of partners.
@@ -98,12 +101,13 @@ impl Checked {
                 summary.homes.iter().map(|(name, users)| format!("{name} {users}")).collect();
             writeln!(
                 out,
-                "{} local domain(s), {} partner(s), {} user(s): {}, {} without a home",
+                "{} local domain(s), {} partner(s), {} user(s): {}, {} without a home; driver {}",
                 summary.domains,
                 summary.partners,
                 summary.users,
                 homes.join(", "),
-                summary.users_without_home
+                summary.users_without_home,
+                summary.driver
             )?;
         }
         if self.good {
@@ -263,9 +267,17 @@ fn covers(names: &Names, domain: &str, ascii: &str) -> bool {
         || names.xmpp_addresses.iter().any(|name| name == domain || name == ascii)
 }
 
-/// Reads the directory.
+/// Reads the directory, and tries the driver out.
 fn users(config: &Config, findings: &mut Findings<'_>) -> Summary {
+    let driver = match Kind::choose(config.engine.driver) {
+        Ok(kind) => kind.name(),
+        Err(what) => {
+            findings.add(Severity::Error, "engine.driver", what, "");
+            "none"
+        }
+    };
     let mut summary = Summary {
+        driver,
         domains: config.domains.len(),
         partners: config.policy.len(),
         homes: config.home_configs.iter().map(|home| (home.name.clone(), 0)).collect(),

@@ -370,16 +370,13 @@ pub(super) fn engine(table: &Table<'_, '_>) -> EngineConfig {
     let driver = match table.text("driver").as_ref().map(|at| at.value.as_str()) {
         None | Some("auto") => DriverChoice::Auto,
         Some("poll") => DriverChoice::Poll,
-        Some("io_uring") => {
+        Some("io_uring") => DriverChoice::IoUring,
+        Some(other) => {
             table.book.wrong(
                 &table.spot_of("driver"),
-                "\"io_uring\" is not available in this version",
-                "write driver = \"auto\"",
+                format!("{other:?} is not one of: auto, io_uring, poll"),
+                "",
             );
-            DriverChoice::Auto
-        }
-        Some(other) => {
-            table.book.wrong(&table.spot_of("driver"), format!("{other:?} is not one of: auto, poll"), "");
             DriverChoice::Auto
         }
     };

@@ -197,7 +197,7 @@ fn values_that_cannot_be_used() {
         &["federation.identity[0].domain", "not one of `domains`"],
     );
     check(&with("[engine]\nshards = 1000"), &["engine.shards", "from 0 to 256"]);
-    check(&with("[engine]\ndriver = \"io_uring\""), &["engine.driver", "not available", "auto"]);
+    check(&with("[engine]\ndriver = \"epoll\""), &["engine.driver", "\"epoll\"", "auto, io_uring, poll"]);
     check(&with("[engine]\nlog_message_bodies = true"), &["log_message_bodies", "never logged"]);
     check(&with("[spool]\nmode = \"durable\""), &["spool.mode", "not available", "memory"]);
     check(&with("[dns]\nservers = [\"ns.contoso.com\"]"), &["dns.servers[0]", "10.0.0.2:53"]);

@@ -78,10 +78,6 @@ impl Out {
     }
 
     /// Whether nothing is on the wire.
-    #[allow(
-        dead_code,
-        reason = "asked by drivers that have one write under way; `poll` writes until the socket is full"
-    )]
     pub(crate) fn wire_is_empty(&self) -> bool {
         self.wire.is_empty()
     }
@@ -121,10 +117,6 @@ impl Out {
     ///
     /// # Errors
     /// The session has failed.
-    #[allow(
-        dead_code,
-        reason = "the way of drivers whose bytes must lie still; `poll` writes from the session"
-    )]
     pub(crate) fn seal(
         &mut self,
         session: &mut TlsSession,
@@ -145,8 +137,39 @@ impl Out {
 
     /// `count` bytes of the wire were written: the plain text that is out, in all, if that grew.
     pub(crate) fn advance(&mut self, count: usize) -> Option<u64> {
-        self.sent += count as u64;
         drop_front(&mut self.wire, count);
+        self.passed(count)
+    }
+
+    /// Moves the next slices of the wire out of it, for a driver that keeps them until the kernel has done with them: up to this many,
+    /// with no more bytes than that. What is then written has to be [`Out::passed`], what is not to be put back.
+    pub(crate) fn take(&mut self, slices_max: usize, bytes_max: usize, mut each: impl FnMut(Bytes)) {
+        let (mut slices, mut bytes) = (0, 0);
+        while slices < slices_max && bytes < bytes_max {
+            let Some(first) = self.wire.front_mut() else { return };
+            let next = first.split_to(first.len().min(bytes_max - bytes));
+            if first.is_empty() {
+                self.wire.pop_front();
+            }
+            slices += 1;
+            bytes += next.len();
+            each(next);
+        }
+    }
+
+    /// Puts a slice that was taken and not written back in front; the last one first.
+    pub(crate) fn put_back(&mut self, bytes: Bytes) {
+        self.wire.push_front(bytes);
+    }
+
+    /// Bytes given to the kernel in all.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// `count` bytes that were taken from the wire were written: the plain text that is out, in all, if that grew.
+    pub(crate) fn passed(&mut self, count: usize) -> Option<u64> {
+        self.sent += count as u64;
         let before = self.written;
         if !self.secured {
             self.written = self.sent;

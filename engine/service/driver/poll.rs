@@ -298,6 +298,3 @@ impl Driver for Poll {
         self.outside.publish(self.index, shard);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -35,7 +35,7 @@ pub static METRICS: &[Metric] = &[
     Metric {
         name: "turnout_driver_info",
         kind: Gauge,
-        labels: &["driver"], // poll
+        labels: &["driver"], // io_uring | poll
         help: "Always 1; the driver in use is in the label.",
         read: |now, out| out.put(&[now.look.driver], 1),
     },

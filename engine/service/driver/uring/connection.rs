@@ -1,0 +1,247 @@
+//! One socket of the `uring` driver. Invariant: one message of it is under way at a time; the shard is told that it is gone when none of
+//! its operations is under way, so that nothing can be written after that and everything that was written has been told.
+
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+use turnout_core::io::{Closed, Input, LinkId, TlsRole};
+
+use super::ring::buffers::Filled;
+use super::ring::message::BYTES_MAX;
+use super::ring::{Operation, Ring};
+use super::table::Place;
+use crate::buffers::Buffers;
+use crate::driver::out::{Out, SLICES_MAX};
+use crate::outside::Outside;
+use crate::tls::TlsSession;
+
+/// Bytes that may wait for a partner on a connection he opened. There he only gets answers, and whoever asks without reading
+/// them is not to fill the memory with them.
+const ANSWERS_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
+/// The same for every other connection: far more than the credit of a link lets stanzas take.
+const WAITING_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A socket with what is queued on it.
+pub(super) struct Connection {
+    link: LinkId,
+    socket: TcpStream,
+    tls: Option<TlsSession>,
+    out: Out,
+    /// Operations under way.
+    pub(super) under_way: u32,
+    sending: bool,
+    finishing: bool,
+    shut: bool,
+    /// It has sent something since it rested last.
+    busy: bool,
+    /// It is among those that are to rest.
+    pub(super) active: bool,
+    /// It was given something to do since it was flushed last.
+    pub(super) touched: bool,
+    /// It is going; why, for the shard.
+    ending: Option<Closed>,
+    waiting_max: u64,
+    /// Its place under the listener's limit.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    /// `answers_only`: nothing but answers is written to it.
+    pub(super) fn new(
+        link: LinkId,
+        socket: TcpStream,
+        permit: Option<OwnedSemaphorePermit>,
+        answers_only: bool,
+    ) -> Self {
+        Self {
+            link,
+            socket,
+            tls: None,
+            out: Out::default(),
+            under_way: 0,
+            sending: false,
+            finishing: false,
+            shut: false,
+            busy: false,
+            active: false,
+            touched: false,
+            ending: None,
+            waiting_max: if answers_only { ANSWERS_BYTES_MAX } else { WAITING_BYTES_MAX },
+            _permit: permit,
+        }
+    }
+
+    /// Its name.
+    pub(super) fn link(&self) -> LinkId {
+        self.link
+    }
+
+    /// Its descriptor.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Makes its socket ready for the ring, which waits for it in the kernel and not here.
+    pub(super) fn prepare(&self) -> Result<(), Arc<str>> {
+        self.socket.set_nonblocking(false).map_err(|error| error.to_string().into())
+    }
+
+    /// Queues plain text, unless it is going.
+    pub(super) fn queue(&mut self, bytes: Bytes) {
+        if self.ending.is_none() {
+            self.out.queue(bytes);
+        }
+    }
+
+    /// Begins TLS; what was queued before leaves in plain text first.
+    pub(super) fn start_tls(&mut self, role: &TlsRole, outside: &Outside) -> Result<(), Arc<str>> {
+        let session = outside.tls_session(role)?;
+        self.out.begin_tls();
+        self.tls = Some(session);
+        Ok(())
+    }
+
+    /// Nothing more will be queued.
+    pub(super) fn finish(&mut self) {
+        self.finishing = true;
+    }
+
+    /// Nothing more is written or told of it than why.
+    pub(super) fn end(&mut self, why: Closed) {
+        self.ending.get_or_insert(why);
+    }
+
+    /// Whether it is going.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Ends what is under way and could not be cancelled: a write that the kernel has given to a thread of its own.
+    pub(super) fn cut(&self) {
+        // A peer that is gone already makes this fail; then nothing is left to wait for.
+        drop(self.socket.shutdown(Shutdown::Both));
+    }
+
+    /// Why it went, once nothing is under way any more.
+    pub(super) fn gone(&mut self) -> Option<Closed> {
+        if self.under_way == 0 { self.ending.take() } else { None }
+    }
+
+    /// More waits than may.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.out.waiting() > self.waiting_max
+    }
+
+    /// Bytes written in all.
+    pub(super) fn sent(&self) -> u64 {
+        self.out.sent()
+    }
+
+    /// Why it has to be cut when its peer has let too much wait.
+    pub(super) fn overfull(&self) -> Closed {
+        Closed::Broken(format!("the peer does not read: {} bytes wait for it", self.out.waiting()).into())
+    }
+
+    /// What the end of the bytes means.
+    pub(super) fn end_of_stream(&self) -> Closed {
+        match &self.tls {
+            Some(session) if !self.shut => session.end_of_stream(),
+            _ => Closed::Eof,
+        }
+    }
+
+    /// Received bytes: plain text or cipher text. True when there may be something to write.
+    pub(super) fn take_in(
+        &mut self,
+        filled: Filled,
+        ring: &mut Ring,
+        plain: &mut Buffers,
+        inputs: &mut Vec<Input>,
+    ) -> Result<bool, Closed> {
+        let Some(session) = &mut self.tls else {
+            inputs.push(Input::Received(self.link, ring.buffers.lend(filled)));
+            return Ok(false);
+        };
+        let was_done = session.handshake_done();
+        let result = ring.buffers.look(filled, |cipher| session.feed(cipher, plain));
+        if !was_done && let Some(secured) = session.secured(crate::clock::system_time()) {
+            inputs.push(Input::Secured(self.link, secured));
+        }
+        if !plain.is_empty() {
+            inputs.push(Input::Received(self.link, plain.take()));
+        }
+        result.map_err(|error| Closed::Broken(error.to_string().into()))?;
+        if session.wants_close() {
+            return Err(session.end_of_stream());
+        }
+        Ok(!was_done || session.wants_write())
+    }
+
+    /// Sends what is queued, unless a message is under way: then its completion goes on.
+    pub(super) fn flush(
+        &mut self,
+        place: Place,
+        ring: &mut Ring,
+        sealed: &mut Buffers,
+        inputs: &mut Vec<Input>,
+    ) -> Result<(), Closed> {
+        self.touched = false;
+        if self.sending || self.ending.is_some() {
+            return Ok(());
+        }
+        if self.out.wire_is_empty()
+            && let Some(session) = &mut self.tls
+        {
+            let ending = self.finishing && !self.shut;
+            let result = self.out.seal(session, ending, sealed);
+            result.map_err(|error| Closed::Broken(error.to_string().into()))?;
+        }
+        if self.out.wire_is_empty() {
+            if let Some(total) = self.out.passed(0) {
+                inputs.push(Input::Written(self.link, total));
+            }
+            if self.finishing && !std::mem::replace(&mut self.shut, true) {
+                // A peer that is gone already makes this fail; the receiving side will see it.
+                drop(self.socket.shutdown(Shutdown::Write));
+            }
+            return Ok(());
+        }
+        let mut message = ring.message();
+        self.out.take(SLICES_MAX, BYTES_MAX, |bytes| message.add(bytes));
+        if !ring.send(self.socket.as_raw_fd(), place.token(Operation::Send), message) {
+            return Err(Closed::Broken("a second message at the same time".into()));
+        }
+        self.busy = true;
+        self.sending = true;
+        self.under_way += 1;
+        Ok(())
+    }
+
+    /// The message under way is over: so much of it was written.
+    pub(super) fn wrote(&mut self, place: Place, count: usize, ring: &mut Ring, inputs: &mut Vec<Input>) {
+        self.sending = false;
+        if let Some(mut message) = ring.sent(place.slot()) {
+            message.empty(count, |rest| self.out.put_back(rest));
+            ring.put_back(message);
+        }
+        if let Some(total) = self.out.passed(count) {
+            inputs.push(Input::Written(self.link, total));
+        }
+    }
+
+    /// Called now and then: gives back the room a burst has taken when it has been quiet since the last call. True when it has.
+    pub(super) fn rest(&mut self) -> bool {
+        let quiet = !std::mem::take(&mut self.busy);
+        if quiet {
+            self.out.rest();
+            if let Some(session) = &mut self.tls {
+                session.rest();
+            }
+        }
+        quiet
+    }
+}
