@@ -1,6 +1,7 @@
 //! The asking half of the transaction layer (RFC 3261 §17.1, RFC 6026 §7.2). Invariant: every request we send ends in one call
 //! to what waits for it: a final response, silence (as 408, RFC 3261 §8.1.3.1), or a lost link.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,7 +12,9 @@ use crate::backend::{SipBackend, Timer};
 use crate::dialog::Dialog;
 use crate::error::{Remedy, XmppError, condition_of};
 use crate::parse::{HeaderName, Message};
-use crate::transaction::{Client, Purpose, RING_MILLIS, Stage, TIMEOUT_MILLIS, branch};
+use crate::random::Token;
+use crate::slab::Key;
+use crate::transaction::{Client, Purpose, RING_MILLIS, Stage, TIMEOUT_MILLIS, Verb, branch_start};
 use crate::write::{Builder, WriteError};
 
 /// A final answer of 300 and above, or the lack of one.
@@ -53,9 +56,11 @@ impl Failure {
 }
 
 impl SipBackend {
-    /// A new branch, and the Via that holds it: our name, never an address (requirement 15).
-    pub(crate) fn via(&mut self, out: &Outbox) -> (String, String) {
-        let branch = branch(out.shard(), &self.random.token());
+    /// What every Via of ours starts with, up to the token of its branch: our name, never an address (requirement 15).
+    pub(crate) fn via_start(&mut self, out: &Outbox) -> Arc<str> {
+        if let Some(start) = &self.via_start {
+            return Arc::clone(start);
+        }
         let via = rsip::typed::Via {
             version: rsip::Version::V2,
             transport: if self.settings.tls { rsip::Transport::Tls } else { rsip::Transport::Tcp },
@@ -66,9 +71,15 @@ impl SipBackend {
                 },
                 ..rsip::Uri::default()
             },
-            params: vec![rsip::Param::Branch(branch.clone().into())],
+            params: vec![rsip::Param::Branch(branch_start(out.shard()).into())],
         };
-        (branch, via.to_string())
+        Arc::clone(self.via_start.insert(via.to_string().into()))
+    }
+
+    /// The token of a new branch, and the Via that holds it.
+    pub(crate) fn via(&mut self, out: &Outbox) -> (Token, String) {
+        let token = self.random.token();
+        (token, [&*self.via_start(out), &*token.hex()].concat())
     }
 
     /// Sends a request and waits for its answer. Gives the key of the transaction.
@@ -76,16 +87,15 @@ impl SipBackend {
         &mut self,
         now: Instant,
         link: LinkId,
-        (branch, method): (&str, &str),
+        branch: (Token, Verb),
         bytes: Bytes,
         purpose: Purpose,
         out: &mut Outbox,
-    ) -> String {
-        let key = client_key(branch, method.as_bytes());
-        let timer = self.after(now, TIMEOUT_MILLIS, Timer::Client(key.clone()));
-        let invite = if method == "INVITE" { bytes.clone() } else { Bytes::new() };
-        let client = Client { purpose, link, stage: Stage::Calling, timer: Some(timer), invite };
-        self.clients.insert(key.clone(), client);
+    ) -> Key {
+        let invite = if branch.1 == Verb::Invite { bytes.clone() } else { Bytes::new() };
+        let client = Client { purpose, link, stage: Stage::Calling, timer: None, invite, branch };
+        let key = self.clients.begin(client);
+        self.restart_client(now, key, TIMEOUT_MILLIS);
         out.transmit(link, bytes);
         key
     }
@@ -95,34 +105,34 @@ impl SipBackend {
         &mut self,
         now: Instant,
         link: LinkId,
-        branch: &str,
-        response: &Message,
+        token: Token,
+        (response, verb): (&Message, Verb),
         out: &mut Outbox,
     ) {
-        let (Ok(cseq), Some(code)) = (response.cseq(), response.status()) else { return };
-        let key = client_key(branch, cseq.method);
-        let Some(client) = self.clients.get(&key) else { return };
+        let Some(code) = response.status() else { return };
+        let Some(key) = self.clients.find(token, verb) else { return };
+        let Some(client) = self.clients.get(key) else { return };
         if let Purpose::Invite(id) = client.purpose {
-            return self.invite_answered(now, link, &key, id, response, out);
+            return self.invite_answered(now, link, key, id, response, out);
         }
         if code < 200 {
             return;
         }
         let outcome = if code < 300 { Ok(()) } else { Err(Failure::of(response)) };
         self.tell_operator(link, outcome, out);
-        self.ended(now, &key, outcome, out);
+        self.ended(now, key, outcome, out);
     }
 
     fn invite_answered(
         &mut self,
         now: Instant,
         link: LinkId,
-        key: &str,
-        id: u64,
+        key: Key,
+        id: Key,
         response: &Message,
         out: &mut Outbox,
     ) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.clients.get(key) else { return };
         let code = response.status().unwrap_or(0);
         let accepted = match &client.stage {
             Stage::Accepted(ack) => Some(ack.clone()),
@@ -163,8 +173,8 @@ impl SipBackend {
     fn accepted(
         &mut self,
         now: Instant,
-        key: &str,
-        id: u64,
+        key: Key,
+        id: Key,
         link: LinkId,
         response: &Message,
         out: &mut Outbox,
@@ -182,7 +192,7 @@ impl SipBackend {
             return self.ended(now, key, Err(failure), out);
         };
         out.transmit(link, ack.clone());
-        if let Some(client) = self.clients.get_mut(key) {
+        if let Some(client) = self.clients.get(key) {
             client.stage = Stage::Accepted(ack);
         }
         self.restart_client(now, key, TIMEOUT_MILLIS);
@@ -197,21 +207,21 @@ impl SipBackend {
     }
 
     /// Timers B, F and M, and an INVITE that rings too long.
-    pub(crate) fn client_due(&mut self, now: Instant, key: &str, out: &mut Outbox) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+    pub(crate) fn client_due(&mut self, now: Instant, key: Key, out: &mut Outbox) {
+        let Some(client) = self.clients.get(key) else { return };
         client.timer = None;
         match &client.stage {
             Stage::Accepted(_) => {
-                self.clients.remove(key);
+                self.clients.end(key);
             }
             Stage::Calling | Stage::Cancelled => self.ended(now, key, Err(Failure::SILENCE), out),
             Stage::Proceeding => {
                 client.stage = Stage::Cancelled;
-                let (link, invite, purpose) = (client.link, client.invite.clone(), client.purpose.clone());
+                let (link, invite, purpose) = (client.link, client.invite.clone(), client.purpose);
+                let (branch, _) = client.branch;
                 self.restart_client(now, key, TIMEOUT_MILLIS);
                 if let Ok(cancel) = cancel(&invite) {
-                    let branch = key.split('|').next().unwrap_or_default().to_owned();
-                    self.ask(now, link, (&branch, "CANCEL"), cancel, Purpose::Farewell, out);
+                    self.ask(now, link, (branch, Verb::Cancel), cancel, Purpose::Farewell, out);
                 }
                 // The session stops waiting; a 2xx that crosses is answered with BYE.
                 if let Purpose::Invite(id) = purpose {
@@ -222,8 +232,8 @@ impl SipBackend {
     }
 
     /// A transaction of ours is over.
-    fn ended(&mut self, now: Instant, key: &str, outcome: Result<(), Failure>, out: &mut Outbox) {
-        let Some(client) = self.clients.remove(key) else { return };
+    fn ended(&mut self, now: Instant, key: Key, outcome: Result<(), Failure>, out: &mut Outbox) {
+        let Some(client) = self.clients.end(key) else { return };
         if let Some(timer) = client.timer {
             self.timers.cancel(timer);
         }
@@ -237,20 +247,13 @@ impl SipBackend {
 
     /// A link is gone: what was asked on it will not be answered, and who asked on it will not hear.
     pub(crate) fn link_lost(&mut self, now: Instant, link: LinkId, out: &mut Outbox) {
-        let mut keys: Vec<String> = self
-            .clients
-            .iter()
-            .filter(|(_, client)| client.link == link)
-            .map(|(key, _)| key.clone())
-            .collect();
-        keys.sort_unstable();
-        for key in keys {
-            let Some(client) = self.clients.remove(&key) else { continue };
+        for key in self.clients.on(link) {
+            let Some(client) = self.clients.end(key) else { continue };
             if let Some(timer) = client.timer {
                 self.timers.cancel(timer);
             }
             match client.purpose {
-                Purpose::Invite(id) => self.way_lost(now, id, Some(&key), out),
+                Purpose::Invite(id) => self.way_lost(now, id, Some(key), out),
                 Purpose::Text(id) | Purpose::Page(id) => self.way_lost(now, id, None, out),
                 Purpose::Farewell => {}
             }
@@ -258,9 +261,9 @@ impl SipBackend {
         self.forget_requests(link);
     }
 
-    fn restart_client(&mut self, now: Instant, key: &str, millis: u64) {
-        let timer = self.after(now, millis, Timer::Client(key.to_owned()));
-        let old = self.clients.get_mut(key).and_then(|client| client.timer.replace(timer));
+    fn restart_client(&mut self, now: Instant, key: Key, millis: u64) {
+        let timer = self.after(now, millis, Timer::Client(key));
+        let old = self.clients.get(key).and_then(|client| client.timer.replace(timer));
         if let Some(old) = old {
             self.timers.cancel(old);
         }
@@ -278,11 +281,6 @@ impl SipBackend {
             self.note(Level::Warn, link, "pool", text, out);
         }
     }
-}
-
-/// A branch names a request and its CANCEL both.
-fn client_key(branch: &str, method: &[u8]) -> String {
-    format!("{branch}|{}", String::from_utf8_lossy(method))
 }
 
 /// Whether a 2xx speaks of the dialog we asked for: a tag of ours that is not ours would name somebody else's dialog.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hashbrown::HashMap;
 use turnout_core::backend::{Backend, Destination, Fault, Sent, Verdict};
 use turnout_core::home::{Dialect, HomeId, HostPort};
@@ -13,16 +13,20 @@ use turnout_core::io::{
     ClientTls, Close, Closed, Connect, Door, Event, Handoff, Identity, Level, LinkId, Outbox, Output,
     Secured, Side, Target, TrustId,
 };
+use turnout_core::jid::Jid;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use turnout_core::stanza::{Kind, MessageType, Origin, Stanza};
 use turnout_core::timers::{TimerId, Timers};
 use turnout_core::world::{SipHome, World};
 
-use crate::dialog::Dialog;
+use crate::dialog::Dialogs;
 use crate::link::{Link, Standing, is_named};
+use crate::memo::Memo;
+use crate::parse::{Message, Parts};
 use crate::presence;
 use crate::random::Random;
 use crate::session::Sessions;
+use crate::slab::Key;
 use crate::transaction::{Clients, Servers};
 
 /// The SIP backend of a home.
@@ -36,29 +40,41 @@ pub struct SipBackend {
     pub(crate) links: HashMap<LinkId, Link>,
     pub(crate) timers: Timers<Timer>,
     pub(crate) sessions: Sessions,
-    /// By our tag.
-    pub(crate) dialogs: HashMap<String, Dialog>,
+    pub(crate) dialogs: Dialogs,
     pub(crate) clients: Clients,
     pub(crate) servers: Servers,
     pub(crate) draining: bool,
+    /// What every Via of ours starts with, once it was needed.
+    pub(crate) via_start: Option<Arc<str>>,
+    /// Messages that go out at once are written here, one behind the other.
+    pub(crate) paper: BytesMut,
+    /// Memory of messages that are done with, at most [`SPARE_MAX`].
+    spare: Vec<Arc<Parts>>,
+    /// Users by the addresses a pool gave them.
+    pub(crate) jids: Memo<Jid>,
+    /// Addresses for a pool, by JID.
+    pub(crate) uris: Memo<Arc<str>>,
 }
+
+/// Messages whose memory is kept for others.
+const SPARE_MAX: usize = 256;
 
 /// How long a peer may stay that has not shown to be the pool: to show it, or to hear that it is not.
 const STRANGER_MILLIS: u64 = 10_000;
 
 /// What a timer is for.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Timer {
-    /// A stage of the client transaction of this key has lasted long enough.
-    Client(String),
+    /// A stage of this client transaction has lasted long enough.
+    Client(Key),
     /// The same of a server transaction.
-    Server(String),
-    /// The INVITE of this key wants a 100.
-    Trying(String),
-    /// The 2xx to the INVITE of this key is sent again; then again after twice as many milliseconds.
-    Repeat(String, u64),
-    /// The dialog of this tag may have been idle too long.
-    Idle(String),
+    Server(Key),
+    /// This INVITE wants a 100.
+    Trying(Key),
+    /// The 2xx to this INVITE is sent again; then again after twice as many milliseconds.
+    Repeat(Key, u64),
+    /// This dialog may have been idle too long.
+    Idle(Key),
     /// The peer of this link has had the time to show that it is the pool.
     Stranger(LinkId),
 }
@@ -76,10 +92,15 @@ impl SipBackend {
             links: HashMap::new(),
             timers: Timers::default(),
             sessions: Sessions::default(),
-            dialogs: HashMap::new(),
-            clients: Clients::new(),
+            dialogs: Dialogs::default(),
+            clients: Clients::default(),
             servers: Servers::default(),
             draining: false,
+            via_start: None,
+            paper: BytesMut::new(),
+            spare: Vec::new(),
+            jids: Memo::default(),
+            uris: Memo::default(),
         };
         backend.take(&world);
         backend
@@ -88,6 +109,7 @@ impl SipBackend {
     /// Takes what the world says about this home.
     fn take(&mut self, world: &Arc<World>) {
         self.world = Arc::clone(world);
+        self.via_start = None;
         let Some(home) = self.home() else { return };
         if let Some(settings) = world.sip.get(&home) {
             self.settings = settings.clone();
@@ -288,8 +310,8 @@ impl Backend for SipBackend {
     fn settle(&mut self, now: Instant, origin: &Origin, verdict: Verdict<'_>, out: &mut Outbox) {
         let Some(key) = self.servers.redeem(origin.ticket) else { return };
         match verdict {
-            Verdict::Delivered => self.verdict(now, &key, Ok(()), out),
-            Verdict::Refused(_, refusal) => self.verdict(now, &key, Err(refusal), out),
+            Verdict::Delivered => self.verdict(now, key, Ok(()), out),
+            Verdict::Refused(_, refusal) => self.verdict(now, key, Err(refusal), out),
         }
     }
 
@@ -331,7 +353,7 @@ impl Backend for SipBackend {
 
     fn drain(&mut self, now: Instant, out: &mut Outbox) {
         self.draining = true;
-        for id in self.sessions.ids() {
+        for id in self.sessions.keys() {
             self.leave_if_done(now, id, out);
         }
     }
@@ -339,11 +361,11 @@ impl Backend for SipBackend {
     fn wake(&mut self, now: Instant, out: &mut Outbox) {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
-                Timer::Client(key) => self.client_due(now, &key, out),
-                Timer::Server(key) => self.server_due(now, &key, out),
-                Timer::Trying(key) => self.trying(&key, out),
-                Timer::Repeat(key, millis) => self.repeat(now, &key, millis, out),
-                Timer::Idle(tag) => self.idle_due(now, &tag, out),
+                Timer::Client(key) => self.client_due(now, key, out),
+                Timer::Server(key) => self.server_due(now, key, out),
+                Timer::Trying(key) => self.trying(key, out),
+                Timer::Repeat(key, millis) => self.repeat(now, key, millis, out),
+                Timer::Idle(dialog) => self.idle_due(now, dialog, out),
                 Timer::Stranger(link) => {
                     if self.links.get(&link).is_some_and(|state| state.standing != Standing::Trusted) {
                         self.links.remove(&link);
@@ -363,6 +385,20 @@ impl SipBackend {
     /// Largest body taken: a text at its limit in its most wasteful encodings, never less than an INVITE needs.
     fn body_bytes_max(&self) -> usize {
         self.settings.message_bytes_max.saturating_mul(4).clamp(65_536, 5_000_000)
+    }
+
+    /// Memory for a message.
+    pub(crate) fn parts(&mut self) -> Arc<Parts> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Keeps the memory of a message that is done with.
+    pub(crate) fn recycle(&mut self, message: Message) {
+        if self.spare.len() < SPARE_MAX
+            && let Some(parts) = message.into_parts()
+        {
+            self.spare.push(parts);
+        }
     }
 
     /// Gives a message to the shard it belongs to.

@@ -4,6 +4,8 @@
 mod simple;
 mod skype;
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use turnout_core::backend::Sent;
@@ -13,13 +15,15 @@ use turnout_core::jid::Jid;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use turnout_core::stanza::{MessageType, Stanza};
 
-use crate::address::uri_of;
+use crate::address::{uri_of, uri_with_resource};
 use crate::asking::Failure;
 use crate::backend::{SipBackend, no_way};
-use crate::parse::{HeaderName, Message};
-use crate::random::digest;
+use crate::memo::Memo;
+use crate::parse::{HeaderName, Message, Uri, Vitals};
+use crate::random::{Hex, TOKEN_BYTES, digest};
 use crate::receive::Users;
 use crate::session::{Flight, Item};
+use crate::slab::Key;
 use crate::text::{self, Content};
 use crate::transaction::TRANSACTIONS_MAX;
 use crate::translate::{Envelope, Words, read_message, write_message};
@@ -55,24 +59,30 @@ impl SipBackend {
         };
         // Typing, receipts and markers are not carried yet; they ask for no answer either.
         let Some(text) = spoken.body else { return Sent::Answered(stanza) };
-        if text.len() > self.settings.message_bytes_max {
+        if text.of(&stanza).len() > self.settings.message_bytes_max {
             let why =
                 format!("the text is longer than the {} bytes taken here", self.settings.message_bytes_max);
             let refusal =
                 Refusal::new(Condition::PolicyViolation, Blame::Sender, Retry::Never, Bounce::Yes, why);
             return Sent::Refused(stanza, refusal);
         }
-        if address(&stanza.from).is_err() || address(&stanza.to).is_err() {
-            let why = "an address of the message has no counterpart in SIP";
-            let refusal =
-                Refusal::new(Condition::JidMalformed, Blame::Sender, Retry::Never, Bounce::Yes, why);
-            return Sent::Refused(stanza, refusal);
-        }
         let Some(id) = self.sessions.open(&stanza.to, &stanza.from) else {
             return Sent::Refused(stanza, full("too many conversations"));
         };
         if let Some(session) = self.sessions.get(id) {
-            session.writer = stanza.from.clone();
+            if !session.addressable {
+                if uri(&mut self.uris, &stanza.from).is_err() || uri(&mut self.uris, &stanza.to).is_err() {
+                    self.sessions.tidy(id);
+                    let why = "an address of the message has no counterpart in SIP";
+                    let refusal =
+                        Refusal::new(Condition::JidMalformed, Blame::Sender, Retry::Never, Bounce::Yes, why);
+                    return Sent::Refused(stanza, refusal);
+                }
+                session.addressable = true;
+            }
+            if session.writer != stanza.from {
+                session.writer = stanza.from.clone();
+            }
             session.link = link;
         }
         let item = Item { stanza, text, subject: spoken.subject, resent: false };
@@ -85,7 +95,7 @@ impl SipBackend {
     }
 
     /// Sends the head of a queue, if nothing is under way.
-    pub(crate) fn pump(&mut self, now: Instant, id: u64, out: &mut Outbox) {
+    pub(crate) fn pump(&mut self, now: Instant, id: Key, out: &mut Outbox) {
         loop {
             let Some(session) = self.sessions.get(id) else { return };
             if session.flight != Flight::Idle || session.queue.is_empty() {
@@ -118,14 +128,14 @@ impl SipBackend {
     }
 
     /// The head of a queue has found its end.
-    pub(crate) fn finish_head(&mut self, id: u64, end: Result<(), Refusal>, out: &mut Outbox) {
+    pub(crate) fn finish_head(&mut self, id: Key, end: Result<(), Refusal>, out: &mut Outbox) {
         if let Some(item) = self.sessions.pop(id) {
             out.events.push_back(Event::Done(Box::new(item.stanza), end));
         }
     }
 
     /// Every text of a queue has the same end.
-    pub(crate) fn finish_all(&mut self, id: u64, refusal: &Refusal, out: &mut Outbox) {
+    pub(crate) fn finish_all(&mut self, id: Key, refusal: &Refusal, out: &mut Outbox) {
         while let Some(item) = self.sessions.pop(id) {
             out.events.push_back(Event::Done(Box::new(item.stanza), Err(refusal.clone())));
         }
@@ -133,7 +143,7 @@ impl SipBackend {
 
     /// Gives a queue back in order, to go another way. A head that may have arrived is given back once, not twice: then its
     /// sender is told that nobody knows.
-    pub(crate) fn give_back(&mut self, id: u64, why: &str, head_was_sent: bool, out: &mut Outbox) {
+    pub(crate) fn give_back(&mut self, id: Key, why: &str, head_was_sent: bool, out: &mut Outbox) {
         if head_was_sent && let Some(item) = self.sessions.pop(id) {
             let mut refusal = no_way(why);
             if item.resent || item.stanza.attempts > 0 {
@@ -146,9 +156,9 @@ impl SipBackend {
 
     /// The link under a request of a session is gone. `invite`: the key, if it was an INVITE; one the session no longer
     /// waits for does not matter.
-    pub(crate) fn way_lost(&mut self, now: Instant, id: u64, invite: Option<&str>, out: &mut Outbox) {
+    pub(crate) fn way_lost(&mut self, now: Instant, id: Key, invite: Option<Key>, out: &mut Outbox) {
         let Some(session) = self.sessions.get(id) else { return };
-        let waits = match (&session.flight, invite) {
+        let waits = match (session.flight, invite) {
             (Flight::Inviting { key, .. }, Some(invite)) => key == invite,
             (Flight::Sending { .. }, None) => true,
             (Flight::Idle | Flight::Sending { .. } | Flight::Inviting { .. }, _) => false,
@@ -164,19 +174,14 @@ impl SipBackend {
     pub(crate) fn deliver(
         &mut self,
         now: Instant,
-        key: &str,
+        key: Key,
         users: &Users,
         words: &Heard<'_>,
         out: &mut Outbox,
     ) {
         let Some(server) = self.servers.get(key) else { return };
         let link = server.link;
-        let request = server.request.clone();
         let ticket = self.servers.ticket(key);
-        let call_id = request.call_id().unwrap_or_default();
-        let number = request.cseq().map_or(0, |cseq| cseq.number).to_string();
-        let tag = request.from().ok().and_then(|from| from.tag()).unwrap_or_default();
-        let id = digest(&[call_id, &number, &tag]);
         let writer = self.sessions.writer(&users.local, &users.partner);
         let envelope = Envelope {
             from: users.local.clone(),
@@ -187,7 +192,8 @@ impl SipBackend {
         if self.sessions.introduce(&users.local, &users.partner) {
             out.events.push_back(Event::Introduced(users.local.clone(), users.partner.clone()));
         }
-        let words = Words { body: words.text, thread: Some(call_id), subject: words.subject, id: &id };
+        let words =
+            Words { body: words.text, thread: Some(words.call_id), subject: words.subject, id: &words.id };
         let kind = if self.has_sessions() { MessageType::Chat } else { MessageType::Normal };
         let stanza = write_message(envelope, kind, &words);
         if stanza.len() > self.world.stanza_bytes_max {
@@ -198,16 +204,23 @@ impl SipBackend {
     }
 
     /// Reads the body of a MESSAGE; what is not text is answered here. `None`: it was.
-    pub(crate) fn hear(
+    pub(crate) fn hear<'a>(
         &mut self,
         now: Instant,
-        key: &str,
-        request: &Message,
+        key: Key,
+        (request, vitals): (&'a Message, &Vitals<'_>),
         out: &mut Outbox,
-    ) -> Option<String> {
-        let kind = request.content_type().ok().flatten();
+    ) -> Option<Cow<'a, str>> {
         let encoding = request.header(HeaderName::ContentTransferEncoding);
-        let code = match text::read(kind.as_ref(), encoding, &request.body()) {
+        let content = match encoding {
+            None if vitals.is_plain_text => text::plain(request.body_bytes()),
+            _ if vitals.is_plain_text => {
+                let kind = request.content_type().ok().flatten();
+                text::read(kind.as_ref(), encoding, request.body_bytes())
+            }
+            _ => text::read(vitals.content_type.as_ref(), encoding, request.body_bytes()),
+        };
+        let code = match content {
             Content::Text(text) if !text.is_empty() => return Some(text),
             Content::Text(_) | Content::Signal => 200,
             Content::Invitation => 603,
@@ -230,12 +243,83 @@ pub(crate) struct Heard<'a> {
     pub(crate) text: &'a str,
     /// Its subject.
     pub(crate) subject: Option<&'a str>,
+    /// Call-ID of the request.
+    pub(crate) call_id: &'a str,
+    /// What the stanza made of it is called.
+    pub(crate) id: StanzaId,
+}
+
+/// The id of a stanza made of a request: the same for the same request, and for no other. The dialog (Call-ID and the sender's tag) in
+/// 128 bits of a digest, then the number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StanzaId {
+    text: [u8; TOKEN_BYTES + 11],
+    len: usize,
+}
+
+impl StanzaId {
+    /// The id for the request of this number in a dialog.
+    pub(crate) fn within(dialog: &Hex, number: u32) -> Self {
+        let mut id = Self { text: [b'-'; TOKEN_BYTES + 11], len: 0 };
+        let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
+        id.len = TOKEN_BYTES + 1 + digits;
+        id.text[..TOKEN_BYTES].copy_from_slice(dialog.as_bytes());
+        let mut rest = number;
+        for digit in id.text[TOKEN_BYTES + 1..id.len].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        id
+    }
+
+    /// The id for any request.
+    pub(crate) fn of(request: &Vitals<'_>) -> Self {
+        let dialog = digest(&[request.call_id.as_bytes(), request.from_tag.as_bytes()]).hex();
+        Self::within(&dialog, request.cseq.number)
+    }
+}
+
+impl std::ops::Deref for StanzaId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // Digits and a dash are ASCII.
+        std::str::from_utf8(&self.text[..self.len]).unwrap_or_default()
+    }
 }
 
 /// The SIP address of a JID, its resource aside.
 pub(crate) fn address(jid: &Jid) -> Result<String, WriteError> {
     let malformed = WriteError::Address(crate::parse::Malformed("an address has no counterpart in SIP"));
     uri_of(jid.local().unwrap_or_default(), jid.domain()).map_err(|_| malformed)
+}
+
+/// As [`address`], remembered.
+pub(crate) fn uri(uris: &mut Memo<Arc<str>>, jid: &Jid) -> Result<Arc<str>, WriteError> {
+    remembered(uris, jid.bare_str(), || address(jid))
+}
+
+/// As [`address`], with the resource where that can be told, remembered.
+pub(crate) fn full_uri(uris: &mut Memo<Arc<str>>, jid: &Jid) -> Result<Arc<str>, WriteError> {
+    let (Some(resource), Some(user)) = (jid.resource(), jid.local()) else { return uri(uris, jid) };
+    remembered(uris, jid.as_str(), || {
+        uri_with_resource(user, jid.domain(), resource).or_else(|_| address(jid))
+    })
+}
+
+fn remembered(
+    uris: &mut Memo<Arc<str>>,
+    name: &str,
+    address: impl FnOnce() -> Result<String, WriteError>,
+) -> Result<Arc<str>, WriteError> {
+    if let Some(known) = uris.get(name) {
+        return Ok(Arc::clone(known));
+    }
+    let uri: Arc<str> = address()?.into();
+    // What is kept may be written without another look.
+    Uri::parse(&uri).map_err(WriteError::Address)?;
+    uris.put(name, Arc::clone(&uri));
+    Ok(uri)
 }
 
 /// A limit of our own.

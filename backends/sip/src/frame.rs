@@ -307,6 +307,10 @@ impl Scan {
 
     /// Notes the length if this header field, unfolded or not, is a `Content-Length`.
     fn length_of(&mut self, field: &[u8]) {
+        // No other name begins so.
+        if !matches!(field.first(), Some(b'C' | b'c' | b'L' | b'l')) {
+            return;
+        }
         let Some(colon) = memchr::memchr(b':', field) else { return };
         let spaces = field[..colon].iter().rev().take_while(|byte| b" \t".contains(byte)).count();
         let name = &field[..colon - spaces];

@@ -6,16 +6,21 @@ use std::time::Instant;
 use bytes::Bytes;
 use turnout_core::backend::Fault;
 use turnout_core::io::{Close, Level, LinkId, Outbox};
-use turnout_core::jid::{Domain, Jid};
+use turnout_core::jid::Jid;
 use turnout_core::placement::owner_of_user;
 
 use crate::address::{AddressError, jid_of};
 use crate::backend::{SipBackend, Timer};
 use crate::frame::{Frame, FrameError};
 use crate::link::Standing;
-use crate::parse::{Answer, Capabilities, HeaderName, Message, NameAddr, Problem, check};
+use crate::parse::{Answer, Capabilities, HeaderName, Message, NameAddr, Problem, Vitals, vet};
+use crate::random::Token;
 use crate::sdp::ACCEPT_TYPES;
-use crate::transaction::{Answered, TIMEOUT_MILLIS, TRANSACTIONS_MAX, TRYING_MILLIS, server_key, shard_of};
+use crate::session::Flight;
+use crate::slab::Key;
+use crate::transaction::{
+    Answered, Identity, Purpose, TRANSACTIONS_MAX, TRYING_MILLIS, Tag, Verb, read_branch,
+};
 use crate::write::{Builder, usual_reason};
 
 /// Methods served with sessions. NEGOTIATE, REGISTER, SUBSCRIBE and the like are answered 405 with this as `Allow`.
@@ -38,6 +43,15 @@ const MEDIA_TYPES: &[&str] = &[
     "message/imdn+xml",
 ];
 
+/// What is read of a response beside what every message has; one that has any of it is read in full.
+const READ_OF_RESPONSES: [HeaderName; 5] = [
+    HeaderName::MaxForwards,
+    HeaderName::ContentType,
+    HeaderName::Contact,
+    HeaderName::Route,
+    HeaderName::RecordRoute,
+];
+
 /// The users of a request, as JIDs.
 #[derive(Debug, Clone)]
 pub(crate) struct Users {
@@ -45,6 +59,15 @@ pub(crate) struct Users {
     pub(crate) local: Jid,
     /// The partner's user, bare.
     pub(crate) partner: Jid,
+}
+
+/// Whom a request is for.
+#[derive(Debug)]
+enum Addressee {
+    /// A dialog, by the tag in To: one of ours, or none that there is.
+    Dialog(Tag, Option<Key>),
+    /// Users, outside of any dialog.
+    Users(Users),
 }
 
 impl SipBackend {
@@ -108,27 +131,89 @@ impl SipBackend {
         adopted: bool,
         out: &mut Outbox,
     ) {
-        let Ok(message) = Message::parse(bytes) else {
+        let parts = self.parts();
+        let Ok(message) = Message::parse_with(bytes, parts) else {
             self.note(Level::Info, link, "pool", "dropped what is no SIP message", out);
             return;
         };
-        if let Err(problem) = check(&message, &self.capabilities()) {
-            return self.problem(&message, link, problem, out);
+        if !self.answered_as_usual(now, link, &message, out) {
+            self.read_in_full(now, link, &message, adopted, out);
         }
-        if message.status().is_some() {
-            return self.response(now, link, &message, adopted, out);
+        self.recycle(message);
+    }
+
+    fn read_in_full(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        message: &Message,
+        adopted: bool,
+        out: &mut Outbox,
+    ) {
+        let known = self.dialogs.of(message);
+        let dialog = known.map(|(key, _)| key);
+        let familiar = known.map(|(_, dialog)| dialog.familiar(message)).unwrap_or_default();
+        match vet(message, &self.capabilities(), &familiar) {
+            Err(problem) => self.problem(message, link, problem, out),
+            Ok(vitals) if message.status().is_some() => {
+                self.response(now, link, (message, &vitals), adopted, out);
+            }
+            Ok(vitals) => self.asked(now, link, (message, &vitals), dialog, adopted, out),
         }
-        let method = message.method().unwrap_or_default().to_vec();
+    }
+
+    /// A response to a MESSAGE in a dialog whose values are, byte for byte, those that were written: they need no reading, only
+    /// comparing. `false`: this is not one, or not surely.
+    fn answered_as_usual(&mut self, now: Instant, link: LinkId, message: &Message, out: &mut Outbox) -> bool {
+        let sound = message.flaw().is_none() && message.is_version_known();
+        if message.status().is_none() || !sound || message.has_any(&READ_OF_RESPONSES) {
+            return false;
+        }
+        let via = self.via_start(out);
+        let token = message.only_line(HeaderName::Via).and_then(|value| value.strip_prefix(via.as_bytes()));
+        let Some(token) = token.and_then(Token::read) else { return false };
+        let Ok(cseq) = message.cseq() else { return false };
+        let Some(client) = self.clients.find(token, Verb::Message).and_then(|key| self.clients.get(key))
+        else {
+            return false;
+        };
+        let Purpose::Text(session) = client.purpose else { return false };
+        let flight = self.sessions.get(session).map(|session| session.flight);
+        let Some(Flight::Sending { dialog: Some(dialog) }) = flight else { return false };
+        if cseq.method != b"MESSAGE"
+            || !self.dialogs.get(dialog).is_some_and(|dialog| dialog.is_answered_by(message))
+        {
+            return false;
+        }
+        self.answered(now, link, token, (message, Verb::Message), out);
+        true
+    }
+
+    /// A request.
+    fn asked(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        (message, vitals): (&Message, &Vitals<'_>),
+        dialog: Option<Key>,
+        adopted: bool,
+        out: &mut Outbox,
+    ) {
         // Keep-alives of the pool come from a server, not from a user (ST-05).
-        if method == b"OPTIONS" {
-            return self.options(&message, link, out);
+        if vitals.cseq.method == b"OPTIONS" {
+            return self.options(message, link, out);
         }
-        let users = match self.users(&message) {
+        let tag =
+            vitals.to_tag.as_ref().map(|tag| Token::read(tag.as_bytes()).map_or(Tag::Foreign, Tag::Own));
+        if let (Some(tag), true) = (tag, self.is_known(dialog)) {
+            return self.request(now, link, (message, vitals), Addressee::Dialog(tag, dialog), out);
+        }
+        let users = match self.users(message) {
             Ok(users) => users,
             Err((code, why)) => {
                 self.note(Level::Info, link, "pool", format!("answered {code}: {why}"), out);
-                if method != b"ACK" {
-                    self.refuse(&message, link, code, None, out);
+                if vitals.cseq.method != b"ACK" {
+                    self.refuse(message, link, code, None, out);
                 }
                 return;
             }
@@ -137,19 +222,42 @@ impl SipBackend {
         if owner != out.shard() && !adopted {
             return self.hand_over(owner, link, message.bytes().clone(), out);
         }
-        self.request(now, link, message, users, out);
+        self.know(dialog, &users);
+        let dialog = tag.and_then(Tag::token).and_then(|tag| self.dialogs.find(tag));
+        let to = tag.map_or(Addressee::Users(users), |tag| Addressee::Dialog(tag, dialog));
+        self.request(now, link, (message, vitals), to, out);
     }
 
-    fn request(&mut self, now: Instant, link: LinkId, request: Message, users: Users, out: &mut Outbox) {
-        let method = request.method().unwrap_or_default().to_vec();
-        if method == b"ACK" {
-            return self.confirmed(now, link, &request, out);
+    /// Whether the words in which a request names its users were asked about before, under the same configuration: then nothing about
+    /// them has to be asked again. `dialog` is the one that has these very words.
+    fn is_known(&self, dialog: Option<Key>) -> bool {
+        let dialog = dialog.and_then(|dialog| self.dialogs.get(dialog));
+        dialog.is_some_and(|dialog| dialog.vetted == Some(self.world.generation))
+    }
+
+    /// Remembers that the words of this dialog name its users, if they do.
+    fn know(&mut self, dialog: Option<Key>, users: &Users) {
+        let Some(dialog) = dialog.and_then(|dialog| self.dialogs.get_mut(dialog)) else { return };
+        let Some(session) = self.sessions.get(dialog.session) else { return };
+        if session.local == users.local && session.partner == users.partner {
+            dialog.vetted = Some(self.world.generation);
         }
-        let Some(key) = String::from_utf8(method.clone()).ok().and_then(|name| server_key(&request, &name))
-        else {
-            return;
-        };
-        if let Some(server) = self.servers.get(&key) {
+    }
+
+    fn request(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        (request, vitals): (&Message, &Vitals<'_>),
+        to: Addressee,
+        out: &mut Outbox,
+    ) {
+        let method = vitals.cseq.method;
+        if method == b"ACK" {
+            return self.confirmed(now, link, request, out);
+        }
+        let identity = Identity::new(request, vitals);
+        if let Some(server) = self.servers.find(&identity, method).and_then(|key| self.servers.get(key)) {
             let again = match &server.answered {
                 Answered::Not { provisional } => provisional.clone(),
                 Answered::Refused(bytes) => Some(bytes.clone()),
@@ -161,74 +269,92 @@ impl SipBackend {
             }
             return;
         }
-        if request.max_forwards() == Ok(0) {
-            return self.refuse(&request, link, 483, None, out);
+        if vitals.max_forwards == 0 {
+            return self.refuse(request, link, 483, None, out);
         }
         if method == b"CANCEL" {
-            return self.cancelled(now, link, &request, out);
+            return self.cancelled(now, link, request, out);
         }
-        let tagged = request.to().ok().and_then(|to| to.tag().map(|tag| tag.into_owned()));
-        if tagged.is_none() && self.servers.is_merged(&request) {
-            return self.refuse(&request, link, 482, None, out);
+        if matches!(to, Addressee::Users(_)) && self.servers.is_merged(&identity) {
+            return self.refuse(request, link, 482, None, out);
         }
         if self.servers.len() >= TRANSACTIONS_MAX {
-            return self.refuse(&request, link, 480, None, out);
+            return self.refuse(request, link, 480, None, out);
         }
-        let invite = method == b"INVITE";
-        let tag = tagged.clone().unwrap_or_else(|| self.random.token());
-        self.servers.begin(key.clone(), request.clone(), link, tag);
-        let timer = self.after(now, TIMEOUT_MILLIS, Timer::Server(key.clone()));
-        if let Some(server) = self.servers.get(&key) {
-            server.timer = Some(timer);
+        let tag = match &to {
+            Addressee::Dialog(tag, _) => *tag,
+            Addressee::Users(_) => Tag::New(self.random.token()),
+        };
+        let key = self.servers.begin(&identity, request.clone(), link, tag);
+        self.restart(now, key);
+        match to {
+            Addressee::Dialog(_, dialog) => self.within(now, key, dialog, link, (request, vitals), out),
+            Addressee::Users(users) if method == b"INVITE" => {
+                self.invited(now, key, (request, vitals), &users, out);
+            }
+            Addressee::Users(users) if method == b"MESSAGE" => {
+                self.paged(now, key, (request, vitals), &users, out);
+            }
+            Addressee::Users(_) => self.reply(now, key, 481, &[], out),
         }
-        match tagged {
-            Some(tag) => self.within(now, &key, &tag, link, &request, out),
-            None if method == b"INVITE" => self.invited(now, &key, &request, &users, out),
-            None if method == b"MESSAGE" => self.paged(now, &key, &request, &users, out),
-            None => self.reply(now, &key, 481, &[], out),
-        }
-        if invite
-            && self.servers.get(&key).is_some_and(|server| matches!(server.answered, Answered::Not { .. }))
+        if method == b"INVITE"
+            && self.servers.get(key).is_some_and(|server| matches!(server.answered, Answered::Not { .. }))
         {
             self.after(now, TRYING_MILLIS, Timer::Trying(key));
         }
     }
 
-    fn response(&mut self, now: Instant, link: LinkId, response: &Message, adopted: bool, out: &mut Outbox) {
-        let Some(branch) = response.via().ok().and_then(|via| via.branch()) else { return };
-        match shard_of(&branch) {
-            Some(owner) if owner != out.shard() && !adopted && owner < self.world.shards => {
-                self.hand_over(owner, link, response.bytes().clone(), out);
+    fn response(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        (response, vitals): (&Message, &Vitals<'_>),
+        adopted: bool,
+        out: &mut Outbox,
+    ) {
+        let Some((owner, token)) = vitals.via.branch().and_then(|branch| read_branch(&branch)) else {
+            return;
+        };
+        if owner == out.shard() {
+            if let Some(verb) = Verb::of(vitals.cseq.method) {
+                self.answered(now, link, token, (response, verb), out);
             }
-            Some(owner) if owner == out.shard() => self.answered(now, link, &branch, response, out),
-            Some(_) | None => {}
+        } else if !adopted && owner < self.world.shards {
+            self.hand_over(owner, link, response.bytes().clone(), out);
         }
     }
 
     /// Who asks for whom. Only shape is judged here: that a local user speaks for himself, and to a partner of ours; what the
     /// partner's policy allows is the router's decision.
-    pub(crate) fn users(&self, request: &Message) -> Result<Users, (u16, String)> {
+    pub(crate) fn users(&mut self, request: &Message) -> Result<Users, (u16, String)> {
         let from = request.from().map_err(|why| (400, why.0.to_owned()))?;
         let local = self.user(&from).map_err(|why| (403, why))?;
-        if !self.world.is_local(&Domain::from(&local)) {
+        if !self.world.domains.iter().any(|domain| domain.as_str() == local.domain()) {
             return Err((
                 403,
                 format!("the domain of {local} is none of ours, so nobody here may speak for it"),
             ));
         }
-        let to = request.to().map_err(|why| (400, why.0.to_owned()))?;
         // Within a dialog the Request-URI is our Contact; who is meant stands in To in any case.
+        let to = request.to().map_err(|why| (400, why.0.to_owned()))?;
         let partner = self.user(&to).map_err(|why| (404, why))?;
-        let domain = Domain::from(&partner);
-        if self.world.is_local(&domain) || self.world.policy.find(&domain).is_none() {
+        let domain = partner.domain();
+        if self.world.domains.iter().any(|local| local.as_str() == domain)
+            || self.world.policy.find(domain).is_none()
+        {
             return Err((404, format!("{domain} is no partner")));
         }
         Ok(Users { local, partner })
     }
 
-    fn user(&self, address: &NameAddr<'_>) -> Result<Jid, String> {
+    fn user(&mut self, address: &NameAddr<'_>) -> Result<Jid, String> {
+        if let Some(known) = self.jids.get(address.uri_text) {
+            return Ok(known.clone());
+        }
         let (local, domain, _) = jid_of(address.uri_text).map_err(|why: AddressError| why.to_string())?;
-        Jid::parse(&format!("{local}@{domain}")).map_err(|why| why.to_string())
+        let jid = Jid::parse(&format!("{local}@{domain}")).map_err(|why| why.to_string())?;
+        self.jids.put(address.uri_text, jid.clone());
+        Ok(jid)
     }
 
     fn problem(&mut self, message: &Message, link: LinkId, problem: Problem, out: &mut Outbox) {
@@ -263,7 +389,7 @@ impl SipBackend {
             return;
         }
         let tag = self.random.token();
-        let answer = Builder::answer(request, code, usual_reason(code), Some(&tag));
+        let answer = Builder::answer(request, code, usual_reason(code), Some(&tag.hex()));
         let answer = match header {
             Some((name, value)) => answer.and_then(|answer| answer.header(name, &value)),
             None => answer,
@@ -278,7 +404,7 @@ impl SipBackend {
             return self.refuse(request, link, 483, None, out);
         }
         let tag = self.random.token();
-        let answer = Builder::answer(request, 200, "OK", Some(&tag))
+        let answer = Builder::answer(request, 200, "OK", Some(&tag.hex()))
             .and_then(|answer| answer.header(HeaderName::Allow, &self.allow()))
             .and_then(|answer| answer.header(HeaderName::Accept, &self.accept()))
             .and_then(|answer| answer.header(HeaderName::Supported, ""));

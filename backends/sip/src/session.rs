@@ -3,11 +3,15 @@
 //! answer, so that no text overtakes another and none is forgotten.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use turnout_core::io::LinkId;
 use turnout_core::jid::Jid;
 use turnout_core::stanza::Stanza;
+
+use crate::slab::{Key, Slab};
+use crate::translate::Text;
 
 /// Texts one pair may have waiting.
 pub(crate) const QUEUE_MAX: usize = 4096;
@@ -24,30 +28,30 @@ pub(crate) struct Item {
     /// The stanza, to be given back at its end.
     pub(crate) stanza: Stanza,
     /// What it says.
-    pub(crate) text: String,
+    pub(crate) text: Text,
     /// Its subject.
-    pub(crate) subject: Option<String>,
+    pub(crate) subject: Option<Text>,
     /// It was sent once and the session turned out dead; it is not sent a third time.
     pub(crate) resent: bool,
 }
 
 /// What the head of the queue is doing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Flight {
     /// Nothing is under way.
     #[default]
     Idle,
     /// The INVITE of this transaction carries it, or goes before it when the text is too long for a header.
     Inviting {
-        /// The key of the client transaction.
-        key: String,
+        /// The client transaction.
+        key: Key,
         /// The INVITE holds the text.
         embedded: bool,
     },
     /// A MESSAGE carries it.
     Sending {
-        /// The tag of the dialog it went through; empty for a MESSAGE outside of any.
-        tag: String,
+        /// The dialog it went through; `None` for a MESSAGE outside of any.
+        dialog: Option<Key>,
     },
 }
 
@@ -62,131 +66,233 @@ pub(crate) struct Session {
     pub(crate) writer: Jid,
     /// The local user has written.
     pub(crate) introduced: bool,
+    /// Both users are known to have an address in SIP.
+    pub(crate) addressable: bool,
     /// Texts for the local user, the head first.
     pub(crate) queue: VecDeque<Item>,
     /// What the head is doing.
     pub(crate) flight: Flight,
-    /// Local tags of the dialogs, the preferred one last.
-    pub(crate) dialogs: Vec<String>,
+    /// The dialogs, the preferred one last.
+    pub(crate) dialogs: Vec<Key>,
     /// The link the shard named last.
     pub(crate) link: LinkId,
+    hash: u64,
+    /// Its local user among all.
+    user: Key,
 }
 
 impl Session {
     /// Texts go through this dialog first from now on.
-    pub(crate) fn prefer(&mut self, tag: &str) {
-        if let Some(at) = self.dialogs.iter().position(|other| other == tag) {
-            let tag = self.dialogs.remove(at);
-            self.dialogs.push(tag);
+    pub(crate) fn prefer(&mut self, dialog: Key) {
+        if self.dialogs.last() == Some(&dialog) {
+            return;
+        }
+        if let Some(at) = self.dialogs.iter().position(|other| *other == dialog) {
+            let dialog = self.dialogs.remove(at);
+            self.dialogs.push(dialog);
         }
     }
+}
+
+/// A local user with sessions.
+#[derive(Debug)]
+struct User {
+    jid: Jid,
+    sessions: usize,
+    kept: usize,
+    hash: u64,
 }
 
 /// All sessions of one instance.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    by_id: HashMap<u64, Session>,
-    by_pair: HashMap<(Jid, Jid), u64>,
-    kept_by_local: HashMap<Jid, usize>,
+    all: Slab<Session>,
+    by_pair: HashTable<(u64, Key)>,
+    users: Slab<User>,
+    by_user: HashTable<(u64, Key)>,
+    hasher: DefaultHashBuilder,
     kept: usize,
-    count: u64,
+    /// Of a session that ended, to be used again.
+    spare: Option<VecDeque<Item>>,
 }
 
 impl Sessions {
     /// The session of a pair, made if there is none. `None`: there are too many.
-    pub(crate) fn open(&mut self, local: &Jid, partner: &Jid) -> Option<u64> {
-        let pair = (local.bare(), partner.bare());
-        if let Some(id) = self.by_pair.get(&pair) {
-            return Some(*id);
+    pub(crate) fn open(&mut self, local: &Jid, partner: &Jid) -> Option<Key> {
+        let hash = self.hash(local, partner);
+        if let Some(key) = self.find(hash, local, partner) {
+            return Some(key);
         }
-        if self.by_id.len() >= SESSIONS_MAX {
+        if self.all.len() >= SESSIONS_MAX {
             return None;
         }
-        self.count += 1;
-        let session = Session {
-            local: pair.0.clone(),
-            partner: pair.1.clone(),
+        let local = local.bare();
+        let user = self.user(&local);
+        let key = self.all.insert(Session {
+            local,
+            partner: partner.bare(),
             writer: partner.clone(),
             introduced: false,
-            queue: VecDeque::new(),
+            addressable: false,
+            queue: self.spare.take().unwrap_or_default(),
             flight: Flight::Idle,
             dialogs: Vec::new(),
             link: LinkId::NONE,
-        };
-        self.by_id.insert(self.count, session);
-        self.by_pair.insert(pair, self.count);
-        Some(self.count)
+            hash,
+            user,
+        });
+        self.by_pair.insert_unique(hash, (hash, key), |(hash, _)| *hash);
+        Some(key)
     }
 
     /// The full JID the partner's user of a pair last wrote from.
     pub(crate) fn writer(&self, local: &Jid, partner: &Jid) -> Option<Jid> {
-        let id = self.by_pair.get(&(local.bare(), partner.bare()))?;
-        self.by_id.get(id).map(|session| session.writer.clone())
+        let key = self.find(self.hash(local, partner), local, partner)?;
+        self.all.get(key).map(|session| session.writer.clone())
     }
 
     /// Notes that the local user has written; whether that was not known. Without a session it is news each time.
     pub(crate) fn introduce(&mut self, local: &Jid, partner: &Jid) -> bool {
-        let id = self.by_pair.get(&(local.bare(), partner.bare()));
-        let session = id.and_then(|id| self.by_id.get_mut(id));
+        let key = self.find(self.hash(local, partner), local, partner);
+        let session = key.and_then(|key| self.all.get_mut(key));
         session.is_none_or(|session| !std::mem::replace(&mut session.introduced, true))
     }
 
-    /// The session of this number.
-    pub(crate) fn get(&mut self, id: u64) -> Option<&mut Session> {
-        self.by_id.get_mut(&id)
+    /// The session of this key.
+    pub(crate) fn get(&mut self, key: Key) -> Option<&mut Session> {
+        self.all.get_mut(key)
     }
 
-    /// Numbers of all sessions, oldest first.
-    pub(crate) fn ids(&self) -> Vec<u64> {
-        let mut ids: Vec<u64> = self.by_id.keys().copied().collect();
-        ids.sort_unstable();
-        ids
+    /// Keys of all sessions.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        self.all.iter().map(|(key, _)| key).collect()
     }
 
     /// Puts a text at the end of a queue; gives it back when there is no room.
-    pub(crate) fn push(&mut self, id: u64, item: Item) -> Result<(), Box<Item>> {
-        let Some(session) = self.by_id.get_mut(&id) else { return Err(Box::new(item)) };
+    pub(crate) fn push(&mut self, key: Key, item: Item) -> Result<(), Box<Item>> {
+        let Some(session) = self.all.get_mut(key) else { return Err(Box::new(item)) };
         if session.queue.len() >= QUEUE_MAX || self.kept >= KEPT_MAX {
             return Err(Box::new(item));
         }
-        *self.kept_by_local.entry(session.local.clone()).or_default() += 1;
+        if let Some(user) = self.users.get_mut(session.user) {
+            user.kept += 1;
+        }
         self.kept += 1;
         session.queue.push_back(item);
         Ok(())
     }
 
     /// Takes the head of a queue.
-    pub(crate) fn pop(&mut self, id: u64) -> Option<Item> {
-        let session = self.by_id.get_mut(&id)?;
+    pub(crate) fn pop(&mut self, key: Key) -> Option<Item> {
+        let session = self.all.get_mut(key)?;
         let item = session.queue.pop_front()?;
         self.kept = self.kept.saturating_sub(1);
-        if let Some(count) = self.kept_by_local.get_mut(&session.local) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.kept_by_local.remove(&session.local);
-            }
+        if let Some(user) = self.users.get_mut(session.user) {
+            user.kept = user.kept.saturating_sub(1);
         }
         Some(item)
     }
 
     /// Forgets a session that holds nothing.
-    pub(crate) fn tidy(&mut self, id: u64) {
-        let Some(session) = self.by_id.get(&id) else { return };
+    pub(crate) fn tidy(&mut self, key: Key) {
+        let Some(session) = self.all.get(key) else { return };
         if !session.queue.is_empty() || !session.dialogs.is_empty() || session.flight != Flight::Idle {
             return;
         }
-        if let Some(session) = self.by_id.remove(&id) {
-            self.by_pair.remove(&(session.local, session.partner));
+        let Some(session) = self.all.remove(key) else { return };
+        take_out(&mut self.by_pair, session.hash, key);
+        if session.queue.capacity() <= SPARE_MAX {
+            self.spare = Some(session.queue);
+        }
+        let Some(user) = self.users.get_mut(session.user) else { return };
+        user.sessions -= 1;
+        if user.sessions == 0 {
+            let hash = user.hash;
+            take_out(&mut self.by_user, hash, session.user);
+            self.users.remove(session.user);
         }
     }
 
     /// Texts kept for a local user.
     pub(crate) fn kept_for(&self, bare: &str) -> usize {
-        self.kept_by_local.get(bare).copied().unwrap_or(0)
+        let hash = self.hasher.hash_one(bare);
+        self.find_user(hash, bare).and_then(|key| self.users.get(key)).map_or(0, |user| user.kept)
     }
 
     /// Texts kept in all.
     pub(crate) fn kept(&self) -> usize {
         self.kept
+    }
+
+    fn hash(&self, local: &Jid, partner: &Jid) -> u64 {
+        self.hasher.hash_one((local.bare_str(), partner.bare_str()))
+    }
+
+    fn find(&self, hash: u64, local: &Jid, partner: &Jid) -> Option<Key> {
+        let same = |(other, key): &(u64, Key)| {
+            *other == hash
+                && self.all.get(*key).is_some_and(|session| {
+                    session.local.as_str() == local.bare_str()
+                        && session.partner.as_str() == partner.bare_str()
+                })
+        };
+        self.by_pair.find(hash, same).map(|(_, key)| *key)
+    }
+
+    /// Counts one more session of a local user.
+    fn user(&mut self, local: &Jid) -> Key {
+        let hash = self.hasher.hash_one(local.as_str());
+        if let Some(key) = self.find_user(hash, local.as_str()) {
+            if let Some(user) = self.users.get_mut(key) {
+                user.sessions += 1;
+            }
+            return key;
+        }
+        let key = self.users.insert(User { jid: local.clone(), sessions: 1, kept: 0, hash });
+        self.by_user.insert_unique(hash, (hash, key), |(hash, _)| *hash);
+        key
+    }
+
+    fn find_user(&self, hash: u64, bare: &str) -> Option<Key> {
+        let same = |(other, key): &(u64, Key)| {
+            *other == hash && self.users.get(*key).is_some_and(|user| user.jid.as_str() == bare)
+        };
+        self.by_user.find(hash, same).map(|(_, key)| *key)
+    }
+}
+
+/// A longer queue is not kept for the next session.
+const SPARE_MAX: usize = 16;
+
+fn take_out(table: &mut HashTable<(u64, Key)>, hash: u64, key: Key) {
+    if let Ok(found) = table.find_entry(hash, |(_, other)| *other == key) {
+        found.remove();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_found_by_their_pair_and_forgotten() {
+        let jid = |text: &str| Jid::parse(text).unwrap();
+        let (local, partner) = (jid("a@contoso.com"), jid("b@partner.example/home"));
+        let mut sessions = Sessions::default();
+        let key = sessions.open(&local, &partner).unwrap();
+        assert_eq!(sessions.open(&local, &partner.bare()), Some(key));
+        let other = sessions.open(&local, &jid("c@partner.example")).unwrap();
+        assert_ne!(other, key);
+        assert_eq!(sessions.writer(&local, &partner.bare()), Some(partner.clone()));
+        assert_eq!(sessions.writer(&partner, &local), None);
+        assert!(sessions.introduce(&local, &partner));
+        assert!(!sessions.introduce(&local, &partner));
+        sessions.tidy(key);
+        assert!(sessions.get(key).is_none());
+        assert_eq!(sessions.writer(&local, &partner), None);
+        assert!(sessions.get(other).is_some());
+        assert_eq!(sessions.keys(), [other]);
+        sessions.tidy(other);
+        assert_eq!((sessions.users.len(), sessions.by_user.len(), sessions.by_pair.len()), (0, 0, 0));
     }
 }

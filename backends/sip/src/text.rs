@@ -4,6 +4,8 @@
 mod html;
 mod multipart;
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -11,9 +13,9 @@ use crate::parse::MediaType;
 
 /// What a body turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Content {
+pub(crate) enum Content<'a> {
     /// Text for a person.
-    Text(String),
+    Text(Cow<'a, str>),
     /// Typing or a receipt: taken, not passed on yet.
     Signal,
     /// An invitation to a file transfer or another application, which is declined.
@@ -28,14 +30,36 @@ pub(crate) enum Content {
 const DEPTH_MAX: usize = 4;
 
 /// Reads a body by its media type and transfer encoding.
-pub(crate) fn read(kind: Option<&MediaType<'_>>, encoding: Option<&[u8]>, body: &[u8]) -> Content {
+pub(crate) fn read<'a>(kind: Option<&MediaType<'_>>, encoding: Option<&[u8]>, body: &'a [u8]) -> Content<'a> {
     read_at(kind, encoding, body, 0)
 }
 
-fn read_at(kind: Option<&MediaType<'_>>, encoding: Option<&[u8]>, body: &[u8], depth: usize) -> Content {
+/// Reads a body that is plain text in UTF-8 and not encoded.
+pub(crate) fn plain(body: &[u8]) -> Content<'_> {
+    match characters(None, body) {
+        Ok(text) => Content::Text(text),
+        Err(content) => content,
+    }
+}
+
+/// Whether bodies of this type are what [`plain`] reads.
+pub(crate) fn is_plain(kind: &MediaType<'_>) -> bool {
+    kind.is("text/plain") && kind.params.get("charset").is_none_or(|charset| is_utf8(&charset))
+}
+
+fn is_utf8(charset: &str) -> bool {
+    ["utf-8", "utf8", "us-ascii", "ascii"].iter().any(|utf8| charset.eq_ignore_ascii_case(utf8))
+}
+
+fn read_at<'a>(
+    kind: Option<&MediaType<'_>>,
+    encoding: Option<&[u8]>,
+    body: &'a [u8],
+    depth: usize,
+) -> Content<'a> {
     let Some(kind) = kind else {
         // RFC 3261 §20.15: a body must have a type; nothing at all is an empty text.
-        return if body.is_empty() { Content::Text(String::new()) } else { Content::Unsupported };
+        return if body.is_empty() { Content::Text(Cow::Borrowed("")) } else { Content::Unsupported };
     };
     let is_text = kind.is("text/plain");
     let is_html = kind.is("text/html");
@@ -45,8 +69,14 @@ fn read_at(kind: Option<&MediaType<'_>>, encoding: Option<&[u8]>, body: &[u8], d
             Err(content) => return content,
         };
         let charset = kind.params.get("charset");
-        return match characters(charset.as_deref(), &decoded) {
-            Ok(text) if is_html => Content::Text(html::strip(&text)),
+        let text = match decoded {
+            Cow::Borrowed(decoded) => characters(charset.as_deref(), decoded),
+            Cow::Owned(decoded) => {
+                characters(charset.as_deref(), &decoded).map(|text| text.into_owned().into())
+            }
+        };
+        return match text {
+            Ok(text) if is_html => Content::Text(html::strip(&text).into()),
             Ok(text) => Content::Text(text),
             Err(content) => content,
         };
@@ -71,7 +101,7 @@ fn read_at(kind: Option<&MediaType<'_>>, encoding: Option<&[u8]>, body: &[u8], d
 }
 
 /// The part that is plain text, else the first that can be read as text.
-fn alternative(boundary: &str, body: &[u8], depth: usize) -> Content {
+fn alternative<'a>(boundary: &str, body: &'a [u8], depth: usize) -> Content<'a> {
     let parts = match multipart::parts(boundary, body) {
         Ok(parts) => parts,
         Err(what) => return Content::Broken(what),
@@ -96,7 +126,7 @@ fn alternative(boundary: &str, body: &[u8], depth: usize) -> Content {
 }
 
 /// Undoes a Content-Transfer-Encoding (RFC 2045 §6).
-fn transfer<'a>(encoding: Option<&[u8]>, body: &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>, Content> {
+fn transfer<'a>(encoding: Option<&[u8]>, body: &'a [u8]) -> Result<Cow<'a, [u8]>, Content<'a>> {
     let Some(encoding) = encoding else { return Ok(body.into()) };
     if [b"7bit".as_slice(), b"8bit", b"binary"].iter().any(|plain| encoding.eq_ignore_ascii_case(plain)) {
         return Ok(body.into());
@@ -141,12 +171,19 @@ fn unquote(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Text in a charset we know; UTF-8 unless said otherwise (RFC 3428 §5).
-fn characters(charset: Option<&str>, bytes: &[u8]) -> Result<String, Content> {
-    let charset = charset.unwrap_or("utf-8").to_ascii_lowercase();
-    match charset.as_str() {
-        "utf-8" | "utf8" | "us-ascii" | "ascii" => std::str::from_utf8(bytes)
-            .map(|text| text.strip_prefix('\u{feff}').unwrap_or(text).to_owned())
-            .map_err(|_| Content::Broken("a text body is not in the charset it names")),
+fn characters<'a>(charset: Option<&str>, bytes: &'a [u8]) -> Result<Cow<'a, str>, Content<'static>> {
+    let charset = charset.unwrap_or("utf-8");
+    if is_utf8(charset) {
+        return std::str::from_utf8(bytes)
+            .map(|text| Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text)))
+            .map_err(|_| Content::Broken("a text body is not in the charset it names"));
+    }
+    decoded(charset, bytes).map(Cow::Owned)
+}
+
+/// Text in a charset other than UTF-8.
+fn decoded(charset: &str, bytes: &[u8]) -> Result<String, Content<'static>> {
+    match charset.to_ascii_lowercase().as_str() {
         "iso-8859-1" | "latin1" => Ok(bytes.iter().map(|&byte| char::from(byte)).collect()),
         "windows-1252" | "cp1252" => Ok(bytes.iter().map(|&byte| windows_1252(byte)).collect()),
         "utf-16le" => sixteen(bytes, u16::from_le_bytes),
@@ -161,7 +198,7 @@ fn characters(charset: Option<&str>, bytes: &[u8]) -> Result<String, Content> {
     }
 }
 
-fn sixteen(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, Content> {
+fn sixteen(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, Content<'static>> {
     let broken = Content::Broken("a text body is not in the charset it names");
     let (pairs, []) = bytes.as_chunks::<2>() else { return Err(broken) };
     let units: Vec<u16> = pairs.iter().map(|pair| unit(*pair)).collect();

@@ -1,6 +1,8 @@
 //! Stanza to text and text to stanza (RFC 7572, RFC 7573). Invariant: what is written is one well-formed stanza whatever the
 //! text holds, and what is read is only what stands in the namespaces of RFC 6121: a `<body/>` of XHTML is not a body.
 
+mod plain;
+
 use std::ops::Range;
 use std::time::Instant;
 
@@ -11,19 +13,43 @@ use quick_xml::{NsReader, XmlVersion};
 use turnout_core::jid::Jid;
 use turnout_core::stanza::{IqType, Kind, MessageType, Origin, Payload, Stanza};
 
+/// Text of a stanza.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Text {
+    /// As it stands in the bytes of the stanza: it holds no reference and no line end to be changed.
+    Here(Range<u32>),
+    /// Made of them.
+    Made(String),
+}
+
+impl Text {
+    /// The text, of the stanza it was read from.
+    pub(crate) fn of<'a>(&'a self, stanza: &'a Stanza) -> &'a str {
+        match self {
+            Self::Here(span) => std::str::from_utf8(stanza.raw(span)).unwrap_or_default(),
+            Self::Made(text) => text,
+        }
+    }
+}
+
 /// What a message says, as far as SIP can carry it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Spoken {
     /// The text; `None` when the message says nothing (chat states, receipts, markers).
-    pub(crate) body: Option<String>,
+    pub(crate) body: Option<Text>,
     /// The subject, if there is one.
-    pub(crate) subject: Option<String>,
+    pub(crate) subject: Option<Text>,
 }
 
 /// Reads a message. Where there are several bodies, the one in the language of the stanza is taken, else the first; a link
 /// beside the text (XEP-0066) is put behind it unless the text names it. `None` when the stanza cannot be read, which the
 /// backend that accepted it has ruled out.
 pub(crate) fn read_message(stanza: &Stanza) -> Option<Spoken> {
+    plain::read(stanza).or_else(|| read_any(stanza))
+}
+
+/// Reads any message.
+fn read_any(stanza: &Stanza) -> Option<Spoken> {
     let whole = whole(stanza);
     let mut reader = NsReader::from_str(std::str::from_utf8(&whole).ok()?);
     let mut found = Found::default();
@@ -85,7 +111,8 @@ pub(crate) struct Envelope {
 
 /// Writes a message stanza.
 pub(crate) fn write_message(envelope: Envelope, kind: MessageType, words: &Words<'_>) -> Stanza {
-    let mut out = Writer::open("message", words.id.as_bytes(), &envelope);
+    let texts = words.body.len() + words.thread.map_or(0, str::len) + words.subject.map_or(0, str::len);
+    let mut out = Writer::open("message", words.id.as_bytes(), &envelope, texts + texts / 16);
     out.bytes.extend_from_slice(match kind {
         MessageType::Chat => b" type='chat'>",
         _ => b">",
@@ -108,7 +135,7 @@ pub(crate) fn write_result(asked: &Stanza, inside: &str, origin: Origin, now: In
         .flat_map(|byte| if *byte == b'\'' { b"&#39;".as_slice() } else { std::slice::from_ref(byte) })
         .copied()
         .collect();
-    let mut out = Writer::open("iq", &id, &envelope);
+    let mut out = Writer::open("iq", &id, &envelope, inside.len());
     out.bytes.extend_from_slice(b" type='result'>");
     out.bytes.extend_from_slice(inside.as_bytes());
     out.bytes.extend_from_slice(b"</iq>");
@@ -135,14 +162,17 @@ struct Writer {
 
 impl Writer {
     /// `id` is written as it is: escaped by the caller, or of characters that need no escape.
-    fn open(element: &str, id: &[u8], envelope: &Envelope) -> Self {
-        let mut out = Self { bytes: Vec::with_capacity(256), insert_at: 0, from: 0..0, to: 0..0, id: 0..0 };
+    /// `texts`: bytes that will be written besides.
+    fn open(element: &str, id: &[u8], envelope: &Envelope, texts: usize) -> Self {
+        let (from, to) = (envelope.from.as_str(), envelope.to.as_str());
+        let bytes = Vec::with_capacity(from.len() + to.len() + id.len() + texts + TAGS_BYTES);
+        let mut out = Self { bytes, insert_at: 0, from: 0..0, to: 0..0, id: 0..0 };
         out.bytes.push(b'<');
         out.bytes.extend_from_slice(element.as_bytes());
         out.insert_at = out.at();
-        out.from = out.attribute("from", &escape(envelope.from.as_str()));
-        out.to = out.attribute("to", &escape(envelope.to.as_str()));
-        out.id = out.attribute("id", id);
+        out.from = out.attribute("from", |bytes| escape(from, bytes));
+        out.to = out.attribute("to", |bytes| escape(to, bytes));
+        out.id = out.attribute("id", |bytes| bytes.extend_from_slice(id));
         out
     }
 
@@ -151,12 +181,12 @@ impl Writer {
         u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
     }
 
-    fn attribute(&mut self, name: &str, value: &[u8]) -> Range<u32> {
+    fn attribute(&mut self, name: &str, value: impl FnOnce(&mut Vec<u8>)) -> Range<u32> {
         self.bytes.push(b' ');
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.extend_from_slice(b"='");
         let start = self.at();
-        self.bytes.extend_from_slice(value);
+        value(&mut self.bytes);
         let end = self.at();
         self.bytes.push(b'\'');
         start..end
@@ -166,7 +196,7 @@ impl Writer {
         self.bytes.push(b'<');
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.push(b'>');
-        self.bytes.extend_from_slice(&escape(text));
+        escape(text, &mut self.bytes);
         self.bytes.extend_from_slice(b"</");
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.push(b'>');
@@ -192,11 +222,19 @@ impl Writer {
     }
 }
 
+/// Bytes of names, quotes and brackets in a message with every element we write.
+const TAGS_BYTES: usize = 128;
+
 /// XML text, good for content and for attributes in either quote. Line ends become one `\n`, as a parser would read them.
-fn escape(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 16);
-    let mut chars = text.chars().peekable();
-    while let Some(char) = chars.next() {
+fn escape(text: &str, out: &mut Vec<u8>) {
+    let mut rest = text;
+    loop {
+        let plain = plain_bytes(rest.as_bytes());
+        // What stops a run of plain bytes is the first byte of a character.
+        let (head, tail) = rest.split_at_checked(plain).unwrap_or((rest, ""));
+        out.extend_from_slice(head.as_bytes());
+        let Some(char) = tail.chars().next() else { return };
+        rest = &tail[char.len_utf8()..];
         match char {
             '&' => out.extend_from_slice(b"&amp;"),
             '<' => out.extend_from_slice(b"&lt;"),
@@ -204,15 +242,30 @@ fn escape(text: &str) -> Vec<u8> {
             '\'' => out.extend_from_slice(b"&#39;"),
             '"' => out.extend_from_slice(b"&quot;"),
             '\r' => {
-                if chars.peek() == Some(&'\n') {
-                    chars.next();
-                }
+                rest = rest.strip_prefix('\n').unwrap_or(rest);
                 out.push(b'\n');
             }
             char => out.extend_from_slice(xml_char(char).encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    out
+}
+
+/// How many bytes from the start stand for themselves. 0xEF begins U+FFFE and U+FFFF, which XML does not allow.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    let special = |byte: &u8| {
+        (*byte < b' ')
+            | (*byte == b'&')
+            | (*byte == b'<')
+            | (*byte == b'>')
+            | (*byte == b'\'')
+            | (*byte == b'"')
+            | (*byte == 0xef)
+    };
+    // Many bytes at once, as the compiler can compare them so, then one by one.
+    let blocks = bytes.as_chunks::<32>().0;
+    let clean = blocks.iter().take_while(|block| !block.iter().fold(false, |any, byte| any | special(byte)));
+    let start = clean.count() * 32;
+    start + bytes[start..].iter().position(special).unwrap_or(bytes.len() - start)
 }
 
 fn whole(stanza: &Stanza) -> Bytes {
@@ -312,7 +365,8 @@ impl Found {
             (None, Some(link)) => Some(link.trim().to_owned()),
             (body, _) => body,
         };
-        Spoken { body, subject: pick(self.subjects).filter(|subject| !subject.is_empty()) }
+        let subject = pick(self.subjects).filter(|subject| !subject.is_empty());
+        Spoken { body: body.map(Text::Made), subject: subject.map(Text::Made) }
     }
 }
 

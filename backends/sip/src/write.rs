@@ -6,7 +6,7 @@
 
 mod text;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::parse::{
     Answer, HeaderName, Malformed, Message, NameAddr, Scheme, Uri, has_naked_control, is_token,
@@ -202,11 +202,73 @@ impl Builder {
         Ok(builder.out.into())
     }
 
+    /// Bytes written so far.
+    pub(crate) fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// What is written so far, to be ended by hand.
+    pub(crate) fn into_unfinished(self) -> Vec<u8> {
+        self.out
+    }
+
     fn push(&mut self, parts: &[&[u8]]) {
         for part in parts {
             self.out.extend_from_slice(part);
         }
     }
+}
+
+/// How we name ourselves.
+pub(crate) const USER_AGENT: &str = "turnout";
+
+/// The type of the texts we send.
+pub(crate) const TEXT_TYPE: &str = "text/plain; charset=UTF-8";
+
+/// Writes a number in decimal digits.
+pub(crate) fn push_number(mut number: u64, out: &mut BytesMut) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Writes the answer to a request as [`Builder::answer`] and [`Builder::finish`] do, without a header of its own and into a buffer
+/// that other messages share. `new_tag` is added to To, which must have none then. The request must be without flaw: nothing in it
+/// is looked at again.
+pub(crate) fn push_answer(
+    request: &Message,
+    code: u16,
+    reason: &str,
+    new_tag: Option<&str>,
+    out: &mut BytesMut,
+) {
+    out.reserve(request.bytes().len() + reason.len() + 128);
+    out.extend_from_slice(b"SIP/2.0 ");
+    push_number(u64::from(code), out);
+    out.extend_from_slice(b" ");
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for name in ECHOED {
+        for value in request.lines(name) {
+            out.extend_from_slice(name.as_str().as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value);
+            if let (HeaderName::To, Some(tag)) = (name, new_tag) {
+                out.extend_from_slice(b";tag=");
+                out.extend_from_slice(tag.as_bytes());
+            }
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
 }
 
 /// What an answer copies, in the order it is written.

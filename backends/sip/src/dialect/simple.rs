@@ -6,52 +6,46 @@
 
 use std::time::Instant;
 
+use bytes::{Bytes, BytesMut};
 use turnout_core::io::{LinkId, Outbox};
 
-use super::{Heard, Stuck, address, told};
-use crate::address::uri_with_resource;
+use super::{Heard, StanzaId, Stuck, full_uri, told, uri};
 use crate::asking::Failure;
 use crate::backend::SipBackend;
-use crate::parse::{HeaderName, Message};
+use crate::parse::{HeaderName, Message, Vitals};
+use crate::random::Token;
 use crate::receive::Users;
 use crate::session::Flight;
-use crate::transaction::Purpose;
-use crate::write::{Builder, name_addr, subject};
+use crate::slab::Key;
+use crate::transaction::{Purpose, Verb};
+use crate::write::{TEXT_TYPE, USER_AGENT, WriteError, push_number, subject};
 
 impl SipBackend {
     /// Sends the head of a queue as a MESSAGE of its own.
-    pub(crate) fn page(&mut self, now: Instant, id: u64, out: &mut Outbox) -> Result<bool, Stuck> {
+    pub(crate) fn page(&mut self, now: Instant, id: Key, out: &mut Outbox) -> Result<bool, Stuck> {
         let Some(session) = self.sessions.get(id) else { return Ok(false) };
         let named = session.link;
-        let (local, writer) = (session.local.clone(), session.writer.clone());
-        let Some(head) = session.queue.front() else { return Ok(false) };
-        let (text, about) = (head.text.clone(), head.subject.as_deref().map(subject));
         let link = self.way(LinkId::NONE, named, out).ok_or(Stuck::NoWay)?;
-        let to = address(&local)?;
-        let from = match (writer.resource(), writer.local()) {
-            (Some(resource), Some(user)) => {
-                uri_with_resource(user, writer.domain(), resource).or_else(|_| address(&writer))?
-            }
-            _ => address(&writer)?,
-        };
-        let (branch, via) = self.via(out);
+        let (token, via) = (self.random.token(), self.via_start(out));
         let (tag, call_id) = (self.random.token(), self.random.token());
-        let mut builder = Builder::request("MESSAGE", &to)?
-            .header(HeaderName::Via, &via)?
-            .header(HeaderName::MaxForwards, "70")?
-            .header(HeaderName::From, &format!("{};tag={tag}", name_addr(None, &from)?))?
-            .header(HeaderName::To, &name_addr(None, &to)?)?
-            .header(HeaderName::CallId, &call_id)?
-            .header(HeaderName::CSeq, "1 MESSAGE")?
-            .header(HeaderName::UserAgent, super::skype::USER_AGENT)?;
-        if let Some(about) = about.filter(|about| !about.is_empty()) {
-            builder = builder.header(HeaderName::Subject, &about)?;
-        }
-        let bytes = builder.finish_with("text/plain; charset=UTF-8", text.as_bytes())?;
+        let Some(session) = self.sessions.get(id) else { return Ok(false) };
+        let (to, from) = (uri(&mut self.uris, &session.local)?, full_uri(&mut self.uris, &session.writer)?);
+        let Some(head) = session.queue.front() else { return Ok(false) };
+        let about = head.subject.as_ref().map(|about| subject(about.of(&head.stanza)));
+        let page = Page {
+            via: &via,
+            token,
+            from: (&from, tag),
+            to: &to,
+            call_id,
+            subject: about.as_deref().filter(|about| !about.is_empty()),
+            text: head.text.of(&head.stanza),
+        };
+        let bytes = page.write(&mut self.paper)?;
         if let Some(session) = self.sessions.get(id) {
-            session.flight = Flight::Sending { tag: String::new() };
+            session.flight = Flight::Sending { dialog: None };
         }
-        self.ask(now, link, (&branch, "MESSAGE"), bytes, Purpose::Page(id), out);
+        self.ask(now, link, (token, Verb::Message), bytes, Purpose::Page(id), out);
         Ok(true)
     }
 
@@ -59,7 +53,7 @@ impl SipBackend {
     pub(crate) fn page_ended(
         &mut self,
         now: Instant,
-        id: u64,
+        id: Key,
         outcome: Result<(), Failure>,
         out: &mut Outbox,
     ) {
@@ -73,13 +67,97 @@ impl SipBackend {
     pub(crate) fn paged(
         &mut self,
         now: Instant,
-        key: &str,
-        request: &Message,
+        key: Key,
+        (request, vitals): (&Message, &Vitals<'_>),
         users: &Users,
         out: &mut Outbox,
     ) {
-        let Some(text) = self.hear(now, key, request, out) else { return };
+        let Some(text) = self.hear(now, key, (request, vitals), out) else { return };
         let about = request.header(HeaderName::Subject).and_then(|value| std::str::from_utf8(value).ok());
-        self.deliver(now, key, users, &Heard { text: &text, subject: about }, out);
+        let words = Heard { text: &text, subject: about, call_id: vitals.call_id, id: StanzaId::of(vitals) };
+        self.deliver(now, key, users, &words, out);
+    }
+}
+
+/// A MESSAGE outside of any dialog. Its addresses are known to be sound, the rest of it is made here.
+#[derive(Debug)]
+struct Page<'a> {
+    /// The start of our Via, and the token that ends it.
+    via: &'a str,
+    token: Token,
+    from: (&'a str, Token),
+    to: &'a str,
+    call_id: Token,
+    /// Cleaned, not empty.
+    subject: Option<&'a str>,
+    text: &'a str,
+}
+
+impl Page<'_> {
+    /// Writes it, headers in the order of all our requests.
+    ///
+    /// # Errors
+    /// Our name in the configuration cannot stand in a Via.
+    fn write(&self, out: &mut BytesMut) -> Result<Bytes, WriteError> {
+        if !self.via.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+            return Err(WriteError::Control(HeaderName::Via.as_str().to_owned()));
+        }
+        let (from, tag) = self.from;
+        let subject = self.subject.unwrap_or_default();
+        out.reserve(self.via.len() + from.len() + 2 * self.to.len() + subject.len() + self.text.len() + 512);
+        let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+        push(&["MESSAGE ", self.to, " SIP/2.0\r\nVia: ", self.via, &self.token.hex(), "\r\n"]);
+        push(&["Max-Forwards: 70\r\nFrom: <", from, ">;tag=", &tag.hex(), "\r\nTo: <", self.to, ">\r\n"]);
+        push(&["Call-ID: ", &self.call_id.hex(), "\r\nCSeq: 1 MESSAGE\r\nUser-Agent: ", USER_AGENT, "\r\n"]);
+        if let Some(subject) = self.subject {
+            push(&["Subject: ", subject, "\r\n"]);
+        }
+        push(&["Content-Type: ", TEXT_TYPE, "\r\nContent-Length: "]);
+        push_number(self.text.len() as u64, out);
+        out.extend_from_slice(b"\r\n\r\n");
+        out.extend_from_slice(self.text.as_bytes());
+        Ok(out.split().freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use crate::write::{Builder, name_addr};
+
+    #[test]
+    fn a_page_is_the_message_built() {
+        let mut random = Random::new([3; 32]);
+        let (token, tag, call_id) = (random.token(), random.token(), random.token());
+        let via = "SIP/2.0/TLS turnout.contoso.com:5061;branch=z9hG4bK0000";
+        let (from, to) = ("sip:juliet@partner.example;gr=b%20c", "sip:romeo@contoso.com");
+        let mut out = BytesMut::new();
+        for (about, text) in [(None, ""), (Some("a \u{fc}b"), "two\nlines \u{1f642}")] {
+            let mut builder = Builder::request("MESSAGE", to)
+                .unwrap()
+                .header(HeaderName::Via, &format!("{via}{}", &*token.hex()))
+                .unwrap()
+                .header(HeaderName::MaxForwards, "70")
+                .unwrap()
+                .header(HeaderName::From, &format!("{};tag={}", name_addr(None, from).unwrap(), &*tag.hex()))
+                .unwrap()
+                .header(HeaderName::To, &name_addr(None, to).unwrap())
+                .unwrap()
+                .header(HeaderName::CallId, &call_id.hex())
+                .unwrap()
+                .header(HeaderName::CSeq, "1 MESSAGE")
+                .unwrap()
+                .header(HeaderName::UserAgent, USER_AGENT)
+                .unwrap();
+            if let Some(about) = about {
+                builder = builder.header(HeaderName::Subject, about).unwrap();
+            }
+            let built = builder.finish_with(TEXT_TYPE, text.as_bytes()).unwrap();
+            let page = Page { via, token, from: (from, tag), to, call_id, subject: about, text };
+            assert_eq!(page.write(&mut out).unwrap(), built);
+            let broken = Page { via: "SIP/2.0/TLS a\r\nb", ..page };
+            assert!(broken.write(&mut out).is_err());
+        }
     }
 }

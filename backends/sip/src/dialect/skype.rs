@@ -9,38 +9,34 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hashbrown::HashMap;
 use turnout_core::io::{LinkId, Outbox};
 use turnout_core::jid::Jid;
 
-use super::{Heard, Stuck, address, told};
+use super::{Heard, StanzaId, Stuck, address, told};
 use crate::asking::Failure;
 use crate::backend::{SipBackend, Timer};
-use crate::dialog::Dialog;
-use crate::parse::{HeaderName, MediaType, Message, Scheme};
+use crate::dialog::{Dialog, Dialogs};
+use crate::parse::{HeaderName, MediaType, Message, Scheme, Vitals};
 use crate::receive::Users;
 use crate::sdp;
 use crate::session::{DIALOGS_PER_SESSION_MAX, Flight};
+use crate::slab::Key;
 use crate::text::{self, Content};
-use crate::transaction::Purpose;
-use crate::write::{Builder, WriteError, name_addr, subject};
-
-/// How we name ourselves.
-pub(crate) const USER_AGENT: &str = "turnout";
+use crate::transaction::{Purpose, Verb};
+use crate::write::{Builder, USER_AGENT, WriteError, name_addr, subject};
 
 /// Longest first text carried in a header of the INVITE; a longer one follows as MESSAGE.
 const FIRST_TEXT_BYTES_MAX: usize = 4096;
 
 impl SipBackend {
     /// Sends the head of a queue through a dialog, or opens one. `false`: it has to wait.
-    pub(crate) fn converse(&mut self, now: Instant, id: u64, out: &mut Outbox) -> Result<bool, Stuck> {
+    pub(crate) fn converse(&mut self, now: Instant, id: Key, out: &mut Outbox) -> Result<bool, Stuck> {
         let Some(session) = self.sessions.get(id) else { return Ok(false) };
-        let (named, tags) = (session.link, session.dialogs.clone());
-        let sure =
-            tags.iter().rev().find(|tag| self.dialogs.get(*tag).is_some_and(|d| d.unconfirmed.is_none()));
-        match sure {
-            Some(tag) => self.send_text(now, id, tag, named, out),
-            None if tags.is_empty() => self.invite(now, id, named, out),
+        let (named, none) = (session.link, session.dialogs.is_empty());
+        let is_sure = |key: &&Key| self.dialogs.get(**key).is_some_and(|dialog| dialog.unconfirmed.is_none());
+        match session.dialogs.iter().rev().find(is_sure).copied() {
+            Some(dialog) => self.send_text(now, id, dialog, named, out),
+            None if none => self.invite(now, id, named, out),
             // Accepted and its ACK not here yet; a timer ends it if none comes.
             None => Ok(false),
         }
@@ -49,45 +45,43 @@ impl SipBackend {
     fn send_text(
         &mut self,
         now: Instant,
-        id: u64,
-        tag: &str,
+        id: Key,
+        key: Key,
         named: LinkId,
         out: &mut Outbox,
     ) -> Result<bool, Stuck> {
-        let last = self.dialogs.get(tag).map_or(LinkId::NONE, |dialog| dialog.link);
+        let last = self.dialogs.get(key).map_or(LinkId::NONE, |dialog| dialog.link);
         let link = self.way(last, named, out).ok_or(Stuck::NoWay)?;
-        let (branch, via) = self.via(out);
+        let (token, via) = (self.random.token(), self.via_start(out));
         let Some(session) = self.sessions.get(id) else { return Ok(false) };
-        let (Some(head), Some(dialog)) = (session.queue.front(), self.dialogs.get_mut(tag)) else {
+        let (Some(head), Some(dialog)) = (session.queue.front(), self.dialogs.get_mut(key)) else {
             return Ok(false);
         };
-        let bytes = dialog
-            .request("MESSAGE", &via)?
-            .header(HeaderName::UserAgent, USER_AGENT)?
-            .finish_with("text/plain; charset=UTF-8", head.text.as_bytes())?;
+        let bytes = dialog.message(&via, token, head.text.of(&head.stanza), &mut self.paper)?;
         dialog.link = link;
         dialog.used = now;
-        session.flight = Flight::Sending { tag: tag.to_owned() };
-        self.ask(now, link, (&branch, "MESSAGE"), bytes, Purpose::Text(id), out);
+        session.flight = Flight::Sending { dialog: Some(key) };
+        self.ask(now, link, (token, Verb::Message), bytes, Purpose::Text(id), out);
         Ok(true)
     }
 
     /// Opens a session for the head of the queue. Call-ID and Ms-Conversation-ID are new each time: a pool answers a known one
     /// with an error.
-    fn invite(&mut self, now: Instant, id: u64, named: LinkId, out: &mut Outbox) -> Result<bool, Stuck> {
+    fn invite(&mut self, now: Instant, id: Key, named: LinkId, out: &mut Outbox) -> Result<bool, Stuck> {
         let link = self.way(LinkId::NONE, named, out).ok_or(Stuck::NoWay)?;
         let (branch, via) = self.via(out);
-        let (tag, call_id) = (self.random.token(), self.random.token());
-        let conversation = STANDARD.encode(self.random.bytes());
+        let (tag, call_id) = (self.random.token().hex(), self.random.token().hex());
+        let conversation = STANDARD.encode(self.random.token().bytes());
         let allow = self.allow();
         let Some(session) = self.sessions.get(id) else { return Ok(false) };
         let (to, from) = (address(&session.local)?, address(&session.partner)?);
         let Some(head) = session.queue.front() else { return Ok(false) };
-        let embedded = head.text.len() <= FIRST_TEXT_BYTES_MAX;
+        let text = head.text.of(&head.stanza);
+        let embedded = text.len() <= FIRST_TEXT_BYTES_MAX;
         let mut builder = Builder::request("INVITE", &to)?
             .header(HeaderName::Via, &via)?
             .header(HeaderName::MaxForwards, "70")?
-            .header(HeaderName::From, &format!("{};tag={tag}", name_addr(None, &from)?))?
+            .header(HeaderName::From, &format!("{};tag={}", name_addr(None, &from)?, &*tag))?
             .header(HeaderName::To, &name_addr(None, &to)?)?
             .header(HeaderName::CallId, &call_id)?
             .header(HeaderName::CSeq, "1 INVITE")?
@@ -95,17 +89,18 @@ impl SipBackend {
             .header(HeaderName::UserAgent, USER_AGENT)?
             .header(HeaderName::Allow, &allow)?
             .header(HeaderName::MsConversationId, &conversation)?;
-        if let Some(about) = head.subject.as_deref().map(subject).filter(|about| !about.is_empty()) {
+        let about = head.subject.as_ref().map(|about| subject(about.of(&head.stanza)));
+        if let Some(about) = about.filter(|about| !about.is_empty()) {
             builder = builder.header(HeaderName::Subject, &about)?;
         }
         if embedded {
-            let body = STANDARD.encode(&head.text);
+            let body = STANDARD.encode(text);
             builder = builder
                 .header(HeaderName::MsTextFormat, &format!("text/plain; charset=UTF-8; ms-body={body}"))?
                 .header(HeaderName::Supported, "ms-embedded-first-message")?;
         }
         let bytes = builder.finish_with("application/sdp", sdp::offer(&self.settings.our_name).as_bytes())?;
-        let key = self.ask(now, link, (&branch, "INVITE"), bytes, Purpose::Invite(id), out);
+        let key = self.ask(now, link, (branch, Verb::Invite), bytes, Purpose::Invite(id), out);
         if let Some(session) = self.sessions.get(id) {
             session.flight = Flight::Inviting { key, embedded };
         }
@@ -117,14 +112,14 @@ impl SipBackend {
     pub(crate) fn session_opened(
         &mut self,
         now: Instant,
-        key: &str,
-        id: u64,
+        key: Key,
+        id: Key,
         dialog: Dialog,
         claims_text: bool,
         out: &mut Outbox,
     ) {
-        let waited = self.sessions.get(id).and_then(|session| match &session.flight {
-            Flight::Inviting { key: awaited, embedded } if awaited == key => Some(*embedded),
+        let waited = self.sessions.get(id).and_then(|session| match session.flight {
+            Flight::Inviting { key: awaited, embedded } if awaited == key => Some(embedded),
             Flight::Inviting { .. } | Flight::Sending { .. } | Flight::Idle => None,
         });
         let Some(embedded) = waited else {
@@ -145,13 +140,13 @@ impl SipBackend {
     pub(crate) fn invite_failed(
         &mut self,
         now: Instant,
-        key: &str,
-        id: u64,
+        key: Key,
+        id: Key,
         failure: Failure,
         out: &mut Outbox,
     ) {
         let Some(session) = self.sessions.get(id) else { return };
-        if !matches!(&session.flight, Flight::Inviting { key: awaited, .. } if awaited == key) {
+        if !matches!(session.flight, Flight::Inviting { key: awaited, .. } if awaited == key) {
             return;
         }
         session.flight = Flight::Idle;
@@ -166,7 +161,7 @@ impl SipBackend {
     pub(crate) fn text_ended(
         &mut self,
         now: Instant,
-        id: u64,
+        id: Key,
         outcome: Result<(), Failure>,
         out: &mut Outbox,
     ) {
@@ -180,13 +175,12 @@ impl SipBackend {
             }
             _ => false,
         };
-        if let (true, Flight::Sending { tag }) = (dead, flight) {
-            let used =
-                |dialogs: &HashMap<String, Dialog>, tag: &str| dialogs.get(tag).map(|dialog| dialog.used);
-            let last = used(&self.dialogs, &tag);
+        if let (true, Flight::Sending { dialog: Some(dialog) }) = (dead, flight) {
+            let used = |dialogs: &Dialogs, key: Key| dialogs.get(key).map(|dialog| dialog.used);
+            let last = used(&self.dialogs, dialog);
             for other in session.dialogs.clone() {
-                if other == tag || used(&self.dialogs, &other) < last {
-                    self.drop_dialog(now, &other, true, out);
+                if other == dialog || used(&self.dialogs, other) < last {
+                    self.drop_dialog(now, other, true, out);
                 }
             }
         }
@@ -200,16 +194,15 @@ impl SipBackend {
     pub(crate) fn invited(
         &mut self,
         now: Instant,
-        key: &str,
-        request: &Message,
+        key: Key,
+        (request, vitals): (&Message, &Vitals<'_>),
         users: &Users,
         out: &mut Outbox,
     ) {
         if self.draining {
             return self.reply(now, key, 480, &[], out);
         }
-        let is_sdp =
-            request.content_type().is_ok_and(|kind| kind.is_some_and(|kind| kind.is("application/sdp")));
+        let is_sdp = vitals.content_type.is_some_and(|kind| kind.is("application/sdp"));
         if !is_sdp || sdp::message_medium(&request.body()).is_none() {
             let warning = format!("304 {} \"Only instant messages are taken\"", self.settings.our_name);
             return self.reply(now, key, 488, &[(HeaderName::Warning, &warning)], out);
@@ -222,13 +215,17 @@ impl SipBackend {
             return self.reply_in_words(now, key, 400, "Contact is missing or no SIP address", &[], out);
         }
         match self.settings.first_message_in_invite.then(|| first_text(request)).flatten() {
-            Some(text) => self.deliver(now, key, users, &Heard { text: &text, subject: None }, out),
+            Some(text) => {
+                let words =
+                    Heard { text: &text, subject: None, call_id: vitals.call_id, id: StanzaId::of(vitals) };
+                self.deliver(now, key, users, &words, out);
+            }
             None => self.welcome(now, key, request, users, None, out),
         }
     }
 
     /// The text of an INVITE was delivered, so the INVITE is accepted and the text claimed.
-    pub(crate) fn first_text_delivered(&mut self, now: Instant, key: &str, out: &mut Outbox) {
+    pub(crate) fn first_text_delivered(&mut self, now: Instant, key: Key, out: &mut Outbox) {
         let Some(server) = self.servers.get(key) else { return };
         let request = server.request.clone();
         let Ok(users) = self.users(&request) else { return };
@@ -240,7 +237,7 @@ impl SipBackend {
     fn welcome(
         &mut self,
         now: Instant,
-        key: &str,
+        key: Key,
         request: &Message,
         users: &Users,
         claimed: Option<String>,
@@ -250,15 +247,17 @@ impl SipBackend {
             return self.reply(now, key, 480, &[], out);
         };
         let Some(server) = self.servers.get(key) else { return };
-        let (tag, link) = (server.tag.clone(), server.link);
-        let answer = self.acceptance(request, &tag, &users.partner, claimed.is_some());
-        let dialog = Dialog::accepted(id, request, &tag, link, now);
-        let (Ok(answer), Some(mut dialog)) = (answer, dialog) else {
+        let (tag, link) = (server.tag.token(), server.link);
+        let dialog = tag.and_then(|tag| {
+            let answer = self.acceptance(request, &tag.hex(), &users.partner, claimed.is_some()).ok()?;
+            Some((answer, Dialog::accepted(id, request, tag, link, now)?))
+        });
+        let Some((answer, mut dialog)) = dialog else {
             self.sessions.tidy(id);
             return self.reply(now, key, 400, &[], out);
         };
         dialog.first_text = claimed;
-        dialog.unconfirmed = Some(key.to_owned());
+        dialog.unconfirmed = Some(key);
         self.accept_invite(now, key, answer, out);
         self.add_dialog(now, id, dialog, out);
     }
@@ -286,17 +285,17 @@ impl SipBackend {
     pub(crate) fn within(
         &mut self,
         now: Instant,
-        key: &str,
-        tag: &str,
+        key: Key,
+        place: Option<Key>,
         link: LinkId,
-        request: &Message,
+        (request, vitals): (&Message, &Vitals<'_>),
         out: &mut Outbox,
     ) {
-        let number = request.cseq().map_or(0, |cseq| cseq.number);
-        let Some(dialog) = self.dialogs.get_mut(tag).filter(|dialog| dialog.is_of(request)) else {
+        let found = place.and_then(|place| Some((place, self.dialogs.get_mut(place)?)));
+        let Some((place, dialog)) = found.filter(|(_, dialog)| dialog.is_of(vitals)) else {
             return self.reply(now, key, 481, &[], out);
         };
-        if !dialog.take_number(number) {
+        if !dialog.take_number(vitals.cseq.number) {
             return self.reply(now, key, 500, &[], out);
         }
         dialog.link = link;
@@ -304,92 +303,102 @@ impl SipBackend {
         match request.method().unwrap_or_default() {
             b"BYE" => {
                 self.reply(now, key, 200, &[], out);
-                self.end_dialog(now, tag, false, out);
+                self.end_dialog(now, place, false, out);
             }
-            b"MESSAGE" => self.texted(now, key, tag, request, out),
-            b"INVITE" => self.invited_again(now, key, tag, request, out),
+            b"MESSAGE" => self.texted(now, key, place, (request, vitals), out),
+            b"INVITE" => self.invited_again(now, key, place, request, out),
             // Typing comes as INFO with KeyboardActivity; it is taken and not passed on yet (SM-08).
             _ => self.reply(now, key, 200, &[], out),
         }
     }
 
-    fn texted(&mut self, now: Instant, key: &str, tag: &str, request: &Message, out: &mut Outbox) {
-        let Some(text) = self.hear(now, key, request, out) else { return };
-        let Some(dialog) = self.dialogs.get_mut(tag) else { return };
+    fn texted(
+        &mut self,
+        now: Instant,
+        key: Key,
+        place: Key,
+        (request, vitals): (&Message, &Vitals<'_>),
+        out: &mut Outbox,
+    ) {
+        let Some(text) = self.hear(now, key, (request, vitals), out) else { return };
+        let Some(dialog) = self.dialogs.get_mut(place) else { return };
         let id = dialog.session;
+        let stanza_id = StanzaId::within(&dialog.stanza_id, vitals.cseq.number);
+        dialog.learn(request, vitals);
         // Requirement 19: a peer that repeats the text its INVITE brought is heard once.
         if dialog.first_text.take().is_some_and(|first| first == text) {
             return self.reply(now, key, 200, &[], out);
         }
         let Some(session) = self.sessions.get(id) else { return };
-        session.prefer(tag);
+        session.prefer(place);
         let users = Users { local: session.local.clone(), partner: session.partner.clone() };
-        self.deliver(now, key, &users, &Heard { text: &text, subject: None }, out);
+        let words = Heard { text: &text, subject: None, call_id: vitals.call_id, id: stanza_id };
+        self.deliver(now, key, &users, &words, out);
     }
 
     /// A re-INVITE: nothing to change but the address (RFC 3261 §14.2).
-    fn invited_again(&mut self, now: Instant, key: &str, tag: &str, request: &Message, out: &mut Outbox) {
+    fn invited_again(&mut self, now: Instant, key: Key, place: Key, request: &Message, out: &mut Outbox) {
         if sdp::message_medium(&request.body()).is_none() {
             return self.reply(now, key, 488, &[], out);
         }
-        let Some(dialog) = self.dialogs.get_mut(tag) else { return };
-        let id = dialog.session;
+        let Some(dialog) = self.dialogs.get_mut(place) else { return };
+        let (id, tag) = (dialog.session, dialog.local_tag.hex());
         dialog.refresh_target(request);
         let Some(partner) = self.sessions.get(id).map(|session| session.partner.clone()) else { return };
-        match self.acceptance(request, tag, &partner, false) {
+        match self.acceptance(request, &tag, &partner, false) {
             Ok(answer) => self.accept_invite(now, key, answer, out),
             Err(_) => self.reply(now, key, 400, &[], out),
         }
     }
 
     /// The ACK of an INVITE we accepted is here.
-    pub(crate) fn dialog_confirmed(&mut self, now: Instant, link: LinkId, tag: &str, out: &mut Outbox) {
-        let Some(dialog) = self.dialogs.get_mut(tag) else { return };
+    pub(crate) fn dialog_confirmed(&mut self, now: Instant, link: LinkId, key: Key, out: &mut Outbox) {
+        let Some(dialog) = self.dialogs.get_mut(key) else { return };
         dialog.unconfirmed = None;
         dialog.link = link;
         let id = dialog.session;
         self.pump(now, id, out);
     }
 
-    fn add_dialog(&mut self, now: Instant, id: u64, mut dialog: Dialog, out: &mut Outbox) {
-        let tag = dialog.local_tag.clone();
+    fn add_dialog(&mut self, now: Instant, id: Key, dialog: Dialog, out: &mut Outbox) {
         let Some(session) = self.sessions.get(id) else { return };
         let crossed = dialog.unconfirmed.is_none() && !session.dialogs.is_empty();
-        session.dialogs.push(tag.clone());
+        let key = self.dialogs.insert(dialog);
+        session.dialogs.push(key);
         if crossed {
-            let call_id = |tag: &String| self.dialogs.get(tag).map(|other| other.call_id.as_str());
-            let lower = session
-                .dialogs
-                .iter()
-                .filter(|other| call_id(other).is_some_and(|id| id < dialog.call_id.as_str()));
-            if let Some(lowest) = lower.min_by_key(|other| call_id(other)).cloned() {
-                session.prefer(&lowest);
+            // The lowest of all; the new one stands last already.
+            let call_id = |key: &&Key| self.dialogs.get(**key).map(|dialog| &dialog.call_id);
+            if let Some(lowest) = session.dialogs.iter().min_by_key(call_id).copied() {
+                session.prefer(lowest);
             }
         }
-        let oldest = (session.dialogs.len() > DIALOGS_PER_SESSION_MAX).then(|| session.dialogs[0].clone());
-        dialog.idle = Some(self.timers.set(now + self.settings.idle, Timer::Idle(tag.clone())));
-        self.dialogs.insert(tag, dialog);
+        let oldest = session.dialogs.first().copied();
+        let oldest = oldest.filter(|_| session.dialogs.len() > DIALOGS_PER_SESSION_MAX);
+        let idle = self.timers.set(now + self.settings.idle, Timer::Idle(key));
+        if let Some(dialog) = self.dialogs.get_mut(key) {
+            dialog.idle = Some(idle);
+        }
         if let Some(oldest) = oldest {
-            self.drop_dialog(now, &oldest, true, out);
+            self.drop_dialog(now, oldest, true, out);
         }
     }
 
     /// Ends a dialog and goes on with what waits.
-    pub(crate) fn end_dialog(&mut self, now: Instant, tag: &str, with_bye: bool, out: &mut Outbox) {
-        if let Some(id) = self.drop_dialog(now, tag, with_bye, out) {
+    pub(crate) fn end_dialog(&mut self, now: Instant, key: Key, with_bye: bool, out: &mut Outbox) {
+        if let Some(id) = self.drop_dialog(now, key, with_bye, out) {
             self.pump(now, id, out);
         }
     }
 
     /// Ends a dialog. Gives the session it was of.
-    fn drop_dialog(&mut self, now: Instant, tag: &str, with_bye: bool, out: &mut Outbox) -> Option<u64> {
-        let dialog = self.dialogs.remove(tag)?;
+    fn drop_dialog(&mut self, now: Instant, key: Key, with_bye: bool, out: &mut Outbox) -> Option<Key> {
+        let dialog = self.dialogs.remove(key)?;
         if let Some(timer) = dialog.idle {
             self.timers.cancel(timer);
         }
         let id = dialog.session;
         if let Some(session) = self.sessions.get(id) {
-            session.dialogs.retain(|other| other != tag);
+            session.dialogs.retain(|other| *other != key);
         }
         if with_bye {
             self.say_goodbye(now, dialog, out);
@@ -402,30 +411,30 @@ impl SipBackend {
         let Some(link) = self.way(dialog.link, named, out) else { return };
         let (branch, via) = self.via(out);
         if let Ok(bye) = dialog.request("BYE", &via) {
-            self.ask(now, link, (&branch, "BYE"), bye.finish(), Purpose::Farewell, out);
+            self.ask(now, link, (branch, Verb::Bye), bye.finish(), Purpose::Farewell, out);
         }
     }
 
     /// A dialog may have been quiet for too long (SD-03).
-    pub(crate) fn idle_due(&mut self, now: Instant, tag: &str, out: &mut Outbox) {
+    pub(crate) fn idle_due(&mut self, now: Instant, key: Key, out: &mut Outbox) {
         let idle = self.settings.idle;
-        let Some(dialog) = self.dialogs.get_mut(tag) else { return };
+        let Some(dialog) = self.dialogs.get_mut(key) else { return };
         dialog.idle = None;
         let end = dialog.used + idle;
         if end <= now && dialog.unconfirmed.is_none() {
-            return self.end_dialog(now, tag, true, out);
+            return self.end_dialog(now, key, true, out);
         }
         // One whose ACK is awaited is ended by the transaction's own timer.
         let again = end.max(now + Duration::from_secs(1));
-        dialog.idle = Some(self.timers.set(again, Timer::Idle(tag.to_owned())));
+        dialog.idle = Some(self.timers.set(again, Timer::Idle(key)));
     }
 
     /// Forgets a session that holds nothing; while draining, ends one that only waits.
-    pub(crate) fn leave_if_done(&mut self, now: Instant, id: u64, out: &mut Outbox) {
+    pub(crate) fn leave_if_done(&mut self, now: Instant, id: Key, out: &mut Outbox) {
         let Some(session) = self.sessions.get(id) else { return };
         if self.draining && session.queue.is_empty() && session.flight == Flight::Idle {
-            for tag in session.dialogs.clone() {
-                self.drop_dialog(now, &tag, true, out);
+            for dialog in session.dialogs.clone() {
+                self.drop_dialog(now, dialog, true, out);
             }
         }
         self.sessions.tidy(id);
@@ -445,7 +454,7 @@ fn first_text(invite: &Message) -> Option<String> {
     let kind = MediaType::parse(invite.header(HeaderName::MsTextFormat)?).ok()?;
     let body = kind.params.get("ms-body")?;
     match text::read(Some(&kind), Some(b"base64"), body.as_bytes()) {
-        Content::Text(text) if !text.is_empty() => Some(text),
+        Content::Text(text) if !text.is_empty() => Some(text.into_owned()),
         _ => None,
     }
 }

@@ -1,7 +1,10 @@
 //! What is wrong with a message, and what to say about it.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use super::lexer::Malformed;
-use super::{HeaderName, MediaType, Message, NameAddr, Scheme, Start, Uri, Via, has_naked_control};
+use super::{CSeq, HeaderName, MediaType, Message, NameAddr, Scheme, Start, Uri, Via, has_naked_control};
 
 /// What this element can do, as it says in its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,18 +72,65 @@ pub enum Problem {
 /// # Errors
 /// What to answer, or that there is nothing to say.
 pub fn check(message: &Message, able: &Capabilities) -> Result<(), Problem> {
+    vet(message, able, &Familiar::default()).map(|_| ())
+}
+
+/// Values that every message must have, as they were read when it was checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Vitals<'a> {
+    /// The topmost Via.
+    pub(crate) via: Via<'a>,
+    /// Call-ID.
+    pub(crate) call_id: &'a str,
+    /// The tag of From, empty for peers of RFC 2543.
+    pub(crate) from_tag: Cow<'a, str>,
+    /// The tag of To, if it has one.
+    pub(crate) to_tag: Option<Cow<'a, str>>,
+    /// CSeq.
+    pub(crate) cseq: CSeq<'a>,
+    /// Max-Forwards, or what its absence stands for.
+    pub(crate) max_forwards: u8,
+    /// Content-Type; also `None` where `is_plain_text`.
+    pub(crate) content_type: Option<MediaType<'a>>,
+    /// The body is known to be plain text in UTF-8.
+    pub(crate) is_plain_text: bool,
+}
+
+/// What is the same, byte for byte, as in an earlier message that was checked in full, and so needs no reading again. Invariant:
+/// whoever says so has compared the bytes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Familiar {
+    /// Call-ID, From and To; where the tags lie in the values of From and To.
+    pub(crate) users: Option<(Range<usize>, Range<usize>)>,
+    /// The Request-URI.
+    pub(crate) uri: bool,
+    /// Contact, of which there is one line.
+    pub(crate) contact: bool,
+    /// Content-Type, which is that of plain text in UTF-8.
+    pub(crate) plain_text: bool,
+}
+
+/// As [`check()`], and hands out what was read for it.
+///
+/// # Errors
+/// As [`check()`].
+pub(crate) fn vet<'a>(
+    message: &'a Message,
+    able: &Capabilities,
+    familiar: &Familiar,
+) -> Result<Vitals<'a>, Problem> {
     let Start::Request { method, .. } = message.start() else {
-        return response(message).map_err(|Malformed(what)| Problem::Drop(what));
+        return response(message, familiar).map_err(|Malformed(what)| Problem::Drop(what));
     };
     let unanswerable = [b"ACK".as_slice(), b"BENOTIFY"].contains(&method);
-    request(message, method, able).map_err(|problem| match problem {
+    request(message, method, able, familiar).map_err(|problem| match problem {
         Problem::Answer(answer) if unanswerable => Problem::Drop(answer.detail),
         other => other,
     })
 }
 
 /// A response is good or forgotten; one with several Vias was not meant to end here (RFC 3261 §8.1.3.3).
-fn response(message: &Message) -> Result<(), Malformed> {
+fn response<'a>(message: &'a Message, familiar: &Familiar) -> Result<Vitals<'a>, Malformed> {
     if let Some(flaw) = message.flaw() {
         return Err(flaw);
     }
@@ -90,15 +140,21 @@ fn response(message: &Message) -> Result<(), Malformed> {
     if message.headers(HeaderName::Via).count() != 1 {
         return Err(Malformed("a response must have one Via"));
     }
-    grammar(message)
+    grammar(message, familiar)
 }
 
-fn request(message: &Message, method: &[u8], able: &Capabilities) -> Result<(), Problem> {
+fn request<'a>(
+    message: &'a Message,
+    method: &[u8],
+    able: &Capabilities,
+    familiar: &Familiar,
+) -> Result<Vitals<'a>, Problem> {
     let mut vias = message.lines(HeaderName::Via).peekable();
     if vias.peek().is_none() {
         return Err(Problem::Drop("a request without Via cannot be answered"));
     }
-    if vias.any(has_naked_control) {
+    // A message without a flaw holds none.
+    if message.flaw().is_some() && vias.any(has_naked_control) {
         return Err(Problem::Drop("a Via holds a control character and cannot be sent back"));
     }
     if !message.is_version_known() {
@@ -107,40 +163,74 @@ fn request(message: &Message, method: &[u8], able: &Capabilities) -> Result<(), 
     if let Some(Malformed(what)) = message.flaw() {
         return Err(answer(400, "Bad Request", what));
     }
-    grammar(message).map_err(bad_request)?;
+    let vitals = grammar(message, familiar).map_err(bad_request)?;
     method_served(method, able)?;
-    if message.cseq().map_err(bad_request)?.method != method {
+    if vitals.cseq.method != method {
         return Err(answer(400, "Bad Request", "the method of CSeq is not that of the request"));
     }
-    target(&message.uri().map_err(bad_request)?)?;
+    if !familiar.uri {
+        target(&message.uri().map_err(bad_request)?)?;
+    }
     extensions(message, method, able)?;
     event(message, method, able)?;
-    content(message, method, able)
+    content(message, method, &vitals, able)?;
+    Ok(vitals)
 }
 
 /// Reads every value that turnout will rely on, so that no later step meets a malformed one.
-fn grammar(message: &Message) -> Result<(), Malformed> {
+fn grammar<'a>(message: &'a Message, familiar: &Familiar) -> Result<Vitals<'a>, Malformed> {
+    let mut top = None;
     for value in message.headers(HeaderName::Via) {
-        if Via::parse(value)?.branch().is_some_and(|branch| branch == "z9hG4bK") {
+        let via = Via::parse(value)?;
+        if via.branch().is_some_and(|branch| branch == "z9hG4bK") {
             return Err(Malformed("the branch of a Via is the magic cookie and nothing more"));
         }
+        top.get_or_insert(via);
     }
-    message.call_id()?;
-    message.from()?;
-    message.to()?;
-    message.cseq()?;
-    message.max_forwards()?;
-    message.content_type()?;
-    let is_register = message.method() == Some(b"REGISTER");
-    for value in message.headers(HeaderName::Contact).filter(|value| !(is_register && *value == b"*")) {
-        NameAddr::parse(value)?;
+    let via = top.ok_or(Malformed("Via is missing"))?;
+    let (call_id, from_tag, to_tag) = parties(message, familiar)?;
+    let vitals = Vitals {
+        via,
+        call_id,
+        from_tag,
+        to_tag,
+        cseq: message.cseq()?,
+        max_forwards: message.max_forwards()?,
+        content_type: if familiar.plain_text { None } else { message.content_type()? },
+        is_plain_text: familiar.plain_text,
+    };
+    if !familiar.contact {
+        let is_register = message.method() == Some(b"REGISTER");
+        for value in message.headers(HeaderName::Contact).filter(|value| !(is_register && *value == b"*")) {
+            NameAddr::parse(value)?;
+        }
     }
     for name in [HeaderName::Route, HeaderName::RecordRoute] {
         for value in message.headers(name) {
             NameAddr::parse(value)?;
         }
     }
-    Ok(())
+    Ok(vitals)
+}
+
+/// Call-ID, and the tags of From and To.
+type Parties<'a> = (&'a str, Cow<'a, str>, Option<Cow<'a, str>>);
+
+fn parties<'a>(message: &'a Message, familiar: &Familiar) -> Result<Parties<'a>, Malformed> {
+    if let Some((from, to)) = familiar.users.clone() {
+        let line = |name| message.lines(name).next().unwrap_or_default();
+        let tag = |name, span| std::str::from_utf8(line(name).get(span).unwrap_or_default());
+        if let (Ok(call_id), Ok(from), Ok(to)) = (
+            std::str::from_utf8(line(HeaderName::CallId)),
+            tag(HeaderName::From, from),
+            tag(HeaderName::To, to),
+        ) {
+            return Ok((call_id, from.into(), Some(to.into())));
+        }
+    }
+    let call_id = message.call_id()?;
+    let (from, to) = (message.from()?, message.to()?);
+    Ok((call_id, from.tag().unwrap_or_default(), to.tag()))
 }
 
 fn method_served(method: &[u8], able: &Capabilities) -> Result<(), Problem> {
@@ -189,6 +279,9 @@ fn extensions(message: &Message, method: &[u8], able: &Capabilities) -> Result<(
         return Ok(());
     }
     let required = [HeaderName::Require, HeaderName::ProxyRequire];
+    if required.into_iter().all(|name| message.lines(name).next().is_none()) {
+        return Ok(());
+    }
     let unknown: Vec<&str> = required
         .into_iter()
         .flat_map(|name| message.headers(name))
@@ -235,7 +328,12 @@ fn event(message: &Message, method: &[u8], able: &Capabilities) -> Result<(), Pr
 }
 
 /// RFC 3261 §8.2.3; a body whose handling is optional may be ignored (§20.11).
-fn content(message: &Message, method: &[u8], able: &Capabilities) -> Result<(), Problem> {
+fn content(
+    message: &Message,
+    method: &[u8],
+    vitals: &Vitals<'_>,
+    able: &Capabilities,
+) -> Result<(), Problem> {
     let with_body: [&[u8]; 5] = [b"INVITE", b"MESSAGE", b"INFO", b"SUBSCRIBE", b"NOTIFY"];
     if !with_body.contains(&method) {
         return Ok(());
@@ -243,7 +341,7 @@ fn content(message: &Message, method: &[u8], able: &Capabilities) -> Result<(), 
     if method == b"INVITE" && !accepts(message, "application/sdp") {
         return Err(answer(406, "Not Acceptable", "the sender of an INVITE does not accept application/sdp"));
     }
-    if message.body().is_empty() || is_optional(message) {
+    if message.body_bytes().is_empty() || is_optional(message) {
         return Ok(());
     }
     if message.headers(HeaderName::ContentEncoding).any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
@@ -254,18 +352,29 @@ fn content(message: &Message, method: &[u8], able: &Capabilities) -> Result<(), 
             detail: "the body is encoded",
         }));
     }
-    let Some(media) = message.content_type().map_err(bad_request)? else {
+    if vitals.is_plain_text {
+        return plain_text_served(able);
+    }
+    let Some(media) = &vitals.content_type else {
         return Err(answer(400, "Bad Request", "a body has no Content-Type"));
     };
     if able.media_types.iter().any(|known| media.is(known)) {
         return Ok(());
     }
-    Err(Problem::Answer(Answer {
+    Err(not_understood(able))
+}
+
+fn plain_text_served(able: &Capabilities) -> Result<(), Problem> {
+    if able.media_types.contains(&"text/plain") { Ok(()) } else { Err(not_understood(able)) }
+}
+
+fn not_understood(able: &Capabilities) -> Problem {
+    Problem::Answer(Answer {
         status: 415,
         reason: "Unsupported Media Type",
         header: Some((HeaderName::Accept, able.media_types.join(", "))),
         detail: "the media type of the body is not understood",
-    }))
+    })
 }
 
 /// Whether Accept, if it is there, takes in this type (RFC 3261 §20.1).

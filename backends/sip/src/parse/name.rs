@@ -2,7 +2,7 @@
 
 /// Declares the enum, the spelling to write and the lower-case spellings to read, compact form included.
 macro_rules! header_names {
-    ($($variant:ident $canonical:literal $lower:pat,)*) => {
+    ($($variant:ident $canonical:literal $($lower:literal)|+,)*) => {
         /// The header fields turnout knows by name; any other is [`HeaderName::Other`] and keeps its bytes.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum HeaderName {
@@ -12,18 +12,6 @@ macro_rules! header_names {
         }
 
         impl HeaderName {
-            /// The name of a header field, in any case and in full or compact form (RFC 3261 §7.3.1 and §7.3.3).
-            pub fn of(label: &[u8]) -> Self {
-                let mut lower = [0_u8; LABEL_BYTES_MAX];
-                let Some(lower) = lower.get_mut(..label.len()) else { return Self::Other };
-                lower.copy_from_slice(label);
-                lower.make_ascii_lowercase();
-                match &*lower {
-                    $($lower => Self::$variant,)*
-                    _ => Self::Other,
-                }
-            }
-
             /// The spelling turnout writes; empty for [`HeaderName::Other`], which has none.
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -32,11 +20,57 @@ macro_rules! header_names {
                 }
             }
         }
+
+        /// Every spelling, in lower case.
+        const SPELLINGS: &[(&[u8], HeaderName)] = &[$($(($lower, HeaderName::$variant),)+)*];
     };
 }
 
-/// No known name is longer.
-const LABEL_BYTES_MAX: usize = 40;
+impl HeaderName {
+    /// The name of a header field, in any case and in full or compact form (RFC 3261 §7.3.1 and §7.3.3).
+    pub fn of(label: &[u8]) -> Self {
+        let (spelling, name) = BY_PLACE[place(label)];
+        // Nearly everybody writes them as we do.
+        let known = label == name.as_str().as_bytes() || label.eq_ignore_ascii_case(spelling);
+        if known { name } else { Self::Other }
+    }
+}
+
+/// Places in the table of spellings.
+const PLACES: usize = 512;
+
+/// Every spelling at its place; the numbers in [`place`] were chosen so that no two share one, which is checked here.
+static BY_PLACE: [(&[u8], HeaderName); PLACES] = {
+    let mut table: [(&[u8], HeaderName); PLACES] = [(b"", HeaderName::Other); PLACES];
+    let mut at = 0;
+    while at < SPELLINGS.len() {
+        let place = place(SPELLINGS[at].0);
+        assert!(table[place].0.is_empty(), "two names share a place: choose other numbers");
+        table[place] = SPELLINGS[at];
+        at += 1;
+    }
+    table
+};
+
+/// The one place where a spelling can be: by length, first, middle and last letter, whatever their case.
+const fn place(label: &[u8]) -> usize {
+    let [first, .., last] = label else {
+        return match label {
+            [only] => letters(1, *only, *only, *only),
+            _ => 0,
+        };
+    };
+    letters(label.len(), *first, label[label.len() / 2], *last)
+}
+
+const fn letters(len: usize, first: u8, middle: u8, last: u8) -> usize {
+    const LOWER: u8 = 0x20;
+    let mixed = len.wrapping_mul(501)
+        + 1704 * (first | LOWER) as usize
+        + 1003 * (middle | LOWER) as usize
+        + 1701 * (last | LOWER) as usize;
+    (mixed >> 3) % PLACES
+}
 
 header_names! {
     Accept "Accept" b"accept",
@@ -118,6 +152,9 @@ header_names! {
     Warning "Warning" b"warning",
     WwwAuthenticate "WWW-Authenticate" b"www-authenticate",
 }
+
+/// How many names there are, [`HeaderName::Other`] included.
+pub(super) const NAMES: usize = HeaderName::Other as usize + 1;
 
 /// [`super::Message`] keeps a bit for each name.
 const _: () = assert!((HeaderName::Other as u32) < u128::BITS);

@@ -1,7 +1,9 @@
 //! Addresses as SIP writes them (RFC 3261 §19.1). Nothing is decoded here: what an escape means is for
 //! [`crate::address`] to say, once.
 
-use super::lexer::Malformed;
+use memchr::memchr;
+
+use super::lexer::{ADDRESS, HOST, Malformed, UNRESERVED, run};
 
 /// What an address starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +45,12 @@ impl<'a> Uri<'a> {
     /// # Errors
     /// No scheme, a character that must be escaped, a broken escape, no host, a port out of range.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
-        let (scheme_text, opaque) = text.split_once(':').ok_or(Malformed("an address has no scheme"))?;
+        let colon = memchr(b':', text.as_bytes()).ok_or(Malformed("an address has no scheme"))?;
+        let (scheme_text, opaque) = (&text[..colon], &text[colon + 1..]);
         if !is_scheme(scheme_text) {
             return Err(Malformed("the scheme of an address is malformed"));
         }
-        if let Some(byte) = opaque.bytes().find(|byte| !byte.is_ascii_graphic() || b"<>\"".contains(byte)) {
+        if let Some(byte) = opaque.as_bytes().get(run(opaque.as_bytes(), ADDRESS)) {
             return Err(if byte.is_ascii() {
                 Malformed("an address holds a space, a control character, a quote or an angle bracket")
             } else {
@@ -55,6 +58,7 @@ impl<'a> Uri<'a> {
             });
         }
         let scheme = match scheme_text {
+            "sip" => Scheme::Sip,
             text if text.eq_ignore_ascii_case("sip") => Scheme::Sip,
             text if text.eq_ignore_ascii_case("sips") => Scheme::Sips,
             _ => Scheme::Other,
@@ -92,9 +96,9 @@ impl<'a> Uri<'a> {
     }
 
     fn sip(mut self) -> Result<Self, Malformed> {
-        let rest = match self.opaque.split_once('@') {
+        let rest = match split(self.opaque, b'@') {
             Some((userinfo, rest)) => {
-                let (user, password) = match userinfo.split_once(':') {
+                let (user, password) = match split(userinfo, b':') {
                     Some((user, password)) => (user, Some(password)),
                     None => (userinfo, None),
                 };
@@ -116,14 +120,15 @@ impl<'a> Uri<'a> {
             }
             None => self.opaque,
         };
-        let (rest, headers) = match rest.split_once('?') {
+        let (rest, headers) = match split(rest, b'?') {
             Some((rest, headers)) => (rest, Some(headers)),
             None => (rest, None),
         };
         check_chars(headers.unwrap_or_default(), b"[]/?:+$&=", "the headers of an address are malformed")?;
-        let (hostport, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+        let (hostport, params) = rest.split_at(memchr(b';', rest.as_bytes()).unwrap_or(rest.len()));
         check_chars(params, b"[]/:&+$;=", "the parameters of an address are malformed")?;
-        if params.split(';').skip(1).any(|param| param.is_empty() || param.starts_with('=')) {
+        let nameless = |pair: &[u8]| pair[0] == b';' && matches!(pair[1], b';' | b'=');
+        if params.ends_with(';') || params.as_bytes().windows(2).any(nameless) {
             return Err(Malformed("a parameter of an address has no name"));
         }
         (self.host, self.port) = host_port(hostport)?;
@@ -148,13 +153,12 @@ pub(crate) fn host_port(text: &str) -> Result<(&str, Option<u16>), Malformed> {
             None => return Err(wrong),
         }
     } else {
-        match text.split_once(':') {
+        match split(text, b':') {
             Some((host, port)) => (host.trim_ascii_end(), Some(port)),
             None => (text.trim_ascii_end(), None),
         }
     };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    if host.is_empty() || !host.starts_with('[') && !host.bytes().all(plain) {
+    if host.is_empty() || !host.starts_with('[') && run(host.as_bytes(), HOST) < host.len() {
         return Err(wrong);
     }
     let Some(port) = port.map(str::trim_ascii) else { return Ok((host, None)) };
@@ -163,6 +167,12 @@ pub(crate) fn host_port(text: &str) -> Result<(&str, Option<u16>), Malformed> {
     }
     let port = port.parse().map_err(|_| Malformed("a port is out of range"))?;
     Ok((host, Some(port)))
+}
+
+/// As `split_once`, of a byte of ASCII.
+fn split(text: &str, at: u8) -> Option<(&str, &str)> {
+    let at = memchr(at, text.as_bytes())?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -174,7 +184,9 @@ fn is_scheme(text: &str) -> bool {
 fn check_chars(text: &str, also: &[u8], wrong: &'static str) -> Result<(), Malformed> {
     let bytes = text.as_bytes();
     let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
+    loop {
+        at += run(&bytes[at..], UNRESERVED);
+        let Some(byte) = bytes.get(at) else { return Ok(()) };
         if *byte == b'%' {
             if !bytes.get(at + 1..at + 3).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit)) {
                 return Err(Malformed("a percent escape in an address is not followed by two hex digits"));
@@ -182,10 +194,9 @@ fn check_chars(text: &str, also: &[u8], wrong: &'static str) -> Result<(), Malfo
             at += 3;
             continue;
         }
-        if !byte.is_ascii_alphanumeric() && !b"-_.!~*'()".contains(byte) && !also.contains(byte) {
+        if !also.contains(byte) {
             return Err(Malformed(wrong));
         }
         at += 1;
     }
-    Ok(())
 }

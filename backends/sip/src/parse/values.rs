@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 use super::lexer::{Malformed, Params, is_token, quoted_len, unquote};
 use super::uri::{Uri, host_port};
 
@@ -15,6 +17,8 @@ pub struct NameAddr<'a> {
     pub uri_text: &'a str,
     /// The parameters of the header (`tag`, `epid`, ...), not those inside the address.
     pub params: Params<'a>,
+    /// The `tag` parameter as it was written.
+    tag: Option<&'a str>,
 }
 
 impl<'a> NameAddr<'a> {
@@ -30,19 +34,22 @@ impl<'a> NameAddr<'a> {
             let (display, rest) = text.split_at(quoted_len(text)?);
             (display, rest.trim_ascii_start())
         } else {
-            let end = text.find(['<', '"', ';']).unwrap_or(text.len());
+            let end = memchr::memchr3(b'<', b'"', b';', text.as_bytes()).unwrap_or(text.len());
             if !text[end..].starts_with('<') {
                 return Self::without_brackets(text);
             }
             let (display, rest) = text.split_at(end);
-            if !display.split_ascii_whitespace().all(|word| is_token(word.as_bytes())) {
+            if end > 0 && !display.split_ascii_whitespace().all(|word| is_token(word.as_bytes())) {
                 return Err(Malformed("a display name with marks in it is not quoted"));
             }
             (display.trim_ascii(), rest)
         };
         let rest = rest.strip_prefix('<').ok_or(Malformed("no address in angle brackets follows a name"))?;
-        let (uri_text, rest) = rest.split_once('>').ok_or(Malformed("an angle bracket is not closed"))?;
-        Ok(Self { display, uri: Uri::parse(uri_text)?, uri_text, params: Params::parse(rest)? })
+        let end = memchr(b'>', rest.as_bytes()).ok_or(Malformed("an angle bracket is not closed"))?;
+        let (uri_text, rest) = (&rest[..end], &rest[end + 1..]);
+        let uri = Uri::parse(uri_text)?;
+        let (params, tag) = Params::parse_noting(rest, "tag")?;
+        Ok(Self { display, uri, uri_text, params, tag })
     }
 
     /// The display name with quotes and escapes undone; empty if there is none. It says what somebody called himself and
@@ -53,7 +60,15 @@ impl<'a> NameAddr<'a> {
 
     /// The `tag` parameter, half of what names a dialog.
     pub fn tag(&self) -> Option<Cow<'a, str>> {
-        self.params.get("tag")
+        self.tag.map(unquote)
+    }
+
+    /// Where the tag lies in the value this was read from; `None` if there is none, or one in quotes.
+    pub(crate) fn tag_span(&self, value: &[u8]) -> Option<std::ops::Range<usize>> {
+        let tag = self.tag.filter(|tag| !tag.starts_with('"'))?;
+        let start = (tag.as_ptr() as usize).checked_sub(value.as_ptr() as usize)?;
+        let span = start..start + tag.len();
+        (value.get(span.clone()) == Some(tag.as_bytes())).then_some(span)
     }
 
     fn without_brackets(text: &'a str) -> Result<Self, Malformed> {
@@ -62,7 +77,9 @@ impl<'a> NameAddr<'a> {
         if uri_text.contains([',', '?']) {
             return Err(Malformed("an address with a comma or question mark needs angle brackets"));
         }
-        Ok(Self { display: "", uri: Uri::parse(uri_text)?, uri_text, params: Params::parse(params)? })
+        let uri = Uri::parse(uri_text)?;
+        let (params, tag) = Params::parse_noting(params, "tag")?;
+        Ok(Self { display: "", uri, uri_text, params, tag })
     }
 }
 
@@ -79,6 +96,8 @@ pub struct Via<'a> {
     pub port: Option<u16>,
     /// The parameters.
     pub params: Params<'a>,
+    /// The `branch` parameter as it was written.
+    branch: Option<&'a str>,
 }
 
 impl<'a> Via<'a> {
@@ -89,28 +108,35 @@ impl<'a> Via<'a> {
     pub fn parse(value: &'a [u8]) -> Result<Self, Malformed> {
         let text = utf8(value)?;
         let wrong = Malformed("a Via does not start with SIP/version/transport");
-        let (protocol, rest) = text.split_once('/').ok_or(wrong)?;
-        let (version, rest) = rest.split_once('/').ok_or(wrong)?;
+        let (version, rest) = match text.strip_prefix("SIP/2.0/") {
+            // As nearly everybody writes it.
+            Some(rest) => ("2.0", rest),
+            None => {
+                let (protocol, rest) = text.split_once('/').ok_or(wrong)?;
+                let (version, rest) = rest.split_once('/').ok_or(wrong)?;
+                let version = version.trim_ascii();
+                if !protocol.trim_ascii().eq_ignore_ascii_case("SIP") || !is_token(version.as_bytes()) {
+                    return Err(wrong);
+                }
+                (version, rest)
+            }
+        };
         let rest = rest.trim_ascii_start();
-        let end =
-            rest.find(|char: char| char.is_ascii_whitespace()).ok_or(Malformed("a Via has no sender"))?;
-        let (transport, rest) = rest.split_at(end);
-        let version = version.trim_ascii();
-        if !protocol.trim_ascii().eq_ignore_ascii_case("SIP")
-            || !is_token(version.as_bytes())
-            || !is_token(transport.as_bytes())
-        {
+        let end = rest.bytes().position(|byte| byte.is_ascii_whitespace());
+        let (transport, rest) = rest.split_at(end.ok_or(Malformed("a Via has no sender"))?);
+        if !is_token(transport.as_bytes()) {
             return Err(wrong);
         }
         let rest = rest.trim_ascii();
-        let (sent_by, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+        let (sent_by, params) = rest.split_at(memchr(b';', rest.as_bytes()).unwrap_or(rest.len()));
         let (host, port) = host_port(sent_by.trim_ascii())?;
-        Ok(Self { version, transport, host, port, params: Params::parse(params)? })
+        let (params, branch) = Params::parse_noting(params, "branch")?;
+        Ok(Self { version, transport, host, port, params, branch })
     }
 
     /// The branch, which names the transaction when it starts with the magic cookie `z9hG4bK`. Hops behind a pool may have none.
     pub fn branch(&self) -> Option<Cow<'a, str>> {
-        self.params.get("branch")
+        self.branch.map(unquote)
     }
 }
 
@@ -159,7 +185,7 @@ impl<'a> MediaType<'a> {
     /// No slash between two tokens, or a malformed parameter.
     pub fn parse(value: &'a [u8]) -> Result<Self, Malformed> {
         let text = utf8(value)?;
-        let (essence, params) = text.split_at(text.find(';').unwrap_or(text.len()));
+        let (essence, params) = text.split_at(memchr(b';', text.as_bytes()).unwrap_or(text.len()));
         let (kind, subtype) = essence.split_once('/').ok_or(Malformed("a media type has no slash"))?;
         let (kind, subtype) = (kind.trim_ascii(), subtype.trim_ascii());
         if !is_token(kind.as_bytes()) || !is_token(subtype.as_bytes()) {

@@ -1,13 +1,13 @@
 use super::*;
 
-fn check(kind: &str, encoding: Option<&str>, body: &[u8], expected: &Content) {
+fn check(kind: &str, encoding: Option<&str>, body: &[u8], expected: &Content<'_>) {
     let media = MediaType::parse(kind.as_bytes()).unwrap();
     let content = read(Some(&media), encoding.map(str::as_bytes), body);
     assert_eq!(&content, expected, "{kind} {encoding:?} {}", String::from_utf8_lossy(body));
 }
 
-fn text(text: &str) -> Content {
-    Content::Text(text.to_owned())
+fn text(text: &str) -> Content<'_> {
+    Content::Text(text.into())
 }
 
 #[test]

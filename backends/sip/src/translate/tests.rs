@@ -25,11 +25,18 @@ fn message(text: &str, insert: Option<&'static str>) -> Stanza {
     stanza
 }
 
+fn texts<'a>(spoken: &'a Spoken, stanza: &'a Stanza) -> (Option<&'a str>, Option<&'a str>) {
+    let text = |text: &'a Option<Text>| text.as_ref().map(|text| text.of(stanza));
+    (text(&spoken.body), text(&spoken.subject))
+}
+
 #[test]
 fn bodies_are_those_of_the_stanza() {
     let check = |text: &str, insert: Option<&'static str>, body: Option<&str>, subject: Option<&str>| {
-        let spoken = read_message(&message(text, insert)).unwrap();
-        assert_eq!((spoken.body.as_deref(), spoken.subject.as_deref()), (body, subject), "{text}");
+        let stanza = message(text, insert);
+        for spoken in [read_message(&stanza).unwrap(), read_any(&stanza).unwrap()] {
+            assert_eq!(texts(&spoken, &stanza), (body, subject), "{text}");
+        }
     };
     check(
         "<message><body>a &lt; b &#x1F642; <![CDATA[<c>]]></body></message>",
@@ -112,8 +119,73 @@ proptest::proptest! {
             let text: String = text.chars().map(xml_char).collect();
             (!text.is_empty()).then_some(text)
         };
-        proptest::prop_assert_eq!(spoken.body, clean(&body));
-        proptest::prop_assert_eq!(spoken.subject, clean(&subject));
+        let (body, subject) = (clean(&body), clean(&subject));
+        proptest::prop_assert_eq!(texts(&spoken, &stanza), (body.as_deref(), subject.as_deref()));
         proptest::prop_assert_eq!(stanza.bytes.windows(7).filter(|w| *w == b"</body>").count(), 1);
     }
+
+    /// The reader of plain messages says what the reader of any message says, or leaves it to that.
+    #[test]
+    fn plain_messages_read_as_any_do(root in root(), children in proptest::collection::vec(child(), 0..5), tail in "[ \n]?") {
+        let stanza = message(&format!("<message{root}>{}</message>{tail}", children.concat()), None);
+        let general = read_any(&stanza);
+        if let Some(plain) = plain::read(&stanza) {
+            let general = general.unwrap();
+            proptest::prop_assert_eq!(texts(&plain, &stanza), texts(&general, &stanza));
+        } else {
+            // What partners mostly send must not need the other.
+            proptest::prop_assert!(!children.iter().all(|child| PLAIN.contains(&child.as_str())) || root.contains("other") || root.contains(['"', '>']) || !tail.is_empty()
+                || children.iter().filter(|child| child.starts_with("<b")).count() > 1);
+        }
+    }
+
+    #[test]
+    fn escaping_in_runs_is_escaping_by_character(text in "[ -~é\u{fffd}-\u{ffff}\r\n\t\u{0}-\u{1f}]{0,80}|.*") {
+        let mut runs = Vec::new();
+        escape(&text, &mut runs);
+        let one = |char: char| {
+            let mut out = Vec::new();
+            escape(char.encode_utf8(&mut [0; 4]), &mut out);
+            out
+        };
+        let text = text.replace("\r\n", "\n");
+        let single: Vec<u8> = text.chars().flat_map(one).collect();
+        proptest::prop_assert_eq!(runs, single);
+        proptest::prop_assert_eq!(plain_bytes(text.as_bytes()), text.find(|char: char| char < ' ' || "&<>'\"".contains(char)
+            || char.encode_utf8(&mut [0; 4]).as_bytes()[0] == 0xef).unwrap_or(text.len()));
+    }
+}
+
+/// Children that are read without the other reader.
+const PLAIN: [&str; 5] = [
+    "<body>hello &amp; &#x1F642; good&lt;bye</body>",
+    "<body>plain é text</body>",
+    "<active xmlns='http://jabber.org/protocol/chatstates'/>",
+    "<thread>t</thread>",
+    "<html xmlns='http://jabber.org/protocol/xhtml-im'><body xmlns='http://www.w3.org/1999/xhtml'><p>x</p><br/></body></html>",
+];
+
+/// Attributes of a message.
+fn root() -> impl proptest::strategy::Strategy<Value = String> {
+    let attribute = "( from='a@b/c')?( to=\"d@e/f'g\")?( id='a>b')?( xmlns='jabber:(server|client|other)')?( xml:lang='(de|en)')?( x='o/')?";
+    proptest::string::string_regex(attribute).unwrap()
+}
+
+/// Children of a message, well-formed as the backend that accepts stanzas makes sure.
+fn child() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    prop_oneof![
+        4 => proptest::sample::select(&PLAIN[..]).prop_map(str::to_owned),
+        2 => "<(body|subject|url)>([a-z \r\n\t>\"']|&(amp|lt|gt|quot|apos|#13|#x1F642|#10);|<!\\[CDATA\\[<x>\\]\\]>|<i>j</i>){0,6}</(body|subject|url)>"
+            .prop_map(|text| { let name = &text[1..text.find('>').unwrap()]; format!("{}</{name}>", &text[..text.rfind("</").unwrap()]) }),
+        1 => "<(body|subject)( xml:lang='(de|en)')?( xmlns='(jabber:server|urn:other)')?>x</body>"
+            .prop_map(|text| { let name = &text[1..text.find([' ', '>']).unwrap()]; text.replace("</body>", &format!("</{name}>")) }),
+        1 => Just("<x xmlns='jabber:x:oob'><url>https://u.example/f</url></x>".to_owned()),
+        1 => Just("<o:x xmlns:o='jabber:x:oob'><o:url>https://u.example/f</o:url></o:x>".to_owned()),
+        1 => Just("<body/>".to_owned()),
+        1 => Just("<body ></body >".to_owned()),
+        1 => Just("<a b='>' c=\"'\"><body>inner</body></a>".to_owned()),
+        1 => Just("text &amp; more".to_owned()),
+        1 => Just("<!-- <body>no</body> -->".to_owned()),
+    ]
 }
