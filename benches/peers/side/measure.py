@@ -112,7 +112,7 @@ def _sip(size: int, quick: bool, driver: str | None) -> list[Item]:
 
 
 def _memory(quick: bool) -> list[Item]:
-    count = {"count": 500, "seconds": 2 if quick else 4}
+    count = {"count": 500 if quick else 2000, "seconds": 2 if quick else 4}
     items = [Item("idle.turnout-plain", "idle", _idle(_turnout()), count, once=True),
              Item("idle.turnout-tls", "idle", _idle(_turnout(tls=True)), count, once=True)]
     servers = {"jabberd2": SERVERS["jabberd2"]} if quick else {n: SERVERS[n] for n in ("prosody", "ejabberd", "jabberd2")}

@@ -11,6 +11,9 @@ use crate::sheet::Sheet;
 use crate::wire::Wire;
 use crate::{Outcome, sys};
 
+/// Windows that may be on their way when messages are sent at a rate.
+const PACED_WINDOWS: u64 = 4;
+
 /// How messages are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Manner {
@@ -99,7 +102,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Writes so many messages at a rate, each when it is due, or as soon as the peer takes it.
+    /// Writes so many messages at a rate, with a bound on what is on its way, each when it is due, or as soon as the peer takes it.
     ///
     /// # Errors
     /// When a connection is broken.
@@ -119,6 +122,14 @@ impl Sender {
             let due = start + done * interval / 1000;
             if now < due {
                 sys::sleep_until(due);
+                continue;
+            }
+            // A relay that cannot take more says so by not reading; a router with a spool does not, and must not be drowned in what
+            // nobody could have sent over a real line. Lateness counts from when a message was due, whoever waited.
+            if self.sent.saturating_sub(shared.received.load(Ordering::Acquire))
+                > PACED_WINDOWS * self.manner.window
+            {
+                std::thread::sleep(Duration::from_micros(50));
                 continue;
             }
             let many = ((now - start) * 1000 / interval.max(1) + 1).min(total) - done;

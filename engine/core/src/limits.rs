@@ -17,7 +17,7 @@ pub const LINK_CREDIT_BYTES: u64 = 1024 * 1024;
 pub const LINK_CREDIT_STANZAS: usize = 8192;
 
 /// Stanzas one destination may have waiting in one shard.
-pub const SPOOL_STANZAS_MAX: usize = 65_536;
+pub const SPOOL_STANZAS_MAX: usize = 262_144;
 
 /// Bytes one destination may have waiting in one shard.
 pub const SPOOL_BYTES_MAX: usize = 64 * 1024 * 1024;
