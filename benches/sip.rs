@@ -14,9 +14,10 @@ mod pool;
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pool::{Meter, Rig};
+use turnout::clock::now;
 use turnout_core::home::Dialect;
 
 /// The allocator of the program, with a count of what was asked of it.
@@ -56,12 +57,11 @@ struct Cost {
 }
 
 impl Meter for Cost {
-    #[expect(clippy::disallowed_methods, reason = "a bench measures time")]
     fn add(&mut self, work: impl FnOnce()) {
-        let (start, allocations) = (Instant::now(), ALLOCATIONS.load(Ordering::Relaxed));
+        let (start, allocations) = (now(), ALLOCATIONS.load(Ordering::Relaxed));
         work();
         self.allocations += ALLOCATIONS.load(Ordering::Relaxed) - allocations;
-        self.time += start.elapsed();
+        self.time += now() - start;
     }
 
     fn done(&mut self, messages: u64) {
@@ -92,12 +92,7 @@ fn main() {
                 if words.iter().any(|word| word != "once" && !name.contains(word.as_str())) {
                     continue;
                 }
-                measure(
-                    &name,
-                    rig.get_or_insert_with(|| Rig::new(turnout::clock::now(), dialect, pairs)),
-                    direction,
-                    once,
-                );
+                measure(&name, rig.get_or_insert_with(|| Rig::new(now(), dialect, pairs)), direction, once);
             }
         }
     }
