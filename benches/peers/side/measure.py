@@ -248,7 +248,7 @@ def tell(result: dict) -> dict[str, str]:
     told = {}
     for key in ("per_second", "cpu_s_per_million", "loopback_64k_gb_per_second"):
         if result.get(key):
-            told[key] = f"{statistics.median(result[key]):.4g}"
+            told[key] = f"{statistics.median(value for value in result[key] if value is not None):.4g}"
     if "rss_kib_each" in result:
         told["KiB each"] = f"{result['rss_kib_each']:.1f}"
     for rate in result.get("rates", []):
