@@ -14,6 +14,7 @@ use crate::mail::{Mail, Post};
 use crate::outside::Outside;
 use uring::probe::Refused;
 
+mod limits;
 pub(crate) mod out;
 pub mod poll;
 pub mod uring;
@@ -21,7 +22,7 @@ pub mod uring;
 /// A driver that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// tokio.
+    /// epoll, asked by the shard itself.
     Poll,
     /// io_uring.
     IoUring,

@@ -11,6 +11,7 @@ mod bell;
 mod connection;
 mod sockets;
 
+use crate::driver::limits::{HEARTBEAT, MAIL_PER_TURN, OVERFLOW_MAX, PUBLISH_EVERY};
 use std::net::TcpStream as StdStream;
 use std::sync::Arc;
 use std::task::{Context, Poll as Polled, Waker};
@@ -31,20 +32,8 @@ use crate::outside::{Outside, Report};
 use bell::Bell;
 use sockets::{Sockets, WAKE};
 
-/// How often the outside sees new counters.
-const PUBLISH_EVERY: Duration = Duration::from_millis(100);
-
-/// How often a shard turns that has nothing to do, so that one that is stuck can be told from one that is idle.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-
 /// How soon what another shard's full queue did not take is offered again.
 const AGAIN: Duration = Duration::from_millis(1);
-
-/// Messages taken from other threads in one turn.
-const MAIL_PER_TURN: usize = 4096;
-
-/// Hand-offs that may wait for room before sockets are no longer read.
-const OVERFLOW_MAX: usize = 1024;
 
 /// Sockets whose readiness one call tells.
 const EVENTS: usize = 1024;

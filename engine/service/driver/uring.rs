@@ -12,6 +12,7 @@ pub mod probe;
 mod ring;
 mod table;
 
+use crate::driver::limits::{HEARTBEAT, LINGER, MAIL_PER_TURN, OVERFLOW_MAX, PUBLISH_EVERY};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::net::TcpStream;
@@ -35,26 +36,11 @@ use connection::Connection;
 use ring::{Completion, Operation, Ring};
 use table::{Place, Table};
 
-/// How long a connection that is closed in order may take to finish.
-const LINGER: Duration = Duration::from_secs(5);
-
-/// How often the outside sees new counters.
-const PUBLISH_EVERY: Duration = Duration::from_millis(100);
-
-/// How often a shard turns that has nothing to do, so that one that is stuck can be told from one that is idle.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-
 /// How soon what did not fit another shard's queue is offered again.
 const RETRY: Duration = Duration::from_millis(1);
 
 /// Pause after the kernel refused to serve the ring, which can only mean that it has no memory.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
-
-/// Messages taken from other threads in one turn.
-const MAIL_PER_TURN: usize = 4096;
-
-/// Hand-offs that may wait for room before sockets are no longer read.
-const OVERFLOW_MAX: usize = 1024;
 
 /// io_uring as a driver.
 pub struct Uring {

@@ -1,6 +1,7 @@
 //! One socket of the `poll` driver. Invariant: once the shard has been told that a connection is gone it no longer exists here, so
 //! nothing more is written to it: by then its stanzas are on their way elsewhere.
 
+use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX};
 use std::io::{ErrorKind, Read as _};
 use std::sync::Arc;
 
@@ -16,13 +17,6 @@ use crate::tls::TlsSession;
 
 /// Read at most this much at once.
 pub(super) const READ_BYTES: usize = 64 * 1024;
-
-/// Bytes that may wait for a partner on a connection he opened. There he only gets answers, and whoever asks without reading
-/// them is not to fill the memory with them.
-const ANSWERS_BYTES_MAX: u64 = 2 * 1024 * 1024;
-
-/// The same for every other connection: far more than the credit of a link lets stanzas take.
-const WAITING_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// What is read into.
 pub(super) struct Memory {

@@ -1,10 +1,11 @@
 //! The connections of one shard and who of them is ready. Invariant: `by_link` and `slots` name the same connections; one that is
 //! closed leaves both, and the shard is told, in the same step, so it is told once.
 
+use crate::driver::limits::LINGER;
 use std::collections::VecDeque;
 use std::net::TcpStream as StdStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -16,9 +17,6 @@ use turnout_core::io::{Closed, Input, LinkId, TlsRole};
 
 use super::connection::{Connection, Memory, Read};
 use crate::outside::Outside;
-
-/// How long a connection that is closed in order may take to finish.
-pub(super) const LINGER: Duration = Duration::from_secs(5);
 
 /// Bytes read in one turn, unless the last read brings a little more: what passes through the shard together stays in the cache.
 pub(super) const TURN_BYTES: usize = 256 * 1024;

@@ -1,6 +1,7 @@
 //! One socket of the `uring` driver. Invariant: one message of it is under way at a time; the shard is told that it is gone when none of
 //! its operations is under way, so that nothing can be written after that and everything that was written has been told.
 
+use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
@@ -17,13 +18,6 @@ use crate::buffers::Buffers;
 use crate::driver::out::{Out, SLICES_MAX};
 use crate::outside::Outside;
 use crate::tls::TlsSession;
-
-/// Bytes that may wait for a partner on a connection he opened. There he only gets answers, and whoever asks without reading
-/// them is not to fill the memory with them.
-const ANSWERS_BYTES_MAX: u64 = 2 * 1024 * 1024;
-
-/// The same for every other connection: far more than the credit of a link lets stanzas take.
-const WAITING_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A socket with what is queued on it.
 pub(super) struct Connection {

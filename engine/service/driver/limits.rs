@@ -1,0 +1,26 @@
+//! What both drivers keep to. Invariant: a bound that holds for one holds for the other, so that choosing a driver changes nothing but
+//! what it costs.
+
+use std::time::Duration;
+
+/// How often the outside sees new counters.
+pub(crate) const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
+/// How often a shard turns that has nothing to do, so that one that is stuck can be told from one that is idle.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Messages taken from other threads in one turn.
+pub(crate) const MAIL_PER_TURN: usize = 4096;
+
+/// Hand-offs that may wait for room before sockets are no longer read.
+pub(crate) const OVERFLOW_MAX: usize = 1024;
+
+/// How long a connection that is closed in order may take to finish.
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
+
+/// Bytes that may wait for a partner on a connection he opened. There he only gets answers, and whoever asks without reading
+/// them is not to fill the memory with them.
+pub(crate) const ANSWERS_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
+/// The same for every other connection: far more than the credit of a link lets stanzas take.
+pub(crate) const WAITING_BYTES_MAX: u64 = 64 * 1024 * 1024;
