@@ -59,6 +59,7 @@ pub(crate) fn world() -> World {
         dialback_secret: Arc::from([7_u8; 32].as_slice()),
         stanza_bytes_max: 256 * 1024,
         enforce_introductions: false,
+        presence: turnout_core::presence::PresenceRules::default(),
         shards: 1,
     }
 }

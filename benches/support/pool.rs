@@ -86,6 +86,7 @@ fn world(dialect: Dialect) -> Arc<World> {
         dialback_secret: Arc::from([7_u8; 32].as_slice()),
         stanza_bytes_max: 256 * 1024,
         enforce_introductions: false,
+        presence: turnout_core::presence::PresenceRules::default(),
         shards: 1,
     })
 }

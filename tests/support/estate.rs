@@ -38,6 +38,8 @@ pub struct Options {
     pub kind: PartnerType,
     /// Requirement 11 is enforced.
     pub enforce_introductions: bool,
+    /// Presence and subscriptions.
+    pub presence: turnout_core::presence::PresenceRules,
     /// How the pool talks.
     pub dialect: Dialect,
 }
@@ -50,6 +52,7 @@ impl Default for Options {
             sasl: Negotiation::Optional,
             kind: PartnerType::Federated,
             enforce_introductions: false,
+            presence: turnout_core::presence::PresenceRules::default(),
             dialect: Dialect::Skype,
         }
     }
@@ -98,6 +101,7 @@ pub fn world(options: &Options) -> Arc<World> {
         dialback_secret: Arc::from(&b"0123456789abcdef0123456789abcdef"[..]),
         stanza_bytes_max: 64 * 1024,
         enforce_introductions: options.enforce_introductions,
+        presence: options.presence.clone(),
         shards: options.shards,
     })
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::contact::Contact;
 use crate::home::HostPort;
 use crate::io::{Closed, Door, LinkId, Outbox, Secured, Side};
 use crate::jid::Domain;
@@ -116,6 +117,28 @@ pub trait Backend: Send {
     /// Sends a run, from one domain to one other, to the destination the link was dialed for.
     fn send_run(&mut self, _now: Instant, _link: LinkId, run: Run, _out: &mut Outbox) -> SentRun {
         SentRun::Alone(run)
+    }
+
+    /// Sends presence to a user of this home, as [`Backend::send`] does; `contact` is what holds between the two users after this
+    /// stanza. Only asked of a backend whose home is a SIP pool.
+    fn presence(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        stanza: Stanza,
+        _contact: &Contact,
+        out: &mut Outbox,
+    ) -> Sent {
+        self.send(now, link, stanza, out)
+    }
+
+    /// This user (bare JID) lives here no more: what is kept for his subscriptions and conversations ends, towards the home and
+    /// without a word to partners. Nothing of his is kept for sending when this is called, unless a move ran out of time.
+    fn part_with(&mut self, _now: Instant, _bare: &str, _out: &mut Outbox) {}
+
+    /// What is open for this user (bare JID), one line each, for the administrator.
+    fn describe(&self, _now: Instant, _bare: &str) -> Vec<String> {
+        Vec::new()
     }
 
     /// A connection is gone or never came (`Failed` is told as `Closed::Broken`). For a dialed link that has stanzas depending

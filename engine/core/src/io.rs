@@ -1,6 +1,6 @@
 //! What goes into a shard and what comes out. Invariant: both are closed enums, and everything that needs the world is an output
 //! that comes back as an input: `Connect` comes back as `Connected` or `Failed`, `StartTls` as `Secured` or `Closed`, `Transmit`
-//! as `Written`, `Handoff` arrives at another shard.
+//! as `Written`, `Persist` as `Persisted`, `Handoff` arrives at another shard.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::contact::Record;
 use crate::directory::Snapshot;
 use crate::home::{HomeId, HostPort};
 use crate::jid::{Domain, Jid};
@@ -286,6 +287,10 @@ pub enum Input {
     Closed(LinkId, Closed),
     /// From another shard.
     Handoff(Handoff),
+    /// What the store knows of local users this shard owns. Before any stanza; may come in several pieces.
+    Contacts(Vec<Record>),
+    /// Everything this shard gave the store with a number up to this one is on disk.
+    Persisted(u64),
     /// A new directory.
     Directory(Arc<Snapshot>),
     /// A new configuration.
@@ -353,6 +358,8 @@ pub enum Output {
     Close(LinkId, Close),
     /// Give to another shard.
     Handoff(u16, Handoff),
+    /// Give to the store; comes back as [`Input::Persisted`] with this number or a higher one. Numbers grow.
+    Persist(u64, Box<Record>),
     /// Step 1 of that move is done here.
     Holding(u64),
     /// Step 2 of that move is done here.

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod contact;
 pub mod directory;
 pub mod home;
 pub mod io;
@@ -19,6 +20,7 @@ pub mod moves;
 pub mod placement;
 pub mod policy;
 pub mod pool;
+pub mod presence;
 pub mod random;
 pub mod refusal;
 pub mod route;

@@ -148,6 +148,7 @@ impl Shard {
             Input::Written(link, total) => self.written(now, link, total, out),
             Input::Closed(link, why) => self.closed(now, link, &why, out),
             Input::Handoff(handoff) => self.handed(now, handoff, out),
+            Input::Contacts(_) | Input::Persisted(_) => {}
             Input::Directory(snapshot) => self.directory = self.directory.with_snapshot(snapshot),
             Input::World(world) => self.configure(now, world, out),
             Input::Hold(order) => self.hold(&order, out),

@@ -9,6 +9,7 @@ use crate::home::{HomeId, Homes};
 use crate::io::{Side, TrustId};
 use crate::jid::Domain;
 use crate::policy::Policy;
+use crate::presence::PresenceRules;
 
 /// Everything a shard may ask the configuration.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct World {
     pub stanza_bytes_max: usize,
     /// Whether users of partners of type `public-unverified` may write to a 2019 user only after he wrote to them (requirement 11).
     pub enforce_introductions: bool,
+    /// Presence and subscriptions.
+    pub presence: PresenceRules,
     /// Number of shards.
     pub shards: u16,
 }

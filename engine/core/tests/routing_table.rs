@@ -115,6 +115,7 @@ fn world(unlisted: Unlisted) -> World {
         dialback_secret: Arc::from([0_u8; 32].as_slice()),
         stanza_bytes_max: 262_144,
         enforce_introductions: true,
+        presence: turnout_core::presence::PresenceRules::default(),
         shards: 1,
     }
 }

@@ -40,6 +40,7 @@ fn world() -> World {
         dialback_secret: Arc::from([7; 32]),
         stanza_bytes_max: 65_536,
         enforce_introductions: true,
+        presence: turnout_core::presence::PresenceRules::default(),
         shards: 2,
     }
 }

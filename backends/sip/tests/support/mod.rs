@@ -69,6 +69,7 @@ pub fn world(setup: &Setup) -> Arc<World> {
         dialback_secret: Arc::from(&b"0123456789abcdef"[..]),
         stanza_bytes_max: 262_144,
         enforce_introductions: false,
+        presence: turnout_core::presence::PresenceRules::default(),
         shards: setup.shards,
     })
 }

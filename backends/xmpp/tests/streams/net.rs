@@ -55,6 +55,7 @@ pub fn world(domains: &[&str], partners: Vec<Partner>, inside: Negotiation) -> W
         dialback_secret: Arc::from(format!("secret of {domains:?}, long enough").into_bytes()),
         stanza_bytes_max: 256 * 1024,
         enforce_introductions: false,
+        presence: turnout_core::presence::PresenceRules::default(),
         shards: 1,
     }
 }
@@ -283,7 +284,11 @@ impl Net {
                 }
             }
             Output::Note(note) => self.nodes[node].notes.push(format!("{}: {}", note.about, note.text)),
-            Output::Handoff(..) | Output::Holding(_) | Output::Settled(_) | Output::Drained => {
+            Output::Handoff(..)
+            | Output::Holding(_)
+            | Output::Settled(_)
+            | Output::Persist(..)
+            | Output::Drained => {
                 panic!("not a backend's")
             }
         }
