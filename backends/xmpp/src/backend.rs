@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use turnout_core::backend::{Backend, Destination, Fault, Sent, SentRun, Verdict};
+use turnout_core::backend::{Backend, Composed, Destination, Fault, Sent, SentRun, Verdict};
 use turnout_core::home::HostPort;
 use turnout_core::io::{
     Close, Closed, Connect, Door, Event, Handoff, Level, LinkId, Outbox, Output, Secured, Side, Target,
@@ -477,6 +477,10 @@ impl Backend for XmppBackend {
             }
         }
         Ok(())
+    }
+
+    fn compose(&mut self, now: Instant, composed: &Composed, out: &mut Outbox) {
+        out.arrivals.push_back(made::presence(composed, now));
     }
 
     /// What XMPP hands over is the answer to a ping, read on another shard than the one that asked.

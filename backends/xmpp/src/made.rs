@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use turnout_core::backend::Composed;
 use turnout_core::io::{LinkId, Side};
 use turnout_core::jid::Jid;
 use turnout_core::refusal::{Bounce, Condition, Refusal};
@@ -71,6 +72,20 @@ pub(crate) fn stanza(parts: &Parts<'_>, fill: impl FnOnce(&mut BytesMut)) -> Sta
         attempts: 0,
         made: true,
     }
+}
+
+/// Presence the router has to say in the place of one user to another.
+pub(crate) fn presence(composed: &Composed, now: Instant) -> Stanza {
+    let (raw_from, raw_to) = (escaped(composed.from.as_str()), escaped(composed.to.as_str()));
+    let parts = Parts {
+        kind: Kind::Presence(composed.kind),
+        from: Address { jid: &composed.from, raw: &raw_from },
+        to: Address { jid: &composed.to, raw: &raw_to },
+        id: None,
+        side: Side::Partners,
+        now,
+    };
+    stanza(&parts, |_| ())
 }
 
 /// What tells the sender of `stanza` that it was refused: an error stanza that says why, but `unsubscribed` to a partner's user

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use crate::contact::Contact;
 use crate::home::HostPort;
 use crate::io::{Closed, Door, LinkId, Outbox, Secured, Side};
-use crate::jid::Domain;
+use crate::jid::{Domain, Jid};
 use crate::refusal::Refusal;
 use crate::run::Run;
-use crate::stanza::{Origin, Stanza};
+use crate::stanza::{Origin, PresenceType, Stanza};
 use crate::world::World;
 
 /// What a dialed link is for.
@@ -76,6 +76,17 @@ pub enum SentRun {
     Alone(Run),
 }
 
+/// A presence stanza the router wants made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Composed {
+    /// Its type.
+    pub kind: PresenceType,
+    /// Who speaks.
+    pub from: Jid,
+    /// To whom.
+    pub to: Jid,
+}
+
 /// A fault of the peer that ends its link. The backend has already written what the protocol wants said (a stream error, a 400)
 /// and closed the link in the outbox; this is for the counters and the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +142,10 @@ pub trait Backend: Send {
     ) -> Sent {
         self.send(now, link, stanza, out)
     }
+
+    /// Makes a presence stanza, without content, and appends it to the arrivals as one the router made. Asked of the partners'
+    /// backend alone.
+    fn compose(&mut self, _now: Instant, _composed: &Composed, _out: &mut Outbox) {}
 
     /// This user (bare JID) lives here no more: what is kept for his subscriptions and conversations ends, towards the home and
     /// without a word to partners. Nothing of his is kept for sending when this is called, unless a move ran out of time.

@@ -10,12 +10,13 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::contact::Record;
+use crate::contacts::Toward;
 use crate::directory::Snapshot;
 use crate::home::{HomeId, HostPort};
 use crate::jid::{Domain, Jid};
 use crate::refusal::Refusal;
 use crate::run::{Head, Load, Run};
-use crate::stanza::{Origin, Stanza};
+use crate::stanza::{Origin, PresenceType, Stanza};
 use crate::world::World;
 
 /// One connection, never reused: the owning shard in the top 16 bits, then a counter.
@@ -220,6 +221,19 @@ pub struct MoveOrder {
     pub users: Vec<Arc<str>>,
 }
 
+/// Presence that passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// The local user; in full where he is the sender.
+    pub local: Jid,
+    /// The partner's user.
+    pub partner: Jid,
+    /// Which way it went.
+    pub toward: Toward,
+    /// Its type.
+    pub kind: PresenceType,
+}
+
 /// What one shard sends another, over a bounded ring that keeps order.
 #[derive(Debug)]
 pub enum Handoff {
@@ -227,6 +241,8 @@ pub enum Handoff {
     Stanza(Stanza, crate::route::Route),
     /// A routed run for a partner whose streams this shard owns.
     Run(Run),
+    /// Presence passed between the legacy gateway and a partner: for the shard that owns the local user.
+    Fact(Box<Fact>),
     /// The verdict on a stanza, for the backend that waits for it.
     Verdict(Origin, Result<(), Refusal>),
     /// Bytes a backend read on a link of its own and another shard must decide on (a SIP message, whole; the answer to an XMPP ping).

@@ -10,6 +10,7 @@
 
 pub mod backend;
 pub mod contact;
+pub mod contacts;
 pub mod directory;
 pub mod home;
 pub mod io;

@@ -56,8 +56,14 @@ pub const MOVE_GRACE_SECONDS: u64 = 60;
 /// Users one move order may name.
 pub const MOVE_USERS_MAX: usize = 100_000;
 
-/// Pairs (local user, partner user) remembered as introduced by the local user, per shard.
-pub const INTRODUCTIONS_MAX: usize = 1_000_000;
+/// Contacts (pairs of a local and a partner's user) one shard remembers.
+pub const CONTACTS_MAX: usize = 4_000_000;
+
+/// Contacts one local user may have; a pool allows 1,000.
+pub const CONTACTS_PER_USER_MAX: usize = 10_000;
+
+/// Presence stanzas one shard may have waiting for the store or for their turn.
+pub const PRESENCE_WAITING_MAX: usize = 262_144;
 
 /// Longest text of an error told to a peer, in bytes.
 pub const ERROR_TEXT_BYTES_MAX: usize = 256;

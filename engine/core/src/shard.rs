@@ -7,21 +7,22 @@
 mod deliver;
 mod moving;
 mod nodes;
+mod pace;
+mod presence;
 mod runs;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use crate::backend::{Backend, Destination, Verdict};
 use crate::directory::{Directory, User};
+use crate::home::BackendKind;
 use crate::io::{
     Close, Closed, Door, Event, Handoff, Input, Level, LinkId, Outbox, Output, Secured, Side, earlier,
 };
-use crate::jid::Jid;
-use crate::limits::INTRODUCTIONS_MAX;
 use crate::link::Link;
 use crate::pool::Pool;
 use crate::random::Random;
@@ -35,6 +36,7 @@ use crate::world::World;
 
 use deliver::Waiting;
 use moving::Holds;
+use presence::Presences;
 
 /// How long a draining shard waits for the next hops before it bounces what is left.
 const DRAIN_SECONDS: u64 = 5;
@@ -48,6 +50,8 @@ enum Timer {
     Moves,
     /// Look whether draining is done.
     Drain,
+    /// Presence that waits for its turn may go on.
+    Presence,
 }
 
 /// How often every shard has to say that nothing is left before they may leave. A stanza crosses threads at most once, its bounce
@@ -67,7 +71,9 @@ pub struct Shard {
     pools: Vec<Pool>,
     timers: Timers<Timer>,
     holds: Holds,
-    introductions: HashSet<(Jid, Jid)>,
+    presences: Presences,
+    /// There is a SIP home, so contacts matter.
+    keeps_contacts: bool,
     random: Random,
     tally: Tally,
     /// No less than what waits in all spools, in bytes: exact whenever the counters are read, since then what came was only added.
@@ -114,6 +120,7 @@ impl Shard {
     ) -> Self {
         debug_assert_eq!(backends.len(), world.homes.len() + 1);
         let pools = world.homes.iter().map(|(_, home)| Pool::new(&home.connect)).collect();
+        let keeps_contacts = world.homes.iter().any(|(_, home)| home.backend == BackendKind::Sip);
         let tally = Tally { sides: vec![SideTally::default(); backends.len()], ..Tally::default() };
         Self {
             index,
@@ -125,7 +132,8 @@ impl Shard {
             pools,
             timers: Timers::default(),
             holds: Holds::default(),
-            introductions: HashSet::new(),
+            presences: Presences::default(),
+            keeps_contacts,
             random: Random::new(seed),
             tally,
             spooled_bytes_bound: 0,
@@ -148,7 +156,8 @@ impl Shard {
             Input::Written(link, total) => self.written(now, link, total, out),
             Input::Closed(link, why) => self.closed(now, link, &why, out),
             Input::Handoff(handoff) => self.handed(now, handoff, out),
-            Input::Contacts(_) | Input::Persisted(_) => {}
+            Input::Contacts(records) => self.remember(now, records, out),
+            Input::Persisted(number) => self.persisted(now, number, out),
             Input::Directory(snapshot) => self.directory = self.directory.with_snapshot(snapshot),
             Input::World(world) => self.configure(now, world, out),
             Input::Hold(order) => self.hold(&order, out),
@@ -168,6 +177,7 @@ impl Shard {
                 Timer::Destination(destination) => self.destination_due(now, &destination, out),
                 Timer::Moves => self.look_again(now, out),
                 Timer::Drain => self.drain_due(now, out),
+                Timer::Presence => self.presence_due(now, out),
             }
             self.pump(now, out);
         }
@@ -212,7 +222,7 @@ impl Shard {
         let spooled: usize = self.destinations.values().map(|waiting| waiting.spool.len()).sum();
         let unwritten: usize = self.links.values().map(Link::unwritten_len).sum();
         let kept: usize = self.backends.iter().map(|backend| backend.kept()).sum();
-        spooled + unwritten + kept + self.holds.stanzas()
+        spooled + unwritten + kept + self.holds.stanzas() + self.presences.stanzas()
     }
 
     /// How many of the held stanzas the router made itself.
@@ -276,6 +286,7 @@ impl Shard {
                 self.forward(now, stanza, route, out);
             }
             Handoff::Run(run) => self.adopt_run(now, run, out),
+            Handoff::Fact(fact) => self.learn(&fact, out),
             Handoff::Verdict(origin, verdict) => match verdict {
                 Ok(()) => self.backend(origin.side).settle(now, &origin, Verdict::Delivered, out),
                 Err(refusal) => {
@@ -343,11 +354,7 @@ impl Shard {
             Event::Unready(link, refusal) => self.unready(now, link, refusal, out),
             Event::Done(stanza, Ok(())) => self.delivered(now, *stanza, out),
             Event::Done(stanza, Err(refusal)) => self.given_back(now, *stanza, refusal, out),
-            Event::Introduced(local, partner) => {
-                if self.introductions.len() < INTRODUCTIONS_MAX {
-                    self.introductions.insert((local, partner));
-                }
-            }
+            Event::Introduced(local, partner) => self.introduce(&local, &partner, out),
         }
     }
 
@@ -383,7 +390,11 @@ impl Shard {
                     Err(refusal) => self.refuse(now, stanza, refusal, out),
                 }
             }
-            Ok(route) => self.forward(now, stanza, route, out),
+            Ok(route) => {
+                if let Some((stanza, route)) = self.heed(now, stanza, route, out) {
+                    self.forward(now, stanza, route, out);
+                }
+            }
             Err(refusal) => self.refuse(now, stanza, refusal, out),
         }
     }
@@ -412,6 +423,9 @@ impl Shard {
         if let Some(detail) = &refusal.detail {
             let text = format!("{} refused: {}: {detail}", stanza.kind.element(), refusal.condition.as_str());
             out.note(Level::Debug, stanza.origin.side, stanza.origin.link, stanza.from.domain(), text);
+        }
+        if stanza.made {
+            self.asked_in_vain(now, &stanza, out);
         }
         let rule = if stanza.made { Some(DropRule::MadeUndeliverable) } else { unanswerable(stanza.kind) };
         let rule = rule.or_else(|| (refusal.bounce == Bounce::No).then_some(DropRule::ForRouter));

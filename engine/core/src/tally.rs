@@ -17,17 +17,26 @@ pub enum DropRule {
     ForRouter,
     /// Made by the router and undeliverable.
     MadeUndeliverable,
+    /// A request to see a partner's user who has granted or refused that before: answered from what is known.
+    ContactKnown,
+    /// A grant or refusal nobody asked for, or presence for somebody who may not see it (RFC 6121 §3.1.5, §4.2.2).
+    ContactUnasked,
+    /// What a home still shows of a user who has moved to another.
+    HomeLeft,
 }
 
 impl DropRule {
     /// All rules, in the order of their counters.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::ErrorUnanswered,
         Self::ResultUnanswered,
         Self::PresenceUnanswered,
         Self::HeadlineUnanswered,
         Self::ForRouter,
         Self::MadeUndeliverable,
+        Self::ContactKnown,
+        Self::ContactUnasked,
+        Self::HomeLeft,
     ];
 
     /// The label in metrics and logs.
@@ -39,6 +48,9 @@ impl DropRule {
             Self::HeadlineUnanswered => "headline_unanswered",
             Self::ForRouter => "for_router",
             Self::MadeUndeliverable => "made_undeliverable",
+            Self::ContactKnown => "contact_known",
+            Self::ContactUnasked => "contact_unasked",
+            Self::HomeLeft => "home_left",
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use crate::route::Route;
 use crate::run::Load;
 use crate::spool::Spool;
-use crate::stanza::Stanza;
+use crate::stanza::{Kind, Stanza};
 use crate::timers::TimerId;
 
 /// A destination and what waits for it.
@@ -80,7 +80,7 @@ impl Shard {
                 Some(BackendKind::Sip) => {
                     let owner = owner_of_user(stanza.to.bare_str(), self.world.shards);
                     if owner == self.index {
-                        self.give_to_pool(now, home, stanza, out);
+                        self.admit(now, home, stanza, out);
                     } else {
                         self.hand_over(owner, stanza, Route::Home(home), out);
                     }
@@ -165,7 +165,7 @@ impl Shard {
         stanza: Stanza,
         out: &mut Outbox,
     ) {
-        match self.backend(destination.side()).send(now, link, stanza, out) {
+        match self.send_by_backend(now, link, destination.side(), stanza, out) {
             Sent::OnWrite(stanza) => {
                 self.account(out);
                 match self.links.get_mut(&link) {
@@ -183,6 +183,25 @@ impl Shard {
                 }
             }
             Sent::Refused(stanza, refusal) => self.refuse(now, stanza, refusal, out),
+        }
+    }
+
+    /// Presence to a pool goes with what holds between the two users.
+    fn send_by_backend(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        side: Side,
+        stanza: Stanza,
+        out: &mut Outbox,
+    ) -> Sent {
+        match (stanza.kind, side) {
+            (Kind::Presence(_), Side::Home(home)) if self.is_pool(home) => {
+                let (local, partner) = (stanza.to.bare_str(), stanza.from.bare_str());
+                let contact = self.presences.contacts.get(local, partner).cloned().unwrap_or_default();
+                self.backend(side).presence(now, link, stanza, &contact, out)
+            }
+            _ => self.backend(side).send(now, link, stanza, out),
         }
     }
 
@@ -510,6 +529,7 @@ impl Shard {
     /// Bounces everything that waits: the shard is going away. Unless it is `late`, what a good link will take is left to it.
     pub(super) fn give_up_waiting(&mut self, now: Instant, late: bool, out: &mut Outbox) {
         let mut left: Vec<Stanza> = Vec::new();
+        left.extend(self.presences.take());
         for waiting in self.destinations.values_mut() {
             if late {
                 left.extend(waiting.spool.take());

@@ -185,6 +185,8 @@ impl Shard {
                 continue;
             }
             let Some(mut held) = self.holds.users.remove(user) else { continue };
+            self.resettle(now, user, held.was_home, out);
+            self.pump(now, out);
             if let Some(home) = held.was_home {
                 self.holds
                     .left
@@ -203,6 +205,7 @@ impl Shard {
         let users: HashSet<&str> = order.order.users.iter().map(|user| &**user).collect();
         let waits = |to: &str, from: &str| users.contains(to) || users.contains(from);
         self.destinations.values().any(|waiting| waiting.spool.any_between(waits))
+            || self.presences.any_between(waits)
             || self.links.values().any(|link| link.any_between(waits))
             || self.backends.iter().any(|backend| {
                 backend.kept() > 0 && order.order.users.iter().any(|user| backend.kept_for(user) > 0)

@@ -46,7 +46,7 @@ impl Shard {
     }
 
     /// Requirement 11: users of unverified partners may not start with a 2019 user.
-    fn may_write(&self, stanza: &Stanza) -> bool {
+    pub(super) fn may_write(&self, stanza: &Stanza) -> bool {
         let starts = matches!(
             stanza.kind,
             Kind::Message(
@@ -59,7 +59,10 @@ impl Shard {
         }
         match self.world.policy.find(stanza.from.domain()) {
             Some(partner) if partner.kind.may_start() => true,
-            _ => self.introductions.contains(&(stanza.to.bare(), stanza.from.bare())),
+            _ => {
+                let contact = self.presences.contacts.get(stanza.to.bare_str(), stanza.from.bare_str());
+                contact.is_some_and(|contact| contact.introduced || contact.to || contact.asked)
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use crate::limits::SHARD_SPOOL_BYTES_MAX;
 use crate::placement::owner_of_domain;
 use crate::route::{View, Way, route_run};
 use crate::run::Run;
+use crate::stanza::{Kind, PresenceType};
 
 impl Shard {
     /// A run entered the router.
@@ -33,7 +34,8 @@ impl Shard {
         self.ways = ways;
     }
 
-    /// Takes out of the run what a backend that knows no runs will send, and what a move concerns.
+    /// Takes out of the run what a backend that knows no runs will send, presence that changes a contact, and what a move
+    /// concerns.
     fn leave_out(&self, run: &Run, ways: &mut [Way]) {
         let nobody = self.holds.concern_nobody(run.side);
         let mut last = (Way::Alone, Way::Alone);
@@ -49,6 +51,9 @@ impl Shard {
                 last = (*way, if takes_runs { *way } else { Way::Alone });
             }
             *way = last.1;
+            if self.keeps_contacts && is_heeded(run.side, head.kind) {
+                *way = Way::Alone;
+            }
             if !nobody {
                 let text = |range| std::str::from_utf8(run.text(range)).unwrap_or_default();
                 if self.holds.concern(text(head.to.bare()), text(head.from.bare()), run.side) {
@@ -182,5 +187,18 @@ impl Shard {
         let tally = self.side(side);
         tally.delivered += count;
         tally.latency.observe_many_us(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX), count);
+    }
+}
+
+/// Whether [`Shard::heed`] is to see it.
+fn is_heeded(side: Side, kind: Kind) -> bool {
+    let Kind::Presence(kind) = kind else { return false };
+    match kind {
+        PresenceType::Subscribe
+        | PresenceType::Subscribed
+        | PresenceType::Unsubscribe
+        | PresenceType::Unsubscribed => true,
+        PresenceType::Available | PresenceType::Unavailable => side != Side::Partners,
+        PresenceType::Probe | PresenceType::Error => false,
     }
 }
