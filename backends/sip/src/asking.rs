@@ -47,7 +47,7 @@ impl Failure {
     pub(crate) fn refusal(self) -> Refusal {
         let error = self.error();
         let blame = if matches!(self.code, 408 | 500..600) { Blame::NextHop } else { Blame::Recipient };
-        let retry = if error.remedy == Remedy::RefreshHome { Retry::Later } else { Retry::Never };
+        let retry = if error.remedy == Remedy::RefreshHome { Retry::Elsewhere } else { Retry::Never };
         let diagnostics = self.diagnostics.map(|code| format!(", ms-diagnostics {code}")).unwrap_or_default();
         Refusal::new(error.condition, blame, retry, Bounce::Yes, error.text)
             .with_type(error.kind)

@@ -305,6 +305,9 @@ pub enum Input {
     Handoff(Handoff),
     /// What the store knows of local users this shard owns. Before any stanza; may come in several pieces.
     Contacts(Vec<Record>),
+    /// What is open for this user (bare JID)? Answered by [`Output::Told`] with this number, from the shard that owns him; put to
+    /// any other it is answered with nothing.
+    Ask(u64, Arc<str>),
     /// Everything this shard gave the store with a number up to this one is on disk.
     Persisted(u64),
     /// A new directory.
@@ -322,6 +325,19 @@ pub enum Input {
     Drain,
     /// Every shard has drained: close politely what was kept open for stanzas on their way out, and say [`Output::Drained`] again.
     Leave,
+}
+
+/// What a shard tells the administrator of a user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// His contacts by name, at most [`TOLD_CONTACTS_MAX`](crate::limits::TOLD_CONTACTS_MAX).
+    pub contacts: Vec<Record>,
+    /// How many contacts he has.
+    pub contacts_total: usize,
+    /// Stanzas that wait for him because he is being moved.
+    pub held: usize,
+    /// What the backend of each home has open for him, in its own words: the home, and a line each.
+    pub open: Vec<(HomeId, Vec<String>)>,
 }
 
 /// How loud a note is.
@@ -376,6 +392,8 @@ pub enum Output {
     Handoff(u16, Handoff),
     /// Give to the store; comes back as [`Input::Persisted`] with this number or a higher one. Numbers grow.
     Persist(u64, Box<Record>),
+    /// The answer to [`Input::Ask`].
+    Told(u64, Box<Told>),
     /// Step 1 of that move is done here.
     Holding(u64),
     /// Step 2 of that move is done here.

@@ -62,6 +62,9 @@ pub const CONTACTS_MAX: usize = 4_000_000;
 /// Contacts one local user may have; a pool allows 1,000.
 pub const CONTACTS_PER_USER_MAX: usize = 10_000;
 
+/// Contacts told of when an administrator asks about a user.
+pub const TOLD_CONTACTS_MAX: usize = 1_000;
+
 /// Presence stanzas one shard may have waiting for the store or for their turn.
 pub const PRESENCE_WAITING_MAX: usize = 262_144;
 

@@ -200,6 +200,8 @@ impl Blame {
 pub enum Retry {
     /// Another link or a later attempt may take it.
     Later,
+    /// The home it was given to does not know its recipient: once, on his home as the directory now has it, or on the other side.
+    Elsewhere,
     /// It will be refused again.
     Never,
 }

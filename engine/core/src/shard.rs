@@ -10,6 +10,7 @@ mod nodes;
 mod pace;
 mod presence;
 mod runs;
+mod wishes;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -157,6 +158,10 @@ impl Shard {
             Input::Closed(link, why) => self.closed(now, link, &why, out),
             Input::Handoff(handoff) => self.handed(now, handoff, out),
             Input::Contacts(records) => self.remember(now, records, out),
+            Input::Ask(number, user) => {
+                let told = Box::new(self.describe(now, &user));
+                out.outputs.push(Output::Told(number, told));
+            }
             Input::Persisted(number) => self.persisted(now, number, out),
             Input::Directory(snapshot) => self.directory = self.directory.with_snapshot(snapshot),
             Input::World(world) => self.configure(now, world, out),

@@ -346,7 +346,7 @@ impl Uring {
             Output::Handoff(shard, handoff) => self.overflow.send(&self.post, shard, handoff),
             Output::Holding(id) => self.reports.push(Report::Holding(id)),
             Output::Settled(id) => self.reports.push(Report::Settled(id)),
-            Output::Persist(..) => {}
+            Output::Persist(..) | Output::Told(..) => {}
             Output::Drained => self.reports.push(Report::Drained(self.index)),
             Output::Note(note) => self.log.note(crate::clock::now(), self.index, &note),
         }

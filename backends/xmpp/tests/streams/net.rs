@@ -288,6 +288,7 @@ impl Net {
             | Output::Holding(_)
             | Output::Settled(_)
             | Output::Persist(..)
+            | Output::Told(..)
             | Output::Drained => {
                 panic!("not a backend's")
             }

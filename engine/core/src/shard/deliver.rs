@@ -10,7 +10,7 @@ use crate::backend::{Destination, Sent};
 use crate::home::BackendKind;
 use crate::io::{Close, Closed, Event, Handoff, Level, LinkId, Outbox, Output, Side, Unreachable};
 use crate::jid::Domain;
-use crate::limits::{ATTEMPTS_MAX, CLOSE_SECONDS, CONNECT_SECONDS, DESTINATIONS_MAX, SHARD_SPOOL_BYTES_MAX};
+use crate::limits::{CLOSE_SECONDS, CONNECT_SECONDS, DESTINATIONS_MAX, SHARD_SPOOL_BYTES_MAX};
 use crate::link::{Link, Written};
 use crate::placement::{owner_of_domain, owner_of_user};
 use crate::pool::backoff;
@@ -439,25 +439,6 @@ impl Shard {
             if let Event::Done(stanza, Err(refusal)) = event {
                 self.given_back(now, *stanza, refusal, out);
             }
-        }
-    }
-
-    /// A backend gave a stanza back: again on the way it would go now, or refused when that cannot help.
-    pub(super) fn given_back(
-        &mut self,
-        now: Instant,
-        mut stanza: Stanza,
-        refusal: Refusal,
-        out: &mut Outbox,
-    ) {
-        stanza.attempts = stanza.attempts.saturating_add(1);
-        if refusal.retry == Retry::Never
-            || stanza.attempts >= ATTEMPTS_MAX
-            || crate::spool::expiry(&stanza) <= now
-        {
-            self.refuse(now, stanza, refusal, out);
-        } else {
-            self.follow(now, stanza, out);
         }
     }
 

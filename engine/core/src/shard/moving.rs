@@ -56,6 +56,11 @@ impl Holds {
         if self.users.is_empty() { 0 } else { self.users.values().map(|held| held.spool.len()).sum() }
     }
 
+    /// Stanzas held for this user.
+    pub(super) fn waiting_for(&self, bare: &str) -> usize {
+        self.users.get(bare).map_or(0, |held| held.spool.len())
+    }
+
     /// Stanzas held that the router made.
     pub(super) fn made(&self) -> usize {
         if self.users.is_empty() { 0 } else { self.users.values().map(|held| held.spool.made()).sum() }

@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use super::Shard;
 use crate::backend::Destination;
-use crate::home::HomeId;
-use crate::io::{Outbox, Side};
-use crate::route::unknown_user;
+use crate::home::{BackendKind, HomeId};
+use crate::io::{Level, Outbox, Side};
+use crate::limits::ATTEMPTS_MAX;
+use crate::refusal::{Refusal, Retry};
+use crate::route::{Route, unknown_user};
 use crate::stanza::{Kind, MessageType, PresenceType, Stanza};
 
 impl Shard {
@@ -64,6 +66,51 @@ impl Shard {
                 contact.is_some_and(|contact| contact.introduced || contact.to || contact.asked)
             }
         }
+    }
+
+    /// A backend gave a stanza back: again on the way it would go now, or refused when that cannot help.
+    pub(super) fn given_back(
+        &mut self,
+        now: Instant,
+        mut stanza: Stanza,
+        refusal: Refusal,
+        out: &mut Outbox,
+    ) {
+        stanza.attempts = stanza.attempts.saturating_add(1);
+        if refusal.retry == Retry::Never
+            || stanza.attempts >= ATTEMPTS_MAX
+            || crate::spool::expiry(&stanza) <= now
+        {
+            self.refuse(now, stanza, refusal, out);
+        } else if refusal.retry == Retry::Elsewhere {
+            self.try_other_side(now, stanza, refusal, out);
+        } else {
+            self.follow(now, stanza, out);
+        }
+    }
+
+    /// The pool does not know the user the directory says it has (requirement 5): the directory lags behind a move. The stanza
+    /// goes to the other side, this once: whatever comes of that, no home gives it back a second time.
+    fn try_other_side(&mut self, now: Instant, mut stanza: Stanza, refusal: Refusal, out: &mut Outbox) {
+        stanza.attempts = ATTEMPTS_MAX - 1;
+        let Some(home) = self.lives_on(stanza.to.bare_str()) else {
+            return self.refuse(now, stanza, refusal, out);
+        };
+        let other = self.world.homes.iter().find(|(_, home)| home.backend == BackendKind::Xmpp);
+        let Some((other, _)) = other.filter(|_| self.is_pool(home)) else {
+            // The directory has changed meanwhile, or there is no other side.
+            return if self.is_pool(home) {
+                self.refuse(now, stanza, refusal, out);
+            } else {
+                self.follow(now, stanza, out);
+            };
+        };
+        let text = format!(
+            "the pool does not know this user; tried on home {} instead: if he was moved, read the directory again",
+            self.world.side_name(Side::Home(other))
+        );
+        out.note(Level::Warn, Side::Home(home), stanza.origin.link, stanza.to.bare_str(), text);
+        self.forward(now, stanza, Route::Home(other), out);
     }
 
     /// What waited for a node of a SIP home that failed goes to the nodes that work; a gateway pair is dialed anew at once when

@@ -7,27 +7,24 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::Shard;
 use super::pace::{self, Pacer};
-use super::{Shard, Timer};
-use crate::backend::Composed;
-use crate::contact::{Pair, Record};
+use super::wishes::{What, Wish};
+use crate::contact::{Contact, Pair, Record};
 use crate::contacts::{Changed, Contacts, Passing, Ruling, Toward};
 use crate::home::{BackendKind, HomeId, Residence};
-use crate::io::{Fact, Handoff, Outbox, Output, Side};
-use crate::jid::{Domain, Jid};
-use crate::limits::PRESENCE_WAITING_MAX;
+use crate::io::{Fact, Handoff, Outbox, Output, Side, Told};
+use crate::jid::Jid;
+use crate::limits::{PRESENCE_WAITING_MAX, TOLD_CONTACTS_MAX};
 use crate::placement::owner_of_user;
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use crate::route::Route;
 use crate::stanza::{Kind, PresenceType, Stanza};
 use crate::tally::DropRule;
-
-/// After so long a home that could not be asked for a user's presence is asked again.
-const AGAIN: Duration = Duration::from_secs(30);
 
 /// The presence side of a shard.
 #[derive(Debug, Default)]
@@ -39,13 +36,13 @@ pub(super) struct Presences {
     waiting: VecDeque<(u64, Step)>,
     /// How many of them there are for a pair.
     waiting_for: HashMap<Pair, usize>,
-    pacer: Pacer<Due>,
+    pub(super) pacer: Pacer<Due>,
     /// The pacer's timer is set.
-    pacing: bool,
+    pub(super) pacing: bool,
     /// Wishes that wait or are on their way, so that none is there twice.
-    wishes: HashSet<Wish>,
+    pub(super) wishes: HashSet<Wish>,
     /// Wishes whose home could not be reached, and when to try again; in the order of time.
-    again: VecDeque<(Instant, Wish)>,
+    pub(super) again: VecDeque<(Instant, Wish)>,
 }
 
 /// A stanza with the rest of its way.
@@ -78,26 +75,9 @@ impl Step {
 
 /// What waits for its turn.
 #[derive(Debug)]
-enum Due {
+pub(super) enum Due {
     Wish(Wish),
     Step(Route, Stanza),
-}
-
-/// Something the router asks for a pair by itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Wish {
-    pair: Pair,
-    what: What,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum What {
-    /// The partner's user is to see the local user: the home is asked.
-    Watch,
-    /// The partner's user has asked and has no answer: the home is asked again.
-    Ask,
-    /// The local user is to see the partner's user: the partner is asked.
-    Look,
 }
 
 impl Presences {
@@ -196,7 +176,7 @@ impl Shard {
             && self.lives_on(stanza.from.bare_str()) != Some(home)
     }
 
-    fn lives_on(&self, bare: &str) -> Option<HomeId> {
+    pub(super) fn lives_on(&self, bare: &str) -> Option<HomeId> {
         match self.directory.look_up(bare).map(|user| user.residence) {
             Some(Residence::Home(home)) => Some(home),
             _ => None,
@@ -237,7 +217,7 @@ impl Shard {
     }
 
     /// Gives the state of a pair to the store; the number to wait for.
-    fn store(&mut self, local: &str, partner: &str, out: &mut Outbox) -> u64 {
+    pub(super) fn store(&mut self, local: &str, partner: &str, out: &mut Outbox) -> u64 {
         if self.world.presence.durable {
             self.presences.stored += 1;
             let record = Box::new(self.presences.contacts.record(local, partner));
@@ -380,178 +360,23 @@ impl Shard {
         }
     }
 
-    /// Something is to be asked, now or when it has its turn.
-    fn wish(&mut self, now: Instant, wish: Wish, out: &mut Outbox) {
-        if !self.presences.wishes.insert(wish.clone()) {
-            return;
+    /// What is known of a user, if this shard owns him.
+    pub(super) fn describe(&self, now: Instant, user: &Arc<str>) -> Told {
+        if owner_of_user(user, self.world.shards) != self.index {
+            return Told::default();
         }
-        let lane = match wish.what {
-            What::Watch | What::Ask => self.lives_on(&wish.pair.local).map(pace::Toward::Home),
-            What::Look => {
-                Jid::parse(&wish.pair.partner).ok().map(|jid| pace::Toward::Partner(Domain::from(&jid)))
-            }
+        let record = |(partner, contact): (&Arc<str>, &Contact)| Record {
+            pair: Pair { local: Arc::clone(user), partner: Arc::clone(partner) },
+            contact: contact.clone(),
         };
-        let Some(lane) = lane else {
-            self.presences.wishes.remove(&wish);
-            return;
-        };
-        let per_second = self.world.presence.per_second;
-        match self.presences.pacer.offer(now, lane, per_second, Due::Wish(wish)) {
-            Some(due) => self.turn_of(now, due, out),
-            None => self.set_pace(now),
-        }
-    }
-
-    fn set_pace(&mut self, now: Instant) {
-        if !std::mem::replace(&mut self.presences.pacing, true) {
-            self.timers.set(now + pace::SLICE, Timer::Presence);
-        }
-    }
-
-    /// A tenth of a second is over.
-    pub(super) fn presence_due(&mut self, now: Instant, out: &mut Outbox) {
-        self.presences.pacing = false;
-        while self.presences.again.front().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, wish)) = self.presences.again.pop_front() {
-                self.presences.wishes.remove(&wish);
-                self.wish(now, wish, out);
-            }
-        }
-        for due in self.presences.pacer.due(now, self.world.presence.per_second) {
-            self.turn_of(now, due, out);
-        }
-        if self.presences.pacer.len() > 0 {
-            self.set_pace(now);
-        } else if let Some((at, _)) = self.presences.again.front() {
-            let at = *at;
-            if !std::mem::replace(&mut self.presences.pacing, true) {
-                self.timers.set(at, Timer::Presence);
-            }
-        }
-    }
-
-    fn turn_of(&mut self, now: Instant, due: Due, out: &mut Outbox) {
-        match due {
-            Due::Step(route, stanza) => self.forward(now, stanza, route, out),
-            Due::Wish(wish) => {
-                self.presences.wishes.remove(&wish);
-                self.grant(now, &wish, out);
-            }
-        }
-    }
-
-    /// Asks what was wished for, if it is still to be asked.
-    fn grant(&mut self, now: Instant, wish: &Wish, out: &mut Outbox) {
-        let Pair { local, partner } = &wish.pair;
-        let Some(contact) = self.presences.contacts.get(local, partner) else { return };
-        let (Ok(local), Ok(partner)) = (Jid::parse(local), Jid::parse(partner)) else { return };
-        match wish.what {
-            What::Watch if contact.from => self.compose(now, PresenceType::Probe, partner, local, out),
-            What::Ask if contact.asking => self.compose(now, PresenceType::Subscribe, partner, local, out),
-            What::Look if contact.to => self.compose(now, PresenceType::Probe, local, partner, out),
-            What::Watch | What::Ask | What::Look => {}
-        }
-    }
-
-    /// A stanza the router made did not arrive. A home that could not be asked is asked again later, and until then shows nobody.
-    pub(super) fn asked_in_vain(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) {
-        let what = match stanza.kind {
-            Kind::Presence(PresenceType::Probe) => What::Watch,
-            Kind::Presence(PresenceType::Subscribe) => What::Ask,
-            _ => return,
-        };
-        let (local, partner) = (stanza.to.bare_str(), stanza.from.bare_str());
-        let owner = owner_of_user(local, self.world.shards);
-        if !self.keeps_contacts || owner != self.index || self.draining.is_some() {
-            return;
-        }
-        if self.presences.contacts.get(local, partner).is_none_or(|contact| !contact.from && !contact.asking)
-        {
-            return;
-        }
-        let wish = Wish { pair: pair(local, partner), what };
-        self.show_gone(now, &wish.pair, out);
-        if self.presences.wishes.insert(wish.clone()) {
-            self.presences.again.push_back((now + AGAIN, wish));
-            if !std::mem::replace(&mut self.presences.pacing, true) {
-                self.timers.set(now + AGAIN, Timer::Presence);
-            }
-        }
-    }
-
-    /// Whatever a partner's user was shown of a local user ends.
-    fn show_gone(&mut self, now: Instant, pair: &Pair, out: &mut Outbox) {
-        let shown = self.presences.contacts.take_shown(&pair.local, &pair.partner);
-        if shown.is_empty() {
-            return;
-        }
-        self.store(&pair.local, &pair.partner, out);
-        let Ok(partner) = Jid::parse(&pair.partner) else { return };
-        for resource in shown {
-            let from = if resource.is_empty() {
-                Jid::parse(&pair.local)
-            } else {
-                Jid::parse(&format!("{}/{resource}", pair.local))
-            };
-            if let Ok(from) = from {
-                self.compose(now, PresenceType::Unavailable, from, partner.clone(), out);
-            }
-        }
-    }
-
-    /// What the store knows of users this shard owns; comes before any stanza.
-    pub(super) fn remember(&mut self, now: Instant, records: Vec<Record>, out: &mut Outbox) {
-        if !self.keeps_contacts {
-            return;
-        }
-        for record in records {
-            let pair = record.pair.clone();
-            self.presences.contacts.put(record);
-            if self.lives_on(&pair.local).is_some_and(|home| self.is_pool(home)) {
-                self.serve(now, pair, out);
-            }
-        }
-    }
-
-    /// Whoever may see this user, or has asked to, is served from his home.
-    fn serve(&mut self, now: Instant, pair: Pair, out: &mut Outbox) {
-        let Some(contact) = self.presences.contacts.get(&pair.local, &pair.partner) else { return };
-        let (from, asking) = (contact.from, contact.asking);
-        if from {
-            self.wish(now, Wish { pair: pair.clone(), what: What::Watch }, out);
-        }
-        if asking {
-            self.wish(now, Wish { pair, what: What::Ask }, out);
-        }
-    }
-
-    /// A user this shard owns has another home than before.
-    pub(super) fn resettle(&mut self, now: Instant, user: &Arc<str>, old: Option<HomeId>, out: &mut Outbox) {
-        let new = self.lives_on(user);
-        if !self.keeps_contacts || old == new || owner_of_user(user, self.world.shards) != self.index {
-            return;
-        }
-        if let Some(old) = old.filter(|old| self.is_pool(*old)) {
-            self.backend(Side::Home(old)).part_with(now, user, out);
-        }
-        let pairs: Vec<(Pair, bool)> = self
-            .presences
-            .contacts
-            .of(user)
-            .map(|(partner, contact)| {
-                (Pair { local: Arc::clone(user), partner: Arc::clone(partner) }, contact.to)
-            })
-            .collect();
-        let to_gateway = new.is_some_and(|new| !self.is_pool(new));
-        for (pair, to) in pairs {
-            self.show_gone(now, &pair, out);
-            if new.is_some() {
-                self.serve(now, pair.clone(), out);
-            }
-            // A pool asks by itself, the gateway is told.
-            if to && to_gateway {
-                self.wish(now, Wish { pair, what: What::Look }, out);
-            }
+        let contacts = &self.presences.contacts;
+        let homes = (0_u16..).map(HomeId).zip(&self.backends[1..]);
+        let open = homes.map(|(home, backend)| (home, backend.describe(now, user)));
+        Told {
+            contacts: contacts.of(user).take(TOLD_CONTACTS_MAX).map(record).collect(),
+            contacts_total: contacts.of(user).count(),
+            held: self.holds.waiting_for(user),
+            open: open.filter(|(_, lines)| !lines.is_empty()).collect(),
         }
     }
 
@@ -562,15 +387,9 @@ impl Shard {
             self.tell(now, stanza.origin, Ok(()), out);
         }
     }
-
-    /// Makes a presence stanza between two users.
-    fn compose(&mut self, now: Instant, kind: PresenceType, from: Jid, to: Jid, out: &mut Outbox) {
-        let composed = Composed { kind, from, to };
-        self.backend(Side::Partners).compose(now, &composed, out);
-    }
 }
 
-fn pair(local: &str, partner: &str) -> Pair {
+pub(super) fn pair(local: &str, partner: &str) -> Pair {
     Pair { local: local.into(), partner: partner.into() }
 }
 
