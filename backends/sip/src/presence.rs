@@ -2,6 +2,18 @@
 //! not translated yet, so a request to see a user is refused with `service-unavailable` and never left to hang; what
 //! asks for nothing ends here in silence, as RFC 6121 wants of a server that has nobody to give it to.
 
+mod categories;
+#[allow(dead_code, reason = "the dialogs that call it come next")]
+pub(crate) mod disco;
+#[allow(dead_code, reason = "the dialogs that call it come next")]
+pub(crate) mod pidf;
+#[allow(dead_code, reason = "the dialogs that call it come next")]
+pub(crate) mod shown;
+mod stamp;
+#[allow(dead_code, reason = "the dialogs that call it come next")]
+pub(crate) mod stanza;
+mod tree;
+
 use std::time::Instant;
 
 use turnout_core::backend::Sent;

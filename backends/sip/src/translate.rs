@@ -152,8 +152,10 @@ pub(crate) fn xml_char(char: char) -> char {
     }
 }
 
-struct Writer {
-    bytes: Vec<u8>,
+/// Writes one stanza, the places of its addresses noted.
+pub(crate) struct Writer {
+    /// What is written so far.
+    pub(crate) bytes: Vec<u8>,
     insert_at: u32,
     from: Range<u32>,
     to: Range<u32>,
@@ -163,16 +165,22 @@ struct Writer {
 impl Writer {
     /// `id` is written as it is: escaped by the caller, or of characters that need no escape.
     /// `texts`: bytes that will be written besides.
-    fn open(element: &str, id: &[u8], envelope: &Envelope, texts: usize) -> Self {
+    pub(crate) fn open(element: &str, id: &[u8], envelope: &Envelope, texts: usize) -> Self {
+        let mut out = Self::open_without_id(element, envelope, texts + id.len());
+        out.id = out.attribute("id", |bytes| bytes.extend_from_slice(id));
+        out
+    }
+
+    /// As [`Self::open`], for what needs no `id`.
+    pub(crate) fn open_without_id(element: &str, envelope: &Envelope, texts: usize) -> Self {
         let (from, to) = (envelope.from.as_str(), envelope.to.as_str());
-        let bytes = Vec::with_capacity(from.len() + to.len() + id.len() + texts + TAGS_BYTES);
+        let bytes = Vec::with_capacity(from.len() + to.len() + texts + TAGS_BYTES);
         let mut out = Self { bytes, insert_at: 0, from: 0..0, to: 0..0, id: 0..0 };
         out.bytes.push(b'<');
         out.bytes.extend_from_slice(element.as_bytes());
         out.insert_at = out.at();
         out.from = out.attribute("from", |bytes| escape(from, bytes));
         out.to = out.attribute("to", |bytes| escape(to, bytes));
-        out.id = out.attribute("id", |bytes| bytes.extend_from_slice(id));
         out
     }
 
@@ -192,7 +200,13 @@ impl Writer {
         start..end
     }
 
-    fn element(&mut self, name: &str, text: &str) {
+    /// XML as it is, or what ends a tag.
+    pub(crate) fn raw(&mut self, xml: &str) {
+        self.bytes.extend_from_slice(xml.as_bytes());
+    }
+
+    /// An element that holds text.
+    pub(crate) fn element(&mut self, name: &str, text: &str) {
         self.bytes.push(b'<');
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.push(b'>');
@@ -202,7 +216,8 @@ impl Writer {
         self.bytes.push(b'>');
     }
 
-    fn finish(self, kind: Kind, envelope: Envelope, made: bool) -> Stanza {
+    /// The stanza.
+    pub(crate) fn finish(self, kind: Kind, envelope: Envelope, made: bool) -> Stanza {
         Stanza {
             kind,
             from: envelope.from,
@@ -226,7 +241,7 @@ impl Writer {
 const TAGS_BYTES: usize = 128;
 
 /// XML text, good for content and for attributes in either quote. Line ends become one `\n`, as a parser would read them.
-fn escape(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn escape(text: &str, out: &mut Vec<u8>) {
     let mut rest = text;
     loop {
         let plain = plain_bytes(rest.as_bytes());
@@ -250,6 +265,13 @@ fn escape(text: &str, out: &mut Vec<u8>) {
     }
 }
 
+/// As [`escape`], of its own.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + text.len() / 16);
+    escape(text, &mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// How many bytes from the start stand for themselves. 0xEF begins U+FFFE and U+FFFF, which XML does not allow.
 fn plain_bytes(bytes: &[u8]) -> usize {
     let special = |byte: &u8| {
@@ -268,7 +290,8 @@ fn plain_bytes(bytes: &[u8]) -> usize {
     start + bytes[start..].iter().position(special).unwrap_or(bytes.len() - start)
 }
 
-fn whole(stanza: &Stanza) -> Bytes {
+/// All bytes of a stanza, with what is declared for it.
+pub(crate) fn whole(stanza: &Stanza) -> Bytes {
     match &stanza.insert {
         None => stanza.bytes.clone(),
         Some(_) => stanza.slices().concat().into(),
@@ -370,23 +393,26 @@ impl Found {
     }
 }
 
-fn is(namespace: &ResolveResult<'_>, name: &str) -> bool {
+/// Whether an element is in this namespace.
+pub(crate) fn is(namespace: &ResolveResult<'_>, name: &str) -> bool {
     matches!(namespace, ResolveResult::Bound(bound) if bound.0 == name)
 }
 
 /// The namespace of the stanza itself; unbound is the stream's default, which the bytes need not repeat.
-fn is_stanza(namespace: &ResolveResult<'_>) -> bool {
+pub(crate) fn is_stanza(namespace: &ResolveResult<'_>) -> bool {
     matches!(namespace, ResolveResult::Unbound)
         || is(namespace, "jabber:server")
         || is(namespace, "jabber:client")
 }
 
-fn attribute(start: &BytesStart<'_>, name: &str) -> Option<String> {
+/// The value of an attribute, by its name as written.
+pub(crate) fn attribute(start: &BytesStart<'_>, name: &str) -> Option<String> {
     let found = start.attributes().flatten().find(|attribute| attribute.key.0 == name)?;
     found.normalized_value(XmlVersion::Implicit1_0).ok().map(|value| value.into_owned())
 }
 
-fn entity(reference: &BytesRef<'_>) -> Option<char> {
+/// The character a reference stands for; `None` if it is none of the five entities and no number.
+pub(crate) fn entity(reference: &BytesRef<'_>) -> Option<char> {
     if reference.is_char_ref() {
         return reference.resolve_char_ref().ok().flatten();
     }
