@@ -184,6 +184,8 @@ mod names {
     pub(super) const CIPID: &str = "urn:ietf:params:xml:ns:pidf:cipid";
     /// RFC 8048 §5.3: `<show/>` as an extension.
     pub(super) const CLIENT: &str = "jabber:client";
+    /// All of them.
+    pub(super) const ALL: [&str; 6] = [PIDF, DATA_MODEL, RPID, RPID_STATUS, CIPID, CLIENT];
 }
 
 #[cfg(test)]

@@ -14,6 +14,9 @@ pub(crate) const STATUSES_MAX: usize = 16;
 /// Longest status text or name kept, in bytes; what is longer is cut there, between two characters.
 pub(crate) const TEXT_BYTES_MAX: usize = 4096;
 
+/// Longest language tag kept, in bytes (RFC 5646 §4.4.1 asks for 35).
+const LANGUAGE_BYTES_MAX: usize = 64;
+
 /// An available resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Presence {
@@ -100,12 +103,13 @@ pub(crate) fn bounded(text: &str) -> &str {
 /// xs:language, the type of `xml:lang` in the schema of PIDF.
 fn is_language(tag: &str) -> bool {
     let is_word = |word: &str| (1..=8).contains(&word.len());
-    tag.split('-').enumerate().all(|(at, word)| {
-        is_word(word)
-            && word
-                .bytes()
-                .all(|byte| if at == 0 { byte.is_ascii_alphabetic() } else { byte.is_ascii_alphanumeric() })
-    })
+    tag.len() <= LANGUAGE_BYTES_MAX
+        && tag.split('-').enumerate().all(|(at, word)| {
+            is_word(word)
+                && word.bytes().all(|byte| {
+                    if at == 0 { byte.is_ascii_alphabetic() } else { byte.is_ascii_alphanumeric() }
+                })
+        })
 }
 
 #[cfg(test)]

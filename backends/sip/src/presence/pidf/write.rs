@@ -36,7 +36,10 @@ pub(super) fn write(entity: &str, open: &[Presence], layout: Layout, with_notes:
                     tuple_of(&mut out, &id, entity, presence, with_notes);
                 }
             }
-            person(&mut out, shown.show);
+            // A resource that is simply there would be taken for away by who finds no word about it but the person's.
+            if open.iter().all(|presence| presence.show.and_then(activity).is_some()) {
+                person(&mut out, shown.show);
+            }
         }
     }
     if let Some(nick) = nick {
@@ -48,8 +51,8 @@ pub(super) fn write(entity: &str, open: &[Presence], layout: Layout, with_notes:
 
 /// The one tuple a pool shows.
 fn single(out: &mut String, shown: Option<&Presence>, with_notes: bool) {
-    let Some(shown) = shown else { return tuple_closed(out, "0") };
-    out.push_str("<tuple id='0'><status><basic>open</basic>");
+    let Some(shown) = shown else { return tuple_closed(out, "ID-0") };
+    out.push_str("<tuple id='ID-0'><status><basic>open</basic>");
     if let Some(activity) = shown.show.and_then(activity) {
         element(out, format_args!("<ep:activities><ep:activity>{activity}</ep:activity></ep:activities>"));
     }
@@ -62,7 +65,7 @@ fn tuple_of(out: &mut String, id: &str, entity: &str, presence: &Presence, with_
     element(out, format_args!("<tuple id='{id}'><status><basic>open</basic>"));
     show(out, presence.show);
     out.push_str("</status>");
-    if let Some(priority) = presence.priority.and_then(|priority| u16::try_from(priority).ok()) {
+    if let Some(priority) = presence.priority.and_then(|priority| u32::try_from(priority).ok()) {
         // RFC 8048 §5.2.1 (6): 0 to 127 becomes 0 to 1 in three decimals, each another; rounded to the nearest.
         let thousandths = (priority * 2000 + 127) / 254;
         let (whole, decimals) = (thousandths / 1000, thousandths % 1000);
@@ -92,8 +95,7 @@ fn tuple_closed(out: &mut String, id: &str) {
     element(out, format_args!("<tuple id='{id}'><status><basic>closed</basic></status></tuple>"));
 }
 
-/// The activity of the most available resource, with the person (RFC 4480 §3.2). Every resource that is less available says so in
-/// its own `<show/>`, so it misleads nobody who reads both.
+/// The activity of the most available resource, with the person (RFC 4480 §3.2).
 fn person(out: &mut String, show: Option<Show>) {
     if let Some(activity) = show.and_then(activity) {
         element(
