@@ -19,15 +19,7 @@ use std::time::Instant;
 use turnout_core::backend::Sent;
 use turnout_core::io::Outbox;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
-use turnout_core::stanza::{IqType, Origin, Payload, PresenceType, Stanza};
-
-use crate::translate::{names_node, write_result};
-
-/// What disco#info about a user of the pool says (XEP-0030 §3): that he is there, and what we answer for him.
-const INFO: &str = "<query xmlns='http://jabber.org/protocol/disco#info'>\
-    <identity category='account' type='registered'/>\
-    <feature var='http://jabber.org/protocol/disco#info'/>\
-    <feature var='urn:xmpp:ping'/></query>";
+use turnout_core::stanza::{IqType, Origin, PresenceType, Stanza};
 
 /// Presence for a user of the pool.
 pub(crate) fn presence(kind: PresenceType, stanza: Stanza) -> Sent {
@@ -45,25 +37,9 @@ pub(crate) fn presence(kind: PresenceType, stanza: Stanza) -> Sent {
     }
 }
 
-/// An iq for a user of the pool: ping and disco#info are answered for his bare JID (XI-01, XI-02), nothing else is served
-/// (RFC 6120 §8.4).
+/// An iq for a user of the pool.
 pub(crate) fn iq(now: Instant, kind: IqType, stanza: Stanza, origin: Origin, out: &mut Outbox) -> Sent {
-    if matches!(kind, IqType::Result | IqType::Error) {
-        return Sent::Answered(stanza);
-    }
-    let inside = match (kind, stanza.payload, stanza.to.resource()) {
-        (IqType::Get, Payload::Ping, None) => "",
-        (IqType::Get, Payload::DiscoInfo, None) if names_node(&stanza) => {
-            let text = "this user has no such node";
-            let refusal =
-                Refusal::new(Condition::ItemNotFound, Blame::Sender, Retry::Never, Bounce::Yes, text);
-            return Sent::Refused(stanza, refusal);
-        }
-        (IqType::Get, Payload::DiscoInfo, None) => INFO,
-        _ => return Sent::Refused(stanza, unavailable("this user can be sent messages only")),
-    };
-    out.arrivals.push_back(write_result(&stanza, inside, origin, now));
-    Sent::Answered(stanza)
+    disco::answer(now, kind, stanza, origin, &disco::About::default(), out)
 }
 
 /// Not served here.

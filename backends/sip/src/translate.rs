@@ -67,22 +67,6 @@ fn read_any(stanza: &Stanza) -> Option<Spoken> {
     }
 }
 
-/// The `node` attribute of the first child: what a disco request asks about beside the address.
-pub(crate) fn names_node(stanza: &Stanza) -> bool {
-    let whole = whole(stanza);
-    let Ok(text) = std::str::from_utf8(&whole) else { return false };
-    let mut reader = NsReader::from_str(text);
-    let mut depth = 0;
-    loop {
-        match reader.read_event() {
-            Ok(Event::Start(_)) if depth == 0 => depth = 1,
-            Ok(Event::Start(start) | Event::Empty(start)) => return attribute(&start, "node").is_some(),
-            Ok(Event::Eof) | Err(_) => return false,
-            Ok(_) => {}
-        }
-    }
-}
-
 /// What goes into a message made of text that came over SIP.
 #[derive(Debug)]
 pub(crate) struct Words<'a> {

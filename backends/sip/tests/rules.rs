@@ -423,7 +423,7 @@ fn what_is_not_text_gets_an_honest_answer() {
     refused(&mut rig, &format!("<presence type='subscribe' {from_to}></presence>"), unavailable);
     refused(
         &mut rig,
-        &format!("<iq type='get' id='1' {from_to}><vCard xmlns='vcard-temp'/></iq>"),
+        &format!("<iq type='get' id='1' {from_to}><query xmlns='jabber:iq:version'/></iq>"),
         unavailable,
     );
     let long = "x".repeat(65_537);
@@ -443,7 +443,9 @@ fn what_is_not_text_gets_an_honest_answer() {
     assert_eq!(stanza.raw(&stanza.id_span), b"a&amp;\"b");
     let info = "<query xmlns='http://jabber.org/protocol/disco#info'";
     answered(&mut rig, &format!("<iq type='get' id='1' {from_to}>{info}/></iq>"));
-    assert!(rig.arrived().1.contains("<feature var='urn:xmpp:ping'/></query></iq>"));
+    assert!(
+        rig.arrived().1.contains("<feature var='urn:xmpp:ping'/><feature var='vcard-temp'/></query></iq>")
+    );
     refused(
         &mut rig,
         &format!("<iq type='get' id='1' {from_to}>{info} node='n'/></iq>"),
