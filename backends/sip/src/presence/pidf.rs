@@ -11,7 +11,7 @@ use turnout_core::home::Dialect;
 use turnout_core::jid::prepare;
 use turnout_core::presence::PresenceRules;
 
-use super::categories;
+use super::categories::{self, Told};
 use super::shown::{Presence, most_available};
 use crate::parse::MediaType;
 use crate::random::digest;
@@ -36,6 +36,19 @@ pub(crate) struct Document {
     pub(crate) closed: Vec<Arc<str>>,
     /// Whether availability was told at all; if not, it is unknown.
     pub(crate) has_basic: bool,
+    /// What was told in categories, if it was: see [`Document::after`].
+    pub(crate) categories: Option<Box<Told>>,
+}
+
+impl Document {
+    /// The document that holds after this one has come, `before` being the one that held until now within the same subscription. PIDF
+    /// tells all each time; categories tell only what has changed.
+    pub(crate) fn after(self, before: &Self, dialect: Dialect) -> Self {
+        match (self.categories, &before.categories) {
+            (Some(told), Some(known)) => in_dialect(told.after(known).document(self.entity), dialect),
+            (categories, _) => Self { categories, ..self },
+        }
+    }
 }
 
 /// Why a document is refused.
@@ -93,10 +106,7 @@ pub(crate) fn read(
     } else {
         return Err(Flaw::Unsupported);
     };
-    Ok(match dialect {
-        Dialect::Skype => under_one_name(document),
-        Dialect::Simple => document,
-    })
+    Ok(in_dialect(document, dialect))
 }
 
 /// Writes what is shown of a user. `entity` is his URI as [`crate::address`] makes it; none in `open` writes that he is
@@ -104,6 +114,13 @@ pub(crate) fn read(
 /// to whom this goes).
 pub(crate) fn write(entity: &str, open: &[Presence], layout: Layout, with_notes: bool) -> String {
     write::write(entity, open, layout, with_notes)
+}
+
+fn in_dialect(document: Document, dialect: Dialect) -> Document {
+    match dialect {
+        Dialect::Skype => under_one_name(document),
+        Dialect::Simple => document,
+    }
 }
 
 /// All resources under the one a pool's user has: the most available, or unavailable if all are.

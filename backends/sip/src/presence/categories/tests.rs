@@ -83,6 +83,34 @@ fn the_sum_counts_and_notes_and_names_are_told() {
 }
 
 #[test]
+fn what_a_later_document_does_not_tell_stays() {
+    let first = told(&[state("aggregateState", "3500"), note("personal", "here")].concat()).unwrap();
+    let later = |before: &Document, categories: &str| told(categories).unwrap().after(before, Dialect::Skype);
+    let away = later(&first, &state("aggregateState", "15500"));
+    assert_eq!(
+        (away.open[0].show, &away.open[0].statuses),
+        (Some(Show::Away), &vec![(None, "here".to_owned())])
+    );
+    assert_eq!(&*away.open[0].resource, pidf::SKYPE_RESOURCE);
+    let noted = later(&away, &note("personal", "there"));
+    assert_eq!(
+        (noted.open[0].show, &noted.open[0].statuses),
+        (Some(Show::Away), &vec![(None, "there".to_owned())])
+    );
+    let offline = later(&noted, &state("aggregateState", "18500"));
+    assert_eq!((offline.open.len(), &*offline.closed), (0, ["sfb".into()].as_slice()));
+    let back = later(&offline, &state("aggregateState", "3500"));
+    assert_eq!(back.open[0].statuses, [(None, "there".to_owned())]);
+    let silent = later(&back, "<category name='note' instance='0'/>");
+    assert!(silent.open[0].statuses.is_empty());
+    let unknown = later(&silent, "<category name='state' instance='1'/>");
+    assert!(!unknown.has_basic && unknown.open.is_empty() && unknown.closed.is_empty());
+    // PIDF tells all, whatever was told before.
+    let pidf = Document { entity: "e".to_owned(), ..Document::default() };
+    assert_eq!(pidf.clone().after(&first, Dialect::Skype), pidf);
+}
+
+#[test]
 fn documents_are_read_where_they_are_offered_and_refused_where_broken() {
     let kind = MediaType::parse(b"application/msrtc-event-categories+xml").unwrap();
     let body = document(&state("aggregateState", "9500"));
