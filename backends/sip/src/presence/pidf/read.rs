@@ -16,6 +16,9 @@ pub(super) const TUPLES_MAX: usize = 64;
 /// Activities looked at in one place.
 const ACTIVITIES_MAX: usize = 32;
 
+/// Notes looked at in one place.
+const NOTES_MAX: usize = 64;
+
 /// Reads PIDF.
 pub(super) fn read(body: &[u8], rules: &PresenceRules) -> Result<Document, Flaw> {
     let root = tree::read(body, &ALL)?;
@@ -139,7 +142,7 @@ impl Around<'_> {
 }
 
 fn add_notes(presence: &mut Presence, place: &Element, space: &str, lang: Option<&str>) {
-    for note in place.all(space, "note") {
+    for note in place.all(space, "note").take(NOTES_MAX) {
         let lang = note.lang.as_deref().or(place.lang.as_deref()).or(lang);
         presence.add_status(lang, &note.text);
     }
