@@ -222,7 +222,7 @@ fn refusals_of_invite_and_message_are_told() {
 }
 
 #[test]
-fn a_user_who_is_not_in_this_pool_is_looked_up_again() {
+fn a_user_who_is_not_in_this_pool_is_tried_elsewhere() {
     let mut rig = Rig::new(&Setup::default());
     let link = rig.dial(0);
     rig.chat(link, BOB, ALICE, "one");
@@ -232,7 +232,7 @@ fn a_user_who_is_not_in_this_pool_is_looked_up_again() {
         &answer(&invite, 404, "Not Found", "ms-diagnostics: 4006;reason=\"x\";source=\"fe\"\r\n", ""),
     );
     let refusal = rig.ended().1.unwrap_err();
-    assert_eq!(refusal.retry, turnout_core::refusal::Retry::Later);
+    assert_eq!(refusal.retry, turnout_core::refusal::Retry::Elsewhere);
 }
 
 #[test]
