@@ -13,11 +13,13 @@ use turnout_core::home::{BackendKind, Dialect, Homes};
 use turnout_core::io::TrustId;
 use turnout_core::jid::Domain;
 use turnout_core::policy::{Negotiation, Policy};
+use turnout_core::presence::PresenceRules;
 
 mod checks;
 mod mistakes;
 mod partners;
 mod parts;
+mod presence;
 mod read;
 mod world;
 
@@ -150,6 +152,10 @@ pub struct Config {
     pub home_configs: Vec<HomeConfig>,
     /// The users.
     pub directory: DirectoryConfig,
+    /// What is told of users, and when.
+    pub presence: PresenceRules,
+    /// The file of the store of contacts; without it they are forgotten with the process.
+    pub store: Option<PathBuf>,
     /// Shards and driver.
     pub engine: EngineConfig,
     /// Name servers; empty is the system's.
@@ -288,6 +294,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
     }
     let homes = parts::homes(root);
     let directory = parts::directory(&root.table("directory"));
+    let (presence, store) = presence::presence(&root.table("presence"));
     let engine = parts::engine(&root.table("engine"));
     parts::spool(&root.table("spool"));
     let dns_servers = parts::dns(&root.table("dns"));
@@ -309,6 +316,8 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         homes,
         home_configs,
         directory: directory?.0,
+        presence,
+        store,
         engine,
         dns_servers,
         admin_listen,

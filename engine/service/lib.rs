@@ -25,5 +25,6 @@ pub mod outside;
 pub mod resolve;
 pub mod router;
 pub mod run;
+pub mod store;
 pub mod tls;
 pub mod turn;

@@ -12,6 +12,8 @@ use turnout_core::refusal::Condition;
 use turnout_core::tally::{Flow, SideTally, Tally};
 use turnout_core::world::World;
 
+use crate::store::meter::StoreLook;
+
 #[cfg(test)]
 pub(crate) mod example;
 
@@ -41,6 +43,8 @@ pub struct Look {
     pub started_unix: u64,
     /// When the directory was loaded, in seconds since 1970; 0 before the first time.
     pub directory_loaded_unix: u64,
+    /// The store of contacts, where there is one.
+    pub store: Option<StoreLook>,
     /// Whether it is stopping.
     pub draining: bool,
     /// When this copy was made, in seconds since 1970.

@@ -1,6 +1,7 @@
-//! What a shard's driver asks of the rest of the process: connections made by the control plane, TLS sessions, a place for its
-//! counters. Invariant: nothing here blocks a shard; the one mutex guards a copy made ten times a second.
+//! What a shard's driver asks of the rest of the process: connections made by the control plane, TLS sessions, the way to
+//! the store, a place for its counters. Invariant: nothing here blocks a shard; the one mutex guards a copy made ten times a second.
 
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -12,6 +13,7 @@ use turnout_core::tally::Tally;
 
 use crate::mail::{Mail, Post};
 use crate::resolve::{self, Resolver, system_random};
+use crate::store::outlet::{Delivery, Outlet};
 use crate::tls::{TlsContext, TlsSession};
 
 /// What a shard tells the control plane.
@@ -53,6 +55,7 @@ pub struct Outside {
     /// Where drivers report.
     pub reports: Sender<Report>,
     published: Box<[Mutex<Published>]>,
+    store: Option<SyncSender<Delivery>>,
 }
 
 impl Outside {
@@ -65,7 +68,20 @@ impl Outside {
         shards: u16,
     ) -> Self {
         let published = (0..shards).map(|_| Mutex::default()).collect();
-        Self { handle, tls: ArcSwap::new(tls), resolver: ArcSwap::from_pointee(resolver), reports, published }
+        let (tls, resolver) = (ArcSwap::new(tls), ArcSwap::from_pointee(resolver));
+        Self { handle, tls, resolver, reports, published, store: None }
+    }
+
+    /// With a store of contacts at the other end of this queue. Without one contacts live in memory.
+    #[must_use]
+    pub fn with_store(mut self, queue: Option<SyncSender<Delivery>>) -> Self {
+        self.store = queue;
+        self
+    }
+
+    /// A shard's way to the store.
+    pub fn outlet(&self, shard: u16) -> Outlet {
+        Outlet::new(shard, self.store.clone())
     }
 
     /// A reload: new handshakes and connections use these.

@@ -30,6 +30,10 @@ use crate::listen::{self, Bound};
 use crate::mail::{Mail, Post, post_office};
 use crate::outside::{Outside, Published, Report};
 use crate::resolve::Resolver;
+use crate::store::file::ContactFile;
+use crate::store::meter::{Meter, StoreLook};
+use crate::store::outlet::Delivery;
+use crate::store::{self, Store};
 use crate::tls::TlsContext;
 use crate::turn;
 
@@ -79,6 +83,9 @@ struct Inner {
     stopped: watch::Sender<bool>,
     drained: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Ends after the shards.
+    store: Mutex<Option<Store>>,
+    store_meter: Option<Arc<Meter>>,
     addresses: Vec<(String, SocketAddr)>,
     started_unix: u64,
 }
@@ -119,6 +126,11 @@ impl Router {
             move || load_directory(&config, Audience::Start)
         })
         .await?;
+        let contacts = apart({
+            let path = config.store.clone();
+            move || store::open(path.as_deref())
+        })
+        .await?;
         let bound = listen::bind(&config)?;
         let addresses =
             bound.iter().filter_map(|bound| Some((bound.name.clone(), bound.address()?))).collect::<Vec<_>>();
@@ -126,9 +138,14 @@ impl Router {
         let shards = config.shards();
         let (post, boxes) = post_office(shards);
         let (reports, reported) = channel(REPORTS_MAX);
-        let outside = Arc::new(Outside::new(Handle::current(), tls, resolver, reports, shards));
+        let (to_store, stored) = store::queue();
+        let outside = Outside::new(Handle::current(), tls, resolver, reports, shards)
+            .with_store(contacts.as_ref().map(|_| to_store));
+        let outside = Arc::new(outside);
         let directory = Directory::new(snapshot, Arc::new(Overlay::new(OVERLAY_MAX)));
         let threads = spawn_shards(driver, &world, &directory, &post, &outside, boxes, make)?;
+        // Contacts come by the same mail as connections, and before the first of these.
+        let store = start_store(contacts, stored, &post).await?;
 
         let directory: SharedDirectory = Arc::new(Mutex::new(directory));
         let (commands, commanded) = commands();
@@ -157,6 +174,8 @@ impl Router {
                 stopped: watch::channel(false).0,
                 drained: tokio::sync::Mutex::new(Some(drained)),
                 threads: Mutex::new(threads),
+                store_meter: store.as_ref().map(|store| Arc::clone(store.meter())),
+                store: Mutex::new(store),
                 addresses,
                 started_unix: now,
             }),
@@ -196,6 +215,11 @@ impl Router {
     /// What every shard published last; at most 100 ms old.
     pub fn published(&self) -> Vec<Published> {
         self.inner.outside.published()
+    }
+
+    /// How the store of contacts does, where there is one.
+    pub fn store(&self) -> Option<StoreLook> {
+        self.inner.store_meter.as_ref().map(|meter| meter.look())
     }
 
     /// Whether the router is stopping.
@@ -299,6 +323,13 @@ impl Router {
                 tracing::error!("a shard's thread could not be joined");
             }
         }
+        // What the shards gave it last is in its queue by now.
+        let store = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(store) = store
+            && tokio::task::spawn_blocking(move || store.stop()).await.is_err()
+        {
+            tracing::error!("the store could not be stopped");
+        }
         self.inner.stopped.send_replace(true);
         Drained { left }
     }
@@ -332,7 +363,7 @@ async fn run_control(control: Control, commands: Receiver<Command>, reports: Rec
 
 /// Ends the process when the thread that holds it panics. A router that goes on without one of its shards looks healthy from
 /// outside and swallows what is given to that shard; one that is started anew does not.
-struct LastWords(&'static str);
+pub(crate) struct LastWords(pub(crate) &'static str);
 
 impl Drop for LastWords {
     fn drop(&mut self) {
@@ -344,6 +375,26 @@ impl Drop for LastWords {
             std::process::abort();
         }
     }
+}
+
+/// Gives the shards what the store knows and starts its thread. A shard that has begun is stopped again where that fails.
+async fn start_store(
+    contacts: Option<ContactFile>,
+    stored: std::sync::mpsc::Receiver<Delivery>,
+    post: &Post,
+) -> Result<Option<Store>, String> {
+    let Some(contacts) = contacts else { return Ok(None) };
+    let started = apart({
+        let post = post.clone();
+        move || Store::start(contacts, stored, &post)
+    })
+    .await;
+    if started.is_err() {
+        for shard in 0..post.shards() {
+            post.send(shard, Mail::Stop).await;
+        }
+    }
+    started.map(Some)
 }
 
 fn spawn_listener(bound: Bound, post: &Post, stop: &watch::Receiver<bool>) {
@@ -378,6 +429,9 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     }
     if old.shards() != new.shards() || old.engine.driver != new.engine.driver {
         return Some("engine.shards and engine.driver");
+    }
+    if old.store != new.store {
+        return Some("presence.store");
     }
     (old.admin_listen != new.admin_listen).then_some("admin.listen")
 }

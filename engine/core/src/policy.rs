@@ -214,8 +214,6 @@ pub struct GatewayLimits {
     pub idle_seconds: u32,
     /// Longest silence of a partner whose silence is looked into; white space is sent at half of it.
     pub keep_alive_seconds: u32,
-    /// How long a presence subscription lives without being refreshed.
-    pub subscription_refresh_seconds: u32,
 }
 
 impl Default for GatewayLimits {
@@ -227,7 +225,6 @@ impl Default for GatewayLimits {
             establishment_seconds: 60,
             idle_seconds: 600,
             keep_alive_seconds: 300,
-            subscription_refresh_seconds: 28_800,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Alive and ready. Invariant: alive means that every shard's loop turns. A shard that has nothing to do still turns once a second,
 //! so one whose counter stands still for [`STALL_SECONDS`] is stuck; only a restart helps then. Ready means alive, listening,
-//! knowing the users, and not on the way out: a balancer looks at this one.
+//! knowing the users, able to write down what users allow each other, and not on the way out: a balancer looks at this one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -96,6 +96,9 @@ fn unready(look: &Look) -> Vec<String> {
     }
     if look.directory_loaded_unix == 0 {
         complaints.push("the directory has not been loaded".to_owned());
+    }
+    if let Some(why) = look.store.as_ref().and_then(|store| store.failing.as_ref()) {
+        complaints.push(format!("the store of contacts cannot be written: {why}"));
     }
     complaints
 }

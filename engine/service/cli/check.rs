@@ -14,6 +14,7 @@ use super::{GREEN, Loaded, RED, YELLOW, load, painted};
 use crate::config::{Config, ConfigErrors, KeyPair, Mistake};
 use crate::directory::meter::Audience;
 use crate::driver::Kind;
+use crate::store::file::{ContactFile, Seen};
 use crate::tls::facts::{Names, facts, names};
 use crate::tls::identity::read_chain;
 use crate::tls::{TlsContext, TrustTable};
@@ -57,6 +58,8 @@ pub struct Summary {
     pub homes: Vec<(String, u64)>,
     /// Users in the directory.
     pub users: u64,
+    /// Contacts in the store; `None` where there is no store, or it is not there yet, or a running turnout has it.
+    pub contacts: Option<u64>,
     /// Users no home serves: in the cloud, without a pool, on branch appliances, on unknown pools.
     pub users_without_home: u64,
 }
@@ -109,6 +112,9 @@ impl Checked {
                 summary.users_without_home,
                 summary.driver
             )?;
+            if let Some(contacts) = summary.contacts {
+                writeln!(out, "{contacts} contact(s) in the store")?;
+            }
         }
         if self.good {
             writeln!(out, "{}", painted("good", GREEN, colour))?;
@@ -167,7 +173,28 @@ fn check_loaded(loaded: &Loaded, now: SystemTime, findings: &mut Findings<'_>) -
     if let Err(errors) = secret.and_then(|secret| config.world(1, secret)) {
         findings.errors(errors);
     }
-    users(config, findings)
+    let contacts = contacts(loaded, findings);
+    Summary { contacts, ..users(config, findings) }
+}
+
+/// Looks into the store, and changes nothing.
+fn contacts(loaded: &Loaded, findings: &mut Findings<'_>) -> Option<u64> {
+    let (config, key) = (&loaded.config, "presence.store");
+    let Some(path) = &config.store else {
+        // The embedded default is a trial and says so when it runs.
+        let has_sip = config.home_configs.iter().any(|home| home.backend == BackendKind::Sip);
+        if has_sip && loaded.trial.is_none() {
+            let what = "is not set: a restart forgets who may see whom, and users are asked again";
+            findings.add(Severity::Warning, key, what, "write store = \"contacts.redb\" in [presence]");
+        }
+        return None;
+    };
+    match ContactFile::inspect(path) {
+        Ok(Seen::Contacts(contacts)) => return Some(contacts),
+        Ok(Seen::Absent | Seen::InUse) => (),
+        Err(what) => findings.add(Severity::Error, key, what, ""),
+    }
+    None
 }
 
 /// Dates and names of our own certificates.
@@ -282,6 +309,7 @@ fn users(config: &Config, findings: &mut Findings<'_>) -> Summary {
         partners: config.policy.len(),
         homes: config.home_configs.iter().map(|home| (home.name.clone(), 0)).collect(),
         users: 0,
+        contacts: None,
         users_without_home: 0,
     };
     let report = match crate::directory::load(config, Audience::Command) {

@@ -69,11 +69,6 @@ pub(super) fn limits(table: &Table<'_, '_>) -> GatewayLimits {
         establishment_seconds: number("establishment_seconds", 1..=3600, otherwise.establishment_seconds),
         idle_seconds: number("idle_seconds", 10..=604_800, otherwise.idle_seconds),
         keep_alive_seconds: number("keep_alive_seconds", 5..=604_800, otherwise.keep_alive_seconds),
-        subscription_refresh_seconds: number(
-            "subscription_refresh_seconds",
-            60..=604_800,
-            otherwise.subscription_refresh_seconds,
-        ),
     };
     if made.connections_per_partner_max > made.connections_max {
         table.book.wrong(

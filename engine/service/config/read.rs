@@ -317,6 +317,24 @@ impl<'b, 'a> Table<'b, 'a> {
         made
     }
 
+    /// All keys of a table whose keys are the file's own choice, with their texts, in the order of the file.
+    pub(super) fn words(&self) -> Vec<(String, At<String>)> {
+        let mut made = Vec::new();
+        for (key, value) in self.content.into_iter().flat_map(|content| content.iter()) {
+            let (line, key) = (Some(self.book.line(key.span().start)), key.get_ref().to_string());
+            let spot = Spot { line, key: join(&self.path, &key) };
+            match value.get_ref().as_str() {
+                Some(text) => made.push((key, At { value: text.to_owned(), spot })),
+                None => {
+                    let what = format!("is {}", named(value.get_ref()));
+                    self.book.wrong(&spot, what, "write a text in quotes");
+                }
+            }
+        }
+        made.sort_by_key(|(_, at)| at.spot.line);
+        made
+    }
+
     /// Every key has been asked for: what is left over is unknown.
     pub(super) fn finish(&self) {
         let Some(content) = self.content else { return };

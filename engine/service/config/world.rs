@@ -97,7 +97,7 @@ impl Config {
             dialback_secret,
             stanza_bytes_max: self.federation.stanza_bytes_max,
             enforce_introductions: self.federation.enforce_introductions,
-            presence: turnout_core::presence::PresenceRules::default(),
+            presence: self.presence.clone(),
             shards: self.shards(),
         })
     }

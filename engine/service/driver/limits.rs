@@ -15,6 +15,12 @@ pub(crate) const MAIL_PER_TURN: usize = 4096;
 /// Hand-offs that may wait for room before sockets are no longer read.
 pub(crate) const OVERFLOW_MAX: usize = 1024;
 
+/// Contacts that may wait for the store before sockets are no longer read.
+pub(crate) const UNSTORED_MAX: usize = 65_536;
+
+/// How soon what the store's full queue did not take is offered again.
+pub(crate) const STORE_AGAIN: Duration = Duration::from_millis(20);
+
 /// How long a connection that is closed in order may take to finish.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
 

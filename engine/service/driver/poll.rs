@@ -4,14 +4,16 @@
 //! A turn reads every socket that has something, up to [`sockets::TURN_BYTES`] in all and in rounds, so that a flood fills whole
 //! batches and starves nobody; what comes alone is passed on at once, at the price of three system calls: wait, read, write.
 //!
-//! Back-pressure: while hand-offs to other shards do not fit, no socket is read. A connection that closes in order is given
+//! Back-pressure: while hand-offs to other shards or contacts for the store do not fit, no socket is read. A connection that closes in order is given
 //! [`sockets::LINGER`] to take what is queued and to close its own half.
 
 mod bell;
 mod connection;
 mod sockets;
 
-use crate::driver::limits::{HEARTBEAT, MAIL_PER_TURN, OVERFLOW_MAX, PUBLISH_EVERY};
+use crate::driver::limits::{
+    HEARTBEAT, MAIL_PER_TURN, OVERFLOW_MAX, PUBLISH_EVERY, STORE_AGAIN, UNSTORED_MAX,
+};
 use std::net::TcpStream as StdStream;
 use std::sync::Arc;
 use std::task::{Context, Poll as Polled, Waker};
@@ -29,6 +31,7 @@ use turnout_core::shard::Shard;
 use super::{Driver, Turn};
 use crate::mail::{Mail, Overflow, Post};
 use crate::outside::{Outside, Report};
+use crate::store::outlet::Outlet;
 use bell::Bell;
 use sockets::{Sockets, WAKE};
 
@@ -51,6 +54,7 @@ pub struct Poll {
     mail: Receiver<Mail>,
     post: Post,
     overflow: Overflow,
+    outlet: Outlet,
     reports: Vec<Report>,
     dials: HashMap<LinkId, ClientTls>,
     outside: Arc<Outside>,
@@ -84,6 +88,7 @@ impl Poll {
             mail,
             post,
             overflow: Overflow::default(),
+            outlet: outside.outlet(index),
             reports: Vec::new(),
             dials: HashMap::new(),
             outside,
@@ -194,6 +199,9 @@ impl Poll {
         if !self.overflow.is_empty() || !self.reports.is_empty() {
             deadline = earlier(deadline, Some(now + AGAIN));
         }
+        if !self.outlet.is_empty() {
+            deadline = earlier(deadline, Some(now + STORE_AGAIN));
+        }
         deadline.map(|at| at.saturating_duration_since(now))
     }
 
@@ -229,7 +237,10 @@ impl Poll {
             Output::Handoff(shard, handoff) => self.overflow.send(&self.post, shard, handoff),
             Output::Holding(id) => self.reports.push(Report::Holding(id)),
             Output::Settled(id) => self.reports.push(Report::Settled(id)),
-            Output::Persist(..) | Output::Told(..) => {}
+            Output::Persist(seq, record) => {
+                self.inputs.extend(self.outlet.take(seq, *record).map(Input::Persisted));
+            }
+            Output::Told(..) => {}
             Output::Drained => self.reports.push(Report::Drained(self.index)),
             Output::Note(note) => self.log.note(crate::clock::now(), self.index, &note),
         }
@@ -268,13 +279,14 @@ impl Driver for Poll {
         }
         self.sockets.flush_touched(&mut self.inputs);
         self.overflow.flush(&self.post);
+        self.outlet.flush();
         let reports = &self.outside.reports;
         // A report says that nothing older is on its way: it goes after all that was handed over before it.
         if self.overflow.is_empty() && !self.reports.is_empty() {
             let sent = self.reports.iter().take_while(|report| reports.try_send(**report).is_ok()).count();
             self.reports.drain(..sent);
         }
-        self.paused = self.overflow.len() > OVERFLOW_MAX;
+        self.paused = self.overflow.len() > OVERFLOW_MAX || self.outlet.len() > UNSTORED_MAX;
     }
 
     fn publish(&mut self, now: Instant, shard: &mut Shard) {

@@ -4,7 +4,7 @@
 //! A turn is one call of the kernel: it takes what was queued, waits for the first completion or the deadline, and leaves all
 //! completions there are. Receives are multishot, on buffers that are lent to the shard; a connection has one gathered write under way.
 //!
-//! Back-pressure: while hand-offs to other shards do not fit, the kernel is given no more buffers to fill, and what it filled
+//! Back-pressure: while hand-offs to other shards or contacts for the store do not fit, the kernel is given no more buffers to fill, and what it filled
 //! before waits here. A connection that closes in order is given [`LINGER`] to take what is queued and to close its own half.
 
 mod connection;
@@ -12,7 +12,9 @@ pub mod probe;
 mod ring;
 mod table;
 
-use crate::driver::limits::{HEARTBEAT, LINGER, MAIL_PER_TURN, OVERFLOW_MAX, PUBLISH_EVERY};
+use crate::driver::limits::{
+    HEARTBEAT, LINGER, MAIL_PER_TURN, OVERFLOW_MAX, PUBLISH_EVERY, STORE_AGAIN, UNSTORED_MAX,
+};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::net::TcpStream;
@@ -32,6 +34,7 @@ use super::{Driver, Turn};
 use crate::buffers::Buffers;
 use crate::mail::{Alarm, Mail, Overflow, Post};
 use crate::outside::{Outside, Report};
+use crate::store::outlet::Outlet;
 use connection::Connection;
 use ring::{Completion, Operation, Ring};
 use table::{Place, Table};
@@ -53,6 +56,7 @@ pub struct Uring {
     post: Post,
     event: RawFd,
     overflow: Overflow,
+    outlet: Outlet,
     reports: Vec<Report>,
     dials: HashMap<LinkId, ClientTls>,
     log: crate::log::Log,
@@ -101,6 +105,7 @@ impl Uring {
             post,
             event,
             overflow: Overflow::default(),
+            outlet: outside.outlet(index),
             reports: Vec::new(),
             dials: HashMap::new(),
             log: crate::log::Log::default(),
@@ -346,7 +351,10 @@ impl Uring {
             Output::Handoff(shard, handoff) => self.overflow.send(&self.post, shard, handoff),
             Output::Holding(id) => self.reports.push(Report::Holding(id)),
             Output::Settled(id) => self.reports.push(Report::Settled(id)),
-            Output::Persist(..) | Output::Told(..) => {}
+            Output::Persist(seq, record) => {
+                self.pending.extend(self.outlet.take(seq, *record).map(Input::Persisted));
+            }
+            Output::Told(..) => {}
             Output::Drained => self.reports.push(Report::Drained(self.index)),
             Output::Note(note) => self.log.note(crate::clock::now(), self.index, &note),
         }
@@ -377,6 +385,9 @@ impl Uring {
         due = earlier(due, self.lingering.front().map(|(until, _)| *until));
         if !self.overflow.is_empty() || !self.reports.is_empty() {
             due = earlier(due, Some(now + RETRY));
+        }
+        if !self.outlet.is_empty() {
+            due = earlier(due, Some(now + STORE_AGAIN));
         }
         due.map_or(HEARTBEAT, |due| due.saturating_duration_since(now))
     }
@@ -464,7 +475,7 @@ impl Uring {
 
     /// While hand-offs do not fit, nothing is received.
     fn pause(&mut self) {
-        let paused = self.overflow.len() > OVERFLOW_MAX;
+        let paused = self.overflow.len() > OVERFLOW_MAX || self.outlet.len() > UNSTORED_MAX;
         if paused != self.paused {
             self.paused = paused;
             if paused {
@@ -528,6 +539,7 @@ impl Driver for Uring {
         }
         self.touched = touched;
         self.overflow.flush(&self.post);
+        self.outlet.flush();
         self.wake_others();
         let reports = &self.outside.reports;
         // A report says that nothing older is on its way: it goes after all that was handed over before it.

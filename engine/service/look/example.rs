@@ -11,6 +11,7 @@ use turnout_core::tally::{DropRule, Flow, SideTally, Tally};
 use turnout_core::world::World;
 
 use super::{Look, ShardLook};
+use crate::store::meter::StoreLook;
 
 fn home(name: &str, backend: BackendKind, node: &str) -> Home {
     Home {
@@ -115,6 +116,14 @@ pub(crate) fn look() -> Look {
         addresses: vec![("federation.listen".to_owned(), "127.0.0.1:5269".parse().unwrap())],
         started_unix: 1_000,
         directory_loaded_unix: 1_060,
+        store: Some(StoreLook {
+            contacts: 12,
+            bytes: 4096,
+            commits: 3,
+            written: 9,
+            taken: 11,
+            ..StoreLook::default()
+        }),
         draining: false,
         now_unix: 1_100,
     }

@@ -4,7 +4,8 @@
 use turnout_core::refusal::Condition;
 use turnout_core::tally::{DropRule, Flow};
 
-use super::{Kind, Metric, Reading};
+use super::{Kind, Metric, Reading, Sink};
+use crate::store::meter::StoreLook;
 use Kind::{Counter, Gauge, Histogram};
 
 /// Which stanzas: `passed` came from outside, `made` are answers and bounces of the router's own.
@@ -235,6 +236,52 @@ pub static METRICS: &[Metric] = &[
         help: "Time since the directory was loaded from its source.",
         read: |now, out| out.put(&[], now.look.directory_age_seconds()),
     },
+    // The store of contacts. Without one there is nothing here but turnout_store_failing.
+    Metric {
+        name: "turnout_store_failing",
+        kind: Gauge,
+        labels: &[],
+        help: "1 while the store of contacts cannot be written, else 0.",
+        read: |now, out| {
+            let failing = now.look.store.as_ref().is_some_and(|store| store.failing.is_some());
+            out.put(&[], u64::from(failing));
+        },
+    },
+    Metric {
+        name: "turnout_store_failures_total",
+        kind: Counter,
+        labels: &[],
+        help: "Attempts to write the store of contacts that failed.",
+        read: |now, out| now.store(out, |store| store.failures),
+    },
+    Metric {
+        name: "turnout_store_contacts",
+        kind: Gauge,
+        labels: &[],
+        help: "Pairs of a local user and a partner's user in the store.",
+        read: |now, out| now.store(out, |store| store.contacts),
+    },
+    Metric {
+        name: "turnout_store_bytes",
+        kind: Gauge,
+        labels: &[],
+        help: "Length of the store's file.",
+        read: |now, out| now.store(out, |store| store.bytes),
+    },
+    Metric {
+        name: "turnout_store_commits_total",
+        kind: Counter,
+        labels: &[],
+        help: "Transactions the store has on disk since the start.",
+        read: |now, out| now.store(out, |store| store.commits),
+    },
+    Metric {
+        name: "turnout_store_changes_total",
+        kind: Counter,
+        labels: &[],
+        help: "Changes of contacts the store took from the shards.",
+        read: |now, out| now.store(out, |store| store.taken),
+    },
     // The shards: how the load spreads, and whether one is stuck.
     Metric {
         name: "turnout_shard_turns_total",
@@ -293,6 +340,12 @@ pub static METRICS: &[Metric] = &[
 ];
 
 impl Reading<'_> {
+    fn store(&self, out: &mut Sink<'_>, count: impl Fn(&StoreLook) -> u64) {
+        if let Some(store) = &self.look.store {
+            out.put(&[], count(store));
+        }
+    }
+
     fn shards(&self, mut visit: impl FnMut(&str, &crate::look::ShardLook)) {
         for (index, shard) in self.look.shards.iter().enumerate() {
             visit(&index.to_string(), shard);

@@ -105,7 +105,7 @@ fn the_defaults_are_the_legacy_ones() {
     let limits = policy.limits();
     assert_eq!((limits.connections_max, limits.connections_per_partner_max), (1000, 20));
     assert_eq!((limits.establishment_seconds, limits.idle_seconds), (60, 600));
-    assert_eq!((limits.keep_alive_seconds, limits.subscription_refresh_seconds), (300, 28_800));
+    assert_eq!(limits.keep_alive_seconds, 300);
 }
 
 #[test]
