@@ -17,6 +17,19 @@ pub(super) struct Trouble {
     pub(super) refuse_writes: AtomicBool,
     #[cfg(test)]
     pub(super) refuse_syncs: AtomicBool,
+    #[cfg(test)]
+    pub(super) log: Mutex<Vec<Op>>,
+}
+
+/// What was done to a file.
+#[cfg(test)]
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    Write(u64, Vec<u8>),
+    Resize(u64),
+    Sync,
+    /// The test says that so many batches are confirmed.
+    Confirmed(usize),
 }
 
 impl Trouble {
@@ -29,6 +42,11 @@ impl Trouble {
     /// A new file is there, and nothing is known against it.
     pub(super) fn forget(&self) {
         self.unsynced.store(false, Ordering::Release);
+    }
+
+    #[cfg(test)]
+    pub(super) fn note(&self, op: Op) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).push(op);
     }
 
     fn permit_write(&self) -> io::Result<()> {
@@ -106,6 +124,8 @@ impl StorageBackend for Watched {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.trouble.permit_write()?;
+        #[cfg(test)]
+        self.trouble.note(Op::Resize(len));
         self.file.set_len(len)
     }
 
@@ -114,11 +134,15 @@ impl StorageBackend for Watched {
         if synced.is_err() {
             self.trouble.unsynced.store(true, Ordering::Release);
         }
+        #[cfg(test)]
+        self.trouble.note(Op::Sync);
         synced
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.trouble.permit_write()?;
+        #[cfg(test)]
+        self.trouble.note(Op::Write(offset, data.to_vec()));
         self.file.write(offset, data)
     }
 

@@ -11,6 +11,8 @@ use super::medium::Trouble;
 use super::*;
 use crate::mail::post_office;
 
+mod power;
+
 /// A folder that goes with its test.
 struct Folder(PathBuf);
 
