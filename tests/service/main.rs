@@ -7,6 +7,7 @@
 const DRIVER: &str = "auto";
 
 mod cli;
+mod contacts;
 mod errors;
 mod estate;
 mod faults;

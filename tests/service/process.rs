@@ -14,14 +14,14 @@ use crate::peers::stream::{Item, chat, external, starttls};
 use crate::peers::wire::{End, Wire};
 
 /// A running `turnout run`.
-struct Process {
+pub struct Process {
     child: Child,
     /// Its log.
-    lines: Inbox<String>,
+    pub lines: Inbox<String>,
 }
 
 impl Process {
-    fn start(config: &Path) -> Self {
+    pub fn start(config: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_turnout"))
             .args(["run", "--config"])
             .arg(config)
@@ -37,23 +37,23 @@ impl Process {
         process
     }
 
-    fn says(&self, text: &str) -> String {
+    pub fn says(&self, text: &str) -> String {
         self.lines.first(text, |line| line.contains(text))
     }
 
     /// A listener's address, as logged.
-    fn at(&self, key: &str) -> SocketAddr {
+    pub fn at(&self, key: &str) -> SocketAddr {
         let line = self.lines.first(key, |line| line.contains(&format!(" {key} ")));
         let address = line.split("address=").nth(1).unwrap().split(' ').next().unwrap();
         address.parse().unwrap()
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
-    fn wait(&mut self) -> ExitStatus {
+    pub fn wait(&mut self) -> ExitStatus {
         let deadline = now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -64,7 +64,7 @@ impl Process {
         }
     }
 
-    fn partner_stream(&self, ground: &Ground) -> Wire {
+    pub fn partner_stream(&self, ground: &Ground) -> Wire {
         let address = self.at("federation.listen");
         let config = ground.client("partner.example");
         let (mut wire, _) = starttls(address, config, "partner.example", "contoso.com");

@@ -277,6 +277,10 @@ async fn readiness_says_what_is_missing() {
     check(|look| look.draining = true, &["the router is stopping"]).await;
     check(|look| look.addresses.clear(), &["nothing is listening"]).await;
     check(|look| look.directory_loaded_unix = 0, &["the directory has not been loaded"]).await;
+    let fails =
+        |look: &mut Look| look.store.as_mut().unwrap().failing = Some("contacts.redb: full".to_owned());
+    check(fails, &["the store of contacts cannot be written: contacts.redb: full"]).await;
+    check(|look| look.store = None, &[]).await;
 }
 
 #[tokio::test]

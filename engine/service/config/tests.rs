@@ -3,6 +3,7 @@ use std::path::Path;
 use turnout_core::home::{BackendKind, HomeId};
 use turnout_core::io::TrustId;
 use turnout_core::policy::{Negotiation, PartnerType};
+use turnout_core::presence::{PresenceRules, Show};
 
 use super::*;
 
@@ -144,6 +145,8 @@ fn commented_defaults_are_the_defaults() {
     assert_eq!(config.engine.hold_millis, bare.engine.hold_millis);
     assert_eq!(config.engine.drain_seconds, bare.engine.drain_seconds);
     assert_eq!(config.directory.shrink_percent_max, bare.directory.shrink_percent_max);
+    assert_eq!((&config.presence, &config.store), (&bare.presence, &None));
+    assert_eq!(bare.presence, PresenceRules::default());
     assert_eq!(config.home_configs[1].idle_seconds, bare.home_configs[1].idle_seconds);
     assert_eq!(config.home_configs[1].message_bytes_max, bare.home_configs[1].message_bytes_max);
 }
@@ -200,9 +203,42 @@ fn values_that_cannot_be_used() {
     check(&with("[engine]\ndriver = \"epoll\""), &["engine.driver", "\"epoll\"", "auto, io_uring, poll"]);
     check(&with("[engine]\nlog_message_bodies = true"), &["log_message_bodies", "never logged"]);
     check(&with("[spool]\nmode = \"durable\""), &["spool.mode", "not available", "memory"]);
+    presence_that_cannot_be(&|extra: &str| with(&format!("[presence]\n{extra}")));
     check(&with("[dns]\nservers = [\"ns.contoso.com\"]"), &["dns.servers[0]", "10.0.0.2:53"]);
     check(&with("[admin]\nlisten = \"localhost\""), &["admin.listen", "IP address"]);
     check(&with("[surprise]\nx = 1"), &["surprise: unknown key", "allowed here: admin, directory"]);
+}
+
+fn presence_that_cannot_be(with: &dyn Fn(&str) -> String) {
+    check(&with("check_seconds = 4"), &["presence.check_seconds", "from 5 to 86400"]);
+    check(&with("subscription_seconds = 59"), &["presence.subscription_seconds", "from 60 to 604800"]);
+    check(&with("stale_seconds = 0"), &["presence.stale_seconds", "from 1 to 3600"]);
+    check(&with("requests_per_second = 0"), &["presence.requests_per_second", "from 1 to 100000"]);
+    check(&with("store = \"\""), &["presence.store", "is empty"]);
+    check(&with("sotre = \"x\""), &["presence.sotre: unknown key", "did you mean `store`?"]);
+    check(&with("rich = 1"), &["presence.rich", "true or false"]);
+    let word = |line: &str| with(&format!("[presence.activities]\n{line}"));
+    check(&word("lunch = \"busy\""), &["t.toml:7: presence.activities.lunch", "away, xa, dnd, chat, none"]);
+    check(&word("lunch = true"), &["presence.activities.lunch", "write a text"]);
+    check(&word("Lunch = \"away\""), &["presence.activities.Lunch", "cannot be the name", "RFC 4480"]);
+    let many: String = (0..300).map(|n| format!("a{n} = \"dnd\"\n")).collect();
+    check(&word(&many), &["presence.activities", "318 activities"]);
+}
+
+#[test]
+fn presence_is_what_the_shards_see() {
+    let text = "[presence]\nstore = \"state/contacts.redb\"\ncheck_seconds = 30\nsubscription_seconds = 3600\n\
+                stale_seconds = 9\nrequests_per_second = 7\nrich = true\n\
+                [presence.activities]\nworking = \"dnd\"\nmeal = \"chat\"\nshopping = \"none\"\n";
+    let config = parse(&[&small(), text].concat()).unwrap();
+    assert_eq!(config.store.as_deref(), Some(Path::new("/base/state/contacts.redb")));
+    let rules = &config.presence;
+    assert!(rules.durable && rules.rich);
+    let seconds = [rules.check, rules.subscription, rules.stale].map(|time| time.as_secs());
+    assert_eq!((seconds, rules.per_second), ([30, 3600, 9], 7));
+    let shows = ["working", "meal", "shopping", "vacation", "unheard-of"].map(|word| rules.show_of(word));
+    assert_eq!(shows, [Some(Show::Dnd), Some(Show::Chat), None, Some(Show::Xa), None]);
+    assert_eq!(rules.activities.len(), PresenceRules::default().activities.len());
 }
 
 #[test]

@@ -476,6 +476,39 @@ fn ping_pong(kind: Kind, index: u16, rounds: usize, mail: Receiver<Mail>, post: 
     driver.wait(Some(crate::clock::now()), &mut inputs);
 }
 
+fn contacts_go_to_the_store_and_are_confirmed_at_once_without_one(kind: Kind) {
+    use turnout_core::contact::{Contact, Pair, Record};
+    let record = |user: u64| {
+        let pair = Pair { local: format!("u{user}@a.example").into(), partner: "p@b.example".into() };
+        Output::Persist(user, Box::new(Record { pair, contact: Contact { to: true, ..Contact::default() } }))
+    };
+    let mut rig = Rig::new(kind, GATEWAY);
+    rig.submit(record(7));
+    rig.until(|input| matches!(input, Input::Persisted(7)).then_some(()));
+
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (post, mut boxes) = post_office(1);
+    let (reports, _) = tokio::sync::mpsc::channel(1);
+    let (tls, resolver) = (Arc::new(TlsContext::without_certificates()), Resolver::new(&[]).unwrap());
+    let (queue, taken) = std::sync::mpsc::sync_channel(1);
+    let outside = Outside::new(runtime.handle().clone(), tls, resolver, reports, 1).with_store(Some(queue));
+    rig.driver = kind.open(0, boxes.remove(0), post, Arc::new(outside)).unwrap();
+    // The queue has room for the first only.
+    rig.submit(record(1));
+    rig.submit(record(2));
+    rig.submit(record(3));
+    let mut told = rig.turn(10);
+    assert_eq!(taken.recv().unwrap().seq, 1);
+    let begin = crate::clock::now();
+    // Nothing happens but that the shard tries again.
+    while taken.try_recv().map(|delivery| delivery.seq) != Ok(3) {
+        assert!(crate::clock::now() < begin + PATIENCE, "what did not fit was forgotten");
+        told.extend(rig.turn(10_000));
+        rig.driver.submit(&mut Outbox::new(0));
+    }
+    assert!(!told.iter().any(|input| matches!(input, Input::Persisted(_))), "who has a store waits for it");
+}
+
 #[test]
 fn who_refuses_io_uring_gets_poll_if_anything_will_do() {
     let unsupported = || Err(Refused::Unsupported("forbidden here".to_owned()));
@@ -517,4 +550,5 @@ on_both! {
     nothing_is_read_while_hand_offs_do_not_fit
     mail_wakes_a_shard_that_sleeps
     shards_wake_each_other
+    contacts_go_to_the_store_and_are_confirmed_at_once_without_one
 }

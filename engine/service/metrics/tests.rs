@@ -64,6 +64,8 @@ fn values_are_the_sums_of_the_shards() {
         ("turnout_shard_stanzas_handed_out_total{shard=\"0\"}", 4.0),
         ("turnout_moving_users", 1.0),
         ("turnout_draining", 0.0),
+        ("turnout_store_failing", 0.0),
+        ("turnout_store_contacts", 12.0),
     ];
     for (name, expected) in rows {
         assert_eq!(series.get(name), Some(&expected), "{name}");
