@@ -15,8 +15,9 @@ pub(crate) const MAIL_PER_TURN: usize = 4096;
 /// Hand-offs that may wait for room before sockets are no longer read.
 pub(crate) const OVERFLOW_MAX: usize = 1024;
 
-/// Contacts that may wait for the store before sockets are no longer read.
-pub(crate) const UNSTORED_MAX: usize = 65_536;
+/// Contacts that may wait for the store before sockets are no longer read. A disk may be full for hours while messages pass, so this
+/// is for a flood of ever new pairs; it is some 150 MB a shard.
+pub(crate) const UNSTORED_MAX: usize = 500_000;
 
 /// How soon what the store's full queue did not take is offered again.
 pub(crate) const STORE_AGAIN: Duration = Duration::from_millis(20);

@@ -267,12 +267,11 @@ fn read(
     Ok(rows)
 }
 
+/// Takes the key and the value of one row.
+type TakeRow<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), String> + 'a;
+
 /// Gives all rows as they are.
-fn each_row(
-    path: &Path,
-    database: &Database,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>,
-) -> Result<(), String> {
+fn each_row(path: &Path, database: &Database, visit: &mut TakeRow<'_>) -> Result<(), String> {
     let failed = |error: redb::Error| told(path, &error);
     let transaction = database.begin_read().map_err(|error| failed(error.into()))?;
     let contacts = transaction.open_table(CONTACTS).map_err(|error| failed(error.into()))?;
@@ -300,15 +299,12 @@ fn rewrite(path: &Path, trouble: &Arc<Trouble>) -> Result<(), String> {
     write_anew(path, trouble, &mut |add| each_row(path, &old, add))
 }
 
-/// Takes one row.
-type Add<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), String> + 'a;
-
 /// Writes a file with the rows that `fill` gives, under another name; it gets its own when all of it is on disk. So nobody ever sees
 /// half a file under that name, and an empty one there is a mistake.
 fn write_anew(
     path: &Path,
     trouble: &Arc<Trouble>,
-    fill: &mut dyn FnMut(&mut Add<'_>) -> Result<(), String>,
+    fill: &mut dyn FnMut(&mut TakeRow<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
     let new = beside(path, "new");
     let failed = |error: redb::Error| told(&new, &error);

@@ -2,6 +2,7 @@
 //! disk; and who only looks changes nothing.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -243,14 +244,15 @@ impl StorageBackend for Scratch {
         let mut beside = self.beside();
         let of_file = beside.of_file;
         for (number, within, range) in pieces(offset, data.len()) {
-            if !beside.blocks.contains_key(&number) {
-                let mut block = vec![0; BLOCK as usize].into_boxed_slice();
-                self.read_file(of_file, number * BLOCK, &mut block)?;
-                beside.blocks.insert(number, block);
-            }
-            if let Some(block) = beside.blocks.get_mut(&number) {
-                block[within..within + range.len()].copy_from_slice(&data[range]);
-            }
+            let block = match beside.blocks.entry(number) {
+                Entry::Occupied(block) => block.into_mut(),
+                Entry::Vacant(place) => {
+                    let mut block = vec![0; BLOCK as usize].into_boxed_slice();
+                    self.read_file(of_file, number * BLOCK, &mut block)?;
+                    place.insert(block)
+                }
+            };
+            block[within..within + range.len()].copy_from_slice(&data[range]);
         }
         Ok(())
     }
