@@ -75,6 +75,8 @@ pub(crate) enum Timer {
     Repeat(Key, u64),
     /// This dialog may have been idle too long.
     Idle(Key),
+    /// Something of the typing and the receipts of this session is due.
+    Talk(Key),
     /// The peer of this link has had the time to show that it is the pool.
     Stranger(LinkId),
 }
@@ -366,6 +368,7 @@ impl Backend for SipBackend {
                 Timer::Trying(key) => self.trying(key, out),
                 Timer::Repeat(key, millis) => self.repeat(now, key, millis, out),
                 Timer::Idle(dialog) => self.idle_due(now, dialog, out),
+                Timer::Talk(session) => self.talk_due(now, session, out),
                 Timer::Stranger(link) => {
                     if self.links.get(&link).is_some_and(|state| state.standing != Standing::Trusted) {
                         self.links.remove(&link);

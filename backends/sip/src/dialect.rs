@@ -20,13 +20,15 @@ use crate::asking::Failure;
 use crate::backend::{SipBackend, no_way};
 use crate::memo::Memo;
 use crate::parse::{HeaderName, Message, Uri, Vitals};
+use crate::presence;
 use crate::random::{Hex, TOKEN_BYTES, digest};
 use crate::receive::Users;
 use crate::session::{Flight, Item};
 use crate::slab::Key;
+use crate::talk::States;
 use crate::text::{self, Content};
 use crate::transaction::TRANSACTIONS_MAX;
-use crate::translate::{Envelope, Words, read_message, write_message};
+use crate::translate::{ACTIVE, Envelope, Invited, Spoken, Words, read_message, write_message};
 use crate::write::WriteError;
 
 /// Why the head of a queue cannot leave.
@@ -57,8 +59,13 @@ impl SipBackend {
             let refusal = Refusal::new(Condition::BadRequest, Blame::Sender, Retry::Never, Bounce::Yes, text);
             return Sent::Refused(stanza, refusal);
         };
-        // Typing, receipts and markers are not carried yet; they ask for no answer either.
-        let Some(text) = spoken.body else { return Sent::Answered(stanza) };
+        let Spoken { body, subject, hints } = spoken;
+        if let Some(invited) = hints.invited
+            && (body.is_none() || invited == Invited::ByRoom)
+        {
+            return Sent::Refused(stanza, presence::unavailable("this user cannot be part of a group chat"));
+        }
+        let Some(text) = body else { return self.hint(now, link, stanza, &hints, out) };
         if text.of(&stanza).len() > self.settings.message_bytes_max {
             let why =
                 format!("the text is longer than the {} bytes taken here", self.settings.message_bytes_max);
@@ -82,10 +89,13 @@ impl SipBackend {
             }
             if session.writer != stanza.from {
                 session.writer = stanza.from.clone();
+                session.states = States::Unknown;
             }
             session.link = link;
+            session.said(hints.state.is_some());
         }
-        let item = Item { stanza, text, subject: spoken.subject, resent: false };
+        self.remember_talk(now, id, &hints);
+        let item = Item { stanza, text, subject, wants_receipt: hints.wants_receipt, resent: false };
         if let Err(item) = self.sessions.push(id, item) {
             self.sessions.tidy(id);
             return Sent::Refused(item.stanza, full("too many messages wait for this user"));
@@ -182,19 +192,34 @@ impl SipBackend {
         let Some(server) = self.servers.get(key) else { return };
         let link = server.link;
         let ticket = self.servers.ticket(key);
-        let writer = self.sessions.writer(&users.local, &users.partner);
-        let envelope = Envelope {
-            from: users.local.clone(),
-            to: writer.unwrap_or_else(|| users.partner.clone()),
-            origin: self.origin(link, ticket, out),
-            arrived: now,
+        let kind = if self.has_sessions() { MessageType::Chat } else { MessageType::Normal };
+        let session = self.sessions.of(&users.local, &users.partner);
+        let session = session.and_then(|session| self.sessions.get(session));
+        let mut extra = [""; 1];
+        let states = session.as_ref().map_or(States::Unknown, |session| session.states);
+        if kind == MessageType::Chat && states != States::Silent {
+            extra[0] = ACTIVE;
+        }
+        let (to, is_known) = match session {
+            // Without a session it is news each time that the local user has written.
+            None => (users.partner.clone(), false),
+            Some(session) => {
+                session.wrote();
+                (session.writer.clone(), std::mem::replace(&mut session.introduced, true))
+            }
         };
-        if self.sessions.introduce(&users.local, &users.partner) {
+        let origin = self.origin(link, ticket, out);
+        let envelope = Envelope { from: users.local.clone(), to, origin, arrived: now };
+        if !is_known {
             out.events.push_back(Event::Introduced(users.local.clone(), users.partner.clone()));
         }
-        let words =
-            Words { body: words.text, thread: Some(words.call_id), subject: words.subject, id: &words.id };
-        let kind = if self.has_sessions() { MessageType::Chat } else { MessageType::Normal };
+        let words = Words {
+            body: words.text,
+            thread: Some(words.call_id),
+            subject: words.subject,
+            id: &words.id,
+            extra: &extra,
+        };
         let stanza = write_message(envelope, kind, &words);
         if stanza.len() > self.world.stanza_bytes_max {
             // No XMPP server would take it; escaping makes text grow.

@@ -14,9 +14,11 @@ mod receive;
 mod sdp;
 mod session;
 mod slab;
+mod talk;
 mod text;
 mod transaction;
 mod translate;
+mod typing;
 
 pub mod address;
 pub mod error;

@@ -17,8 +17,9 @@ use crate::random::Token;
 use crate::receive::Users;
 use crate::session::Flight;
 use crate::slab::Key;
-use crate::transaction::{Purpose, Verb};
-use crate::write::{TEXT_TYPE, USER_AGENT, WriteError, push_number, subject};
+use crate::transaction::{Purpose, TRANSACTIONS_MAX, Verb};
+use crate::typing::{self, DOCUMENT_TYPE};
+use crate::write::{Builder, TEXT_TYPE, USER_AGENT, WriteError, push_number, subject};
 
 impl SipBackend {
     /// Sends the head of a queue as a MESSAGE of its own.
@@ -49,6 +50,39 @@ impl SipBackend {
         Ok(true)
     }
 
+    /// Sends what is no text in a MESSAGE of its own, beside the texts. `None`: it could not be sent.
+    pub(crate) fn notify(
+        &mut self,
+        now: Instant,
+        id: Key,
+        kind: &str,
+        body: &[u8],
+        purpose: Purpose,
+        out: &mut Outbox,
+    ) -> Option<()> {
+        if self.clients.len() >= TRANSACTIONS_MAX {
+            return None;
+        }
+        let named = self.sessions.get(id)?.link;
+        let link = self.way(LinkId::NONE, named, out)?;
+        let (token, via) = self.via(out);
+        let (tag, call_id) = (self.random.token().hex(), self.random.token().hex());
+        let session = self.sessions.get(id)?;
+        let to = uri(&mut self.uris, &session.local).ok()?;
+        let from = full_uri(&mut self.uris, &session.writer).ok()?;
+        let request = Builder::request("MESSAGE", &to)
+            .and_then(|request| request.header(HeaderName::Via, &via))
+            .and_then(|request| request.header(HeaderName::MaxForwards, "70"))
+            .and_then(|request| request.header(HeaderName::From, &format!("<{from}>;tag={}", &*tag)))
+            .and_then(|request| request.header(HeaderName::To, &format!("<{to}>")))
+            .and_then(|request| request.header(HeaderName::CallId, &call_id))
+            .and_then(|request| request.header(HeaderName::CSeq, "1 MESSAGE"))
+            .and_then(|request| request.header(HeaderName::UserAgent, USER_AGENT))
+            .and_then(|request| request.finish_with(kind, body));
+        self.ask(now, link, (token, Verb::Message), request.ok()?, purpose, out);
+        Some(())
+    }
+
     /// A MESSAGE of its own was answered, or not.
     pub(crate) fn page_ended(
         &mut self,
@@ -72,6 +106,15 @@ impl SipBackend {
         users: &Users,
         out: &mut Outbox,
     ) {
+        if let Some(kind) = vitals.content_type.as_ref().filter(|kind| kind.is(DOCUMENT_TYPE)) {
+            let encoded = request.header(HeaderName::ContentTransferEncoding).is_some();
+            let typing = typing::read(kind, request.body_bytes()).filter(|_| !encoded);
+            self.reply(now, key, 200, &[], out);
+            if let (Some(typing), Some(id)) = (typing, self.sessions.of(&users.local, &users.partner)) {
+                self.typed_alone(now, id, typing, out);
+            }
+            return;
+        }
         let Some(text) = self.hear(now, key, (request, vitals), out) else { return };
         let about = request.header(HeaderName::Subject).and_then(|value| std::str::from_utf8(value).ok());
         let words = Heard { text: &text, subject: about, call_id: vitals.call_id, id: StanzaId::of(vitals) };
@@ -124,7 +167,7 @@ impl Page<'_> {
 mod tests {
     use super::*;
     use crate::random::Random;
-    use crate::write::{Builder, name_addr};
+    use crate::write::name_addr;
 
     #[test]
     fn a_page_is_the_message_built() {

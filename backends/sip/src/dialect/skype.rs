@@ -23,6 +23,7 @@ use crate::session::{DIALOGS_PER_SESSION_MAX, Flight};
 use crate::slab::Key;
 use crate::text::{self, Content};
 use crate::transaction::{Purpose, Verb};
+use crate::typing::DOCUMENT_TYPE;
 use crate::write::{Builder, USER_AGENT, WriteError, name_addr, subject};
 
 /// Longest first text carried in a header of the INVITE; a longer one follows as MESSAGE.
@@ -303,11 +304,12 @@ impl SipBackend {
         match request.method().unwrap_or_default() {
             b"BYE" => {
                 self.reply(now, key, 200, &[], out);
+                self.show_leaving(now, place, out);
                 self.end_dialog(now, place, false, out);
             }
             b"MESSAGE" => self.texted(now, key, place, (request, vitals), out),
             b"INVITE" => self.invited_again(now, key, place, request, out),
-            // Typing comes as INFO with KeyboardActivity; it is taken and not passed on yet (SM-08).
+            b"INFO" => self.informed(now, key, place, (request, vitals), out),
             _ => self.reply(now, key, 200, &[], out),
         }
     }
@@ -320,6 +322,9 @@ impl SipBackend {
         (request, vitals): (&Message, &Vitals<'_>),
         out: &mut Outbox,
     ) {
+        if vitals.content_type.as_ref().is_some_and(|kind| kind.is(DOCUMENT_TYPE)) {
+            return self.informed(now, key, place, (request, vitals), out);
+        }
         let Some(text) = self.hear(now, key, (request, vitals), out) else { return };
         let Some(dialog) = self.dialogs.get_mut(place) else { return };
         let id = dialog.session;
@@ -391,7 +396,13 @@ impl SipBackend {
     }
 
     /// Ends a dialog. Gives the session it was of.
-    fn drop_dialog(&mut self, now: Instant, key: Key, with_bye: bool, out: &mut Outbox) -> Option<Key> {
+    pub(crate) fn drop_dialog(
+        &mut self,
+        now: Instant,
+        key: Key,
+        with_bye: bool,
+        out: &mut Outbox,
+    ) -> Option<Key> {
         let dialog = self.dialogs.remove(key)?;
         if let Some(timer) = dialog.idle {
             self.timers.cancel(timer);
@@ -431,11 +442,19 @@ impl SipBackend {
 
     /// Forgets a session that holds nothing; while draining, ends one that only waits.
     pub(crate) fn leave_if_done(&mut self, now: Instant, id: Key, out: &mut Outbox) {
+        if self.sessions.get(id).is_some_and(|session| session.talk.is_some()) {
+            self.tell_typing(now, id, out);
+        }
         let Some(session) = self.sessions.get(id) else { return };
         if self.draining && session.queue.is_empty() && session.flight == Flight::Idle {
             for dialog in session.dialogs.clone() {
                 self.drop_dialog(now, dialog, true, out);
             }
+        }
+        let forget = self.draining || self.has_sessions();
+        if self.sessions.get(id).is_some_and(|session| session.talk.is_some() && forget && session.is_over())
+        {
+            self.hush(id);
         }
         self.sessions.tidy(id);
     }
