@@ -189,6 +189,8 @@ pub(crate) fn settings_without_home() -> SipHome {
         idle: Duration::from_secs(600),
         message_bytes_max: 0,
         first_message_in_invite: false,
+        xhtml_im: false,
+        calendar: None,
     }
 }
 
@@ -288,8 +290,11 @@ impl Backend for SipBackend {
 
     fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent {
         match stanza.kind {
-            // An error is never answered with a message, nor made one (A.3.2); nobody on the SIP side waits for it.
-            Kind::Message(MessageType::Error) => Sent::Answered(stanza),
+            // An error is never answered with a message, nor made one (A.3.2); who asked to hear of it is notified.
+            Kind::Message(MessageType::Error) => {
+                self.bounced(now, &stanza, out);
+                Sent::Answered(stanza)
+            }
             Kind::Message(MessageType::Groupchat) => {
                 Sent::Refused(stanza, presence::unavailable("this user cannot be part of a group chat"))
             }

@@ -19,7 +19,7 @@ use crate::address::{uri_of, uri_with_resource};
 use crate::asking::Failure;
 use crate::backend::{SipBackend, no_way};
 use crate::memo::Memo;
-use crate::parse::{HeaderName, Message, Uri, Vitals};
+use crate::parse::{HeaderName, MediaType, Message, Uri, Vitals};
 use crate::presence;
 use crate::random::{Hex, TOKEN_BYTES, digest};
 use crate::receive::Users;
@@ -28,7 +28,7 @@ use crate::slab::Key;
 use crate::talk::States;
 use crate::text::{self, Content};
 use crate::transaction::TRANSACTIONS_MAX;
-use crate::translate::{ACTIVE, Envelope, Invited, Spoken, Words, read_message, write_message};
+use crate::translate::{ACTIVE, Envelope, Invited, REQUEST, Spoken, Words, read_message, write_message};
 use crate::write::WriteError;
 
 /// Why the head of a queue cannot leave.
@@ -94,7 +94,7 @@ impl SipBackend {
             session.link = link;
             session.said(hints.state.is_some());
         }
-        self.remember_talk(now, id, &hints);
+        self.remember_talk(now, id, &hints, out);
         let item = Item { stanza, text, subject, wants_receipt: hints.wants_receipt, resent: false };
         if let Err(item) = self.sessions.push(id, item) {
             self.sessions.tidy(id);
@@ -195,10 +195,12 @@ impl SipBackend {
         let kind = if self.has_sessions() { MessageType::Chat } else { MessageType::Normal };
         let session = self.sessions.of(&users.local, &users.partner);
         let session = session.and_then(|session| self.sessions.get(session));
-        let mut extra = [""; 1];
+        // What is shown better must not make the stanza too large for what is said.
+        let xhtml = words.xhtml.filter(|xhtml| xhtml.len() <= self.world.stanza_bytes_max / 4);
+        let mut extra = [xhtml.unwrap_or_default(), "", if words.wants_receipt { REQUEST } else { "" }];
         let states = session.as_ref().map_or(States::Unknown, |session| session.states);
         if kind == MessageType::Chat && states != States::Silent {
-            extra[0] = ACTIVE;
+            extra[1] = ACTIVE;
         }
         let (to, is_known) = match session {
             // Without a session it is news each time that the local user has written.
@@ -235,18 +237,41 @@ impl SipBackend {
         key: Key,
         (request, vitals): (&'a Message, &Vitals<'_>),
         out: &mut Outbox,
-    ) -> Option<Cow<'a, str>> {
+    ) -> Option<Said<'a>> {
         let encoding = request.header(HeaderName::ContentTransferEncoding);
-        let content = match encoding {
-            None if vitals.is_plain_text => text::plain(request.body_bytes()),
-            _ if vitals.is_plain_text => {
-                let kind = request.content_type().ok().flatten();
-                text::read(kind.as_ref(), encoding, request.body_bytes())
-            }
-            _ => text::read(vitals.content_type.as_ref(), encoding, request.body_bytes()),
-        };
+        if vitals.is_plain_text && encoding.is_none() {
+            return self.understand(now, key, (text::plain(request.body_bytes()), None), out);
+        }
+        let again = vitals.is_plain_text.then(|| request.content_type().ok().flatten()).flatten();
+        let kind = again.as_ref().or(vitals.content_type.as_ref());
+        let content = self.content(kind, encoding, request.body_bytes());
+        self.understand(now, key, content, out)
+    }
+
+    /// What a body says, with its HTML where that is passed on.
+    pub(crate) fn content<'a>(
+        &self,
+        kind: Option<&MediaType<'_>>,
+        encoding: Option<&[u8]>,
+        body: &'a [u8],
+    ) -> (Content<'a>, Option<String>) {
+        if self.settings.xhtml_im {
+            text::read_rich(kind, encoding, body)
+        } else {
+            (text::read(kind, encoding, body), None)
+        }
+    }
+
+    /// Text, or an answer to what is none.
+    pub(crate) fn understand<'a>(
+        &mut self,
+        now: Instant,
+        key: Key,
+        (content, xhtml): (Content<'a>, Option<String>),
+        out: &mut Outbox,
+    ) -> Option<Said<'a>> {
         let code = match content {
-            Content::Text(text) if !text.is_empty() => return Some(text),
+            Content::Text(text) if !text.is_empty() => return Some(Said { text, xhtml }),
             Content::Text(_) | Content::Signal => 200,
             Content::Invitation => 603,
             Content::Broken(_) => 400,
@@ -261,6 +286,15 @@ impl SipBackend {
     }
 }
 
+/// What a body said.
+#[derive(Debug)]
+pub(crate) struct Said<'a> {
+    /// In plain text.
+    pub(crate) text: Cow<'a, str>,
+    /// As XHTML-IM, if it is to be passed on.
+    pub(crate) xhtml: Option<String>,
+}
+
 /// Text that came over SIP.
 #[derive(Debug)]
 pub(crate) struct Heard<'a> {
@@ -272,6 +306,10 @@ pub(crate) struct Heard<'a> {
     pub(crate) call_id: &'a str,
     /// What the stanza made of it is called.
     pub(crate) id: StanzaId,
+    /// The text as XHTML-IM.
+    pub(crate) xhtml: Option<&'a str>,
+    /// A receipt is to be asked for.
+    pub(crate) wants_receipt: bool,
 }
 
 /// The id of a stanza made of a request: the same for the same request, and for no other. The dialog (Call-ID and the sender's tag) in

@@ -4,12 +4,14 @@
 mod answers;
 mod asking;
 mod backend;
+mod cpim;
 mod dialect;
 mod dialog;
 mod link;
 mod memo;
 mod presence;
 mod random;
+mod receipts;
 mod receive;
 mod sdp;
 mod session;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use turnout_core::timers::TimerId;
 
+use crate::receipts::Receipts;
 use crate::session::Session;
 use crate::slab::Key;
 use crate::typing::Form;
@@ -36,7 +37,7 @@ pub(crate) enum Asking {
     Alone,
 }
 
-/// Typing of a pair of users.
+/// Typing and receipts of a pair of users.
 #[derive(Debug, Default)]
 pub(crate) struct Talk {
     /// The partner's user is typing, until then unless he says so again.
@@ -51,6 +52,8 @@ pub(crate) struct Talk {
     pub(crate) heard: Option<Instant>,
     /// How the peer speaks of typing outside of dialogs, once it did.
     pub(crate) form: Option<Form>,
+    /// Receipts.
+    pub(crate) receipts: Receipts,
     /// Until when it is remembered where no dialog holds the session.
     pub(crate) until: Option<Instant>,
     /// Wakes when something of it is due, and when.
@@ -61,7 +64,7 @@ impl Talk {
     /// When something of it is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let again = self.told.filter(|_| self.composing.is_some());
-        [self.composing, again, self.heard, self.until].into_iter().flatten().min()
+        [self.composing, again, self.heard, self.until, self.receipts.deadline()].into_iter().flatten().min()
     }
 }
 

@@ -14,7 +14,7 @@ use quick_xml::{NsReader, XmlVersion};
 use turnout_core::jid::Jid;
 use turnout_core::stanza::{IqType, Kind, MessageType, Origin, Payload, Stanza};
 
-pub(crate) use hints::{ACTIVE, ChatState, Hints, Invited, REQUEST};
+pub(crate) use hints::{ACTIVE, ChatState, Hints, Invited, RECEIPTS, REQUEST};
 
 /// Text of a stanza.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +119,8 @@ pub(crate) fn write_message(envelope: Envelope, kind: MessageType, words: &Words
     out.finish(Kind::Message(kind), envelope, false)
 }
 
-/// Writes a message without text: a chat state, a receipt, an error. `inside` is what it holds beside the thread, already XML.
+/// Writes a message without text: a chat state, a receipt, an error. `inside` is what it holds beside the thread, already XML; `id` is
+/// escaped already.
 pub(crate) fn write_signal(
     envelope: Envelope,
     kind: MessageType,
@@ -127,10 +128,8 @@ pub(crate) fn write_signal(
     thread: Option<&str>,
     inside: &str,
 ) -> Stanza {
-    let mut quoted = Vec::with_capacity(id.len());
-    escape(id, &mut quoted);
     let texts = inside.len() + thread.map_or(0, str::len);
-    let mut out = Writer::open("message", &quoted, &envelope, texts);
+    let mut out = Writer::open("message", id.as_bytes(), &envelope, texts);
     out.bytes.extend_from_slice(match kind {
         MessageType::Chat => b" type='chat'>",
         MessageType::Error => b" type='error'>",

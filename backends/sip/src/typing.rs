@@ -14,6 +14,7 @@ use turnout_core::stanza::{MessageType, Stanza};
 
 use crate::asking::Failure;
 use crate::backend::{SipBackend, Timer};
+use crate::cpim::Fate;
 use crate::parse::{HeaderName, MediaType, Message, Vitals};
 use crate::session::Flight;
 use crate::slab::Key;
@@ -191,6 +192,9 @@ impl SipBackend {
             if let Some(session) = self.sessions.get(id) {
                 session.link = link;
             }
+            if let Some(received) = &hints.received {
+                self.receipt_came(now, id, received, Fate::Delivered, out);
+            }
             if let Some(state) = hints.state {
                 self.state_shown(now, id, &stanza.from, state, out);
             }
@@ -224,7 +228,10 @@ impl SipBackend {
     }
 
     /// What a text of the partner's user leaves to remember beside it.
-    pub(crate) fn remember_talk(&mut self, now: Instant, id: Key, hints: &Hints) {
+    pub(crate) fn remember_talk(&mut self, now: Instant, id: Key, hints: &Hints, out: &mut Outbox) {
+        if let Some(received) = &hints.received {
+            self.receipt_came(now, id, received, Fate::Delivered, out);
+        }
         // A session of the other dialect lives as long as its dialogs; here it would be forgotten with the text.
         if !self.has_sessions() && hints.state.is_some() && self.sessions.talk(id).is_some() {
             self.keep_talk(now, id);
@@ -232,7 +239,7 @@ impl SipBackend {
     }
 
     /// Remembers a talk for as long as a quiet dialog is.
-    fn keep_talk(&mut self, now: Instant, id: Key) {
+    pub(crate) fn keep_talk(&mut self, now: Instant, id: Key) {
         let until = (!self.has_sessions()).then(|| now + self.settings.idle);
         if let Some(talk) = self.sessions.get(id).and_then(|session| session.talk.as_mut()) {
             talk.until = until;
@@ -266,7 +273,9 @@ impl SipBackend {
         talk.timer = None;
         let over = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
         over(&mut talk.composing);
-        let forget = over(&mut talk.until);
+        over(&mut talk.until);
+        talk.receipts.expire(now);
+        let forget = talk.deadline().is_none();
         if over(&mut talk.heard) {
             self.show(now, id, ChatState::Active, out);
         }

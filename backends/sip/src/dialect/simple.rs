@@ -9,10 +9,11 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use turnout_core::io::{LinkId, Outbox};
 
-use super::{Heard, StanzaId, Stuck, full_uri, told, uri};
+use super::{Heard, Said, StanzaId, Stuck, full_uri, told, uri};
 use crate::asking::Failure;
 use crate::backend::SipBackend;
-use crate::parse::{HeaderName, Message, Vitals};
+use crate::cpim::{self, CPIM_TYPE, IMDN_TYPE};
+use crate::parse::{HeaderName, MediaType, Message, Vitals};
 use crate::random::Token;
 use crate::receive::Users;
 use crate::session::Flight;
@@ -30,6 +31,9 @@ impl SipBackend {
         let (token, via) = (self.random.token(), self.via_start(out));
         let (tag, call_id) = (self.random.token(), self.random.token());
         let Some(session) = self.sessions.get(id) else { return Ok(false) };
+        let asks = session.talk.is_some() && session.queue.front().is_some_and(|head| head.wants_receipt);
+        let wrapped = if asks { self.wrapped(now, id) } else { None };
+        let Some(session) = self.sessions.get(id) else { return Ok(false) };
         let (to, from) = (uri(&mut self.uris, &session.local)?, full_uri(&mut self.uris, &session.writer)?);
         let Some(head) = session.queue.front() else { return Ok(false) };
         let about = head.subject.as_ref().map(|about| subject(about.of(&head.stanza)));
@@ -40,7 +44,8 @@ impl SipBackend {
             to: &to,
             call_id,
             subject: about.as_deref().filter(|about| !about.is_empty()),
-            text: head.text.of(&head.stanza),
+            kind: if wrapped.is_some() { CPIM_TYPE } else { TEXT_TYPE },
+            text: wrapped.as_deref().unwrap_or_else(|| head.text.of(&head.stanza)),
         };
         let bytes = page.write(&mut self.paper)?;
         if let Some(session) = self.sessions.get(id) {
@@ -106,19 +111,94 @@ impl SipBackend {
         users: &Users,
         out: &mut Outbox,
     ) {
-        if let Some(kind) = vitals.content_type.as_ref().filter(|kind| kind.is(DOCUMENT_TYPE)) {
-            let encoded = request.header(HeaderName::ContentTransferEncoding).is_some();
-            let typing = typing::read(kind, request.body_bytes()).filter(|_| !encoded);
-            self.reply(now, key, 200, &[], out);
-            if let (Some(typing), Some(id)) = (typing, self.sessions.of(&users.local, &users.partner)) {
-                self.typed_alone(now, id, typing, out);
+        let (kind, body) = (vitals.content_type.as_ref(), request.body_bytes());
+        if let Some(kind) = kind.filter(|_| !vitals.is_plain_text)
+            && request.header(HeaderName::ContentTransferEncoding).is_none()
+        {
+            if kind.is(CPIM_TYPE) {
+                return self.paged_wrapped(now, key, (request, vitals), users, out);
             }
+            if self.signalled(now, key, kind, body, users, out) {
+                return;
+            }
+        }
+        let Some(said) = self.hear(now, key, (request, vitals), out) else { return };
+        self.deliver_page(now, key, (request, vitals), users, (&said, false), out);
+    }
+
+    fn deliver_page(
+        &mut self,
+        now: Instant,
+        key: Key,
+        (request, vitals): (&Message, &Vitals<'_>),
+        users: &Users,
+        (said, wants_receipt): (&Said<'_>, bool),
+        out: &mut Outbox,
+    ) {
+        let about = request.header(HeaderName::Subject).and_then(|value| std::str::from_utf8(value).ok());
+        let words = Heard {
+            text: &said.text,
+            subject: about,
+            call_id: vitals.call_id,
+            id: StanzaId::of(vitals),
+            xhtml: said.xhtml.as_deref(),
+            wants_receipt,
+        };
+        self.deliver(now, key, users, &words, out);
+    }
+
+    /// A MESSAGE with another within (RFC 3862). Who speaks to whom stands in the headers of the MESSAGE, which the pool vouches
+    /// for; what the wrapper says of that is not looked at.
+    fn paged_wrapped(
+        &mut self,
+        now: Instant,
+        key: Key,
+        (request, vitals): (&Message, &Vitals<'_>),
+        users: &Users,
+        out: &mut Outbox,
+    ) {
+        let Some(inner) = cpim::unwrap(request.body_bytes()) else {
+            return self.reply_in_words(now, key, 400, "The message/cpim body is malformed", &[], out);
+        };
+        let kind = match inner.kind.map(MediaType::parse) {
+            // RFC 2045 §5.2.
+            None => MediaType::parse(b"text/plain"),
+            Some(kind) => kind,
+        };
+        let Ok(kind) = kind else { return self.reply(now, key, 400, &[], out) };
+        if inner.encoding.is_none() && self.signalled(now, key, &kind, inner.body, users, out) {
             return;
         }
-        let Some(text) = self.hear(now, key, (request, vitals), out) else { return };
-        let about = request.header(HeaderName::Subject).and_then(|value| std::str::from_utf8(value).ok());
-        let words = Heard { text: &text, subject: about, call_id: vitals.call_id, id: StanzaId::of(vitals) };
-        self.deliver(now, key, users, &words, out);
+        let content = self.content(Some(&kind), inner.encoding, inner.body);
+        let Some(said) = self.understand(now, key, content, out) else { return };
+        let wants_receipt = self.owe(now, users, &StanzaId::of(vitals), inner.wish);
+        self.deliver_page(now, key, (request, vitals), users, (&said, wants_receipt), out);
+    }
+
+    /// Takes what is about texts and none itself. `false`: it is something else.
+    fn signalled(
+        &mut self,
+        now: Instant,
+        key: Key,
+        kind: &MediaType<'_>,
+        body: &[u8],
+        users: &Users,
+        out: &mut Outbox,
+    ) -> bool {
+        if kind.is(IMDN_TYPE) {
+            self.reply(now, key, 200, &[], out);
+            self.notified(now, users, body, out);
+            return true;
+        }
+        if !kind.is(DOCUMENT_TYPE) {
+            return false;
+        }
+        self.reply(now, key, 200, &[], out);
+        let typing = typing::read(kind, body);
+        if let (Some(typing), Some(id)) = (typing, self.sessions.of(&users.local, &users.partner)) {
+            self.typed_alone(now, id, typing, out);
+        }
+        true
     }
 }
 
@@ -133,6 +213,7 @@ struct Page<'a> {
     call_id: Token,
     /// Cleaned, not empty.
     subject: Option<&'a str>,
+    kind: &'a str,
     text: &'a str,
 }
 
@@ -155,7 +236,7 @@ impl Page<'_> {
         if let Some(subject) = self.subject {
             push(&["Subject: ", subject, "\r\n"]);
         }
-        push(&["Content-Type: ", TEXT_TYPE, "\r\nContent-Length: "]);
+        push(&["Content-Type: ", self.kind, "\r\nContent-Length: "]);
         push_number(self.text.len() as u64, out);
         out.extend_from_slice(b"\r\n\r\n");
         out.extend_from_slice(self.text.as_bytes());
@@ -197,7 +278,8 @@ mod tests {
                 builder = builder.header(HeaderName::Subject, about).unwrap();
             }
             let built = builder.finish_with(TEXT_TYPE, text.as_bytes()).unwrap();
-            let page = Page { via, token, from: (from, tag), to, call_id, subject: about, text };
+            let page =
+                Page { via, token, from: (from, tag), to, call_id, subject: about, kind: TEXT_TYPE, text };
             assert_eq!(page.write(&mut out).unwrap(), built);
             let broken = Page { via: "SIP/2.0/TLS a\r\nb", ..page };
             assert!(broken.write(&mut out).is_err());

@@ -217,8 +217,15 @@ impl SipBackend {
         }
         match self.settings.first_message_in_invite.then(|| first_text(request)).flatten() {
             Some(text) => {
-                let words =
-                    Heard { text: &text, subject: None, call_id: vitals.call_id, id: StanzaId::of(vitals) };
+                let id = StanzaId::of(vitals);
+                let words = Heard {
+                    text: &text,
+                    subject: None,
+                    call_id: vitals.call_id,
+                    id,
+                    xhtml: None,
+                    wants_receipt: false,
+                };
                 self.deliver(now, key, users, &words, out);
             }
             None => self.welcome(now, key, request, users, None, out),
@@ -325,19 +332,26 @@ impl SipBackend {
         if vitals.content_type.as_ref().is_some_and(|kind| kind.is(DOCUMENT_TYPE)) {
             return self.informed(now, key, place, (request, vitals), out);
         }
-        let Some(text) = self.hear(now, key, (request, vitals), out) else { return };
+        let Some(said) = self.hear(now, key, (request, vitals), out) else { return };
         let Some(dialog) = self.dialogs.get_mut(place) else { return };
         let id = dialog.session;
         let stanza_id = StanzaId::within(&dialog.stanza_id, vitals.cseq.number);
         dialog.learn(request, vitals);
         // Requirement 19: a peer that repeats the text its INVITE brought is heard once.
-        if dialog.first_text.take().is_some_and(|first| first == text) {
+        if dialog.first_text.take().is_some_and(|first| first == said.text) {
             return self.reply(now, key, 200, &[], out);
         }
         let Some(session) = self.sessions.get(id) else { return };
         session.prefer(place);
         let users = Users { local: session.local.clone(), partner: session.partner.clone() };
-        let words = Heard { text: &text, subject: None, call_id: vitals.call_id, id: stanza_id };
+        let words = Heard {
+            text: &said.text,
+            subject: None,
+            call_id: vitals.call_id,
+            id: stanza_id,
+            xhtml: said.xhtml.as_deref(),
+            wants_receipt: false,
+        };
         self.deliver(now, key, &users, &words, out);
     }
 

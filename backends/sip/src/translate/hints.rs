@@ -87,7 +87,7 @@ impl Hints {
         let name = start.local_name();
         let name: &str = name.as_ref();
         if is(namespace, CHAT_STATES) {
-            self.state = self.state.or(ChatState::read(name.as_bytes()));
+            self.state = self.state.or_else(|| ChatState::read(name.as_bytes()));
         } else if is(namespace, RECEIPTS) {
             match name {
                 "request" => self.wants_receipt = true,

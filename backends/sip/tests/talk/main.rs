@@ -1,10 +1,18 @@
 //! What passes inside a conversation beside texts: a test for each row of the mapping, in both directions.
 #![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(unreachable_pub, missing_docs, dead_code, reason = "support is shared between test files")]
+#![allow(
+    unreachable_pub,
+    unnameable_types,
+    missing_docs,
+    dead_code,
+    reason = "support is shared between test files"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
+mod receipts;
 mod typing;
 
 use support::*;
