@@ -19,7 +19,7 @@ use crate::dialog::{Dialog, Dialogs};
 use crate::parse::{HeaderName, MediaType, Message, Scheme, Vitals};
 use crate::receive::Users;
 use crate::sdp;
-use crate::session::{DIALOGS_PER_SESSION_MAX, Flight};
+use crate::session::{DIALOGS_PER_SESSION_MAX, Flight, Session};
 use crate::slab::Key;
 use crate::text::{self, Content};
 use crate::transaction::{Purpose, Verb};
@@ -466,8 +466,11 @@ impl SipBackend {
             }
         }
         let forget = self.draining || self.has_sessions();
-        if self.sessions.get(id).is_some_and(|session| session.talk.is_some() && forget && session.is_over())
-        {
+        let is_done = |session: &mut Session| {
+            let talk = session.talk.as_ref();
+            session.is_over() && talk.is_some_and(|talk| forget || talk.deadline().is_none())
+        };
+        if self.sessions.get(id).is_some_and(is_done) {
             self.hush(id);
         }
         self.sessions.tidy(id);
