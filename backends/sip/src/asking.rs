@@ -241,6 +241,7 @@ impl SipBackend {
             (Purpose::Invite(id), Err(failure)) => self.invite_failed(now, key, id, failure, out),
             (Purpose::Text(id), outcome) => self.text_ended(now, id, outcome, out),
             (Purpose::Page(id), outcome) => self.page_ended(now, id, outcome, out),
+            (Purpose::Typing(id), outcome) => self.typing_answered(now, id, outcome, out),
             (Purpose::Invite(_), Ok(())) | (Purpose::Farewell, _) => {}
         }
     }
@@ -255,6 +256,7 @@ impl SipBackend {
             match client.purpose {
                 Purpose::Invite(id) => self.way_lost(now, id, Some(key), out),
                 Purpose::Text(id) | Purpose::Page(id) => self.way_lost(now, id, None, out),
+                Purpose::Typing(id) => self.typing_unanswered(id),
                 Purpose::Farewell => {}
             }
         }

@@ -75,6 +75,8 @@ pub(crate) enum Timer {
     Repeat(Key, u64),
     /// This dialog may have been idle too long.
     Idle(Key),
+    /// Something of the typing and the receipts of this session is due.
+    Talk(Key),
     /// The peer of this link has had the time to show that it is the pool.
     Stranger(LinkId),
 }
@@ -187,6 +189,8 @@ pub(crate) fn settings_without_home() -> SipHome {
         idle: Duration::from_secs(600),
         message_bytes_max: 0,
         first_message_in_invite: false,
+        xhtml_im: false,
+        calendar: None,
     }
 }
 
@@ -286,8 +290,11 @@ impl Backend for SipBackend {
 
     fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent {
         match stanza.kind {
-            // An error is never answered with a message, nor made one (A.3.2); nobody on the SIP side waits for it.
-            Kind::Message(MessageType::Error) => Sent::Answered(stanza),
+            // An error is never answered with a message, nor made one (A.3.2); who asked to hear of it is notified.
+            Kind::Message(MessageType::Error) => {
+                self.bounced(now, &stanza, out);
+                Sent::Answered(stanza)
+            }
             Kind::Message(MessageType::Groupchat) => {
                 Sent::Refused(stanza, presence::unavailable("this user cannot be part of a group chat"))
             }
@@ -366,6 +373,7 @@ impl Backend for SipBackend {
                 Timer::Trying(key) => self.trying(key, out),
                 Timer::Repeat(key, millis) => self.repeat(now, key, millis, out),
                 Timer::Idle(dialog) => self.idle_due(now, dialog, out),
+                Timer::Talk(session) => self.talk_due(now, session, out),
                 Timer::Stranger(link) => {
                     if self.links.get(&link).is_some_and(|state| state.standing != Standing::Trusted) {
                         self.links.remove(&link);

@@ -41,6 +41,7 @@ const MEDIA_TYPES: &[&str] = &[
     "application/im-iscomposing+xml",
     "application/ms-imdn+xml",
     "message/imdn+xml",
+    "message/cpim",
 ];
 
 /// What is read of a response beside what every message has; one that has any of it is read in full.
@@ -425,7 +426,11 @@ impl SipBackend {
 
     /// The value of Accept.
     pub(crate) fn accept(&self) -> String {
-        let sdp = if self.has_sessions() { "application/sdp, " } else { "" };
-        format!("{sdp}{}", ACCEPT_TYPES.join(", "))
+        let types = ACCEPT_TYPES.join(", ");
+        if self.has_sessions() {
+            format!("application/sdp, {types}")
+        } else {
+            format!("{types}, message/cpim, message/imdn+xml")
+        }
     }
 }

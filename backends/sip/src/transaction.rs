@@ -59,6 +59,8 @@ pub(crate) enum Verb {
     Bye,
     /// CANCEL.
     Cancel,
+    /// INFO.
+    Info,
 }
 
 impl Verb {
@@ -69,6 +71,7 @@ impl Verb {
             b"MESSAGE" => Some(Self::Message),
             b"BYE" => Some(Self::Bye),
             b"CANCEL" => Some(Self::Cancel),
+            b"INFO" => Some(Self::Info),
             _ => None,
         }
     }
@@ -83,7 +86,9 @@ pub(crate) enum Purpose {
     Text(Key),
     /// The text at the head of a session, sent outside of any dialog.
     Page(Key),
-    /// A request whose answer changes nothing: BYE, CANCEL.
+    /// Whether the user of this session is typing.
+    Typing(Key),
+    /// A request whose answer changes nothing: BYE, CANCEL, a notification of delivery.
     Farewell,
 }
 
