@@ -112,13 +112,24 @@ impl Estate {
             self.blur(&word);
         }
         for mail in std::mem::take(&mut self.router.mail).into_iter().flatten() {
-            if let Input::Handoff(Handoff::Stanza(stanza, _)) = mail {
-                self.blur(&Word::new(PresenceType::Subscribe, stanza.from.as_str(), stanza.to.as_str()));
-            }
+            let (from, to) = match &mail {
+                Input::Handoff(Handoff::Stanza(stanza, _)) => (stanza.from.as_str(), stanza.to.as_str()),
+                Input::Handoff(Handoff::Fact(fact)) => (fact.local.as_str(), fact.partner.as_str()),
+                _ => continue,
+            };
+            self.blur(&Word::new(PresenceType::Subscribe, from, to));
         }
         // What waited for the store, or for its turn, was not told to anybody; but the sender believes it arrived.
         for (_, record) in std::mem::take(&mut self.router.unconfirmed).into_iter().flatten() {
             self.blurred.insert((record.pair.local.to_string(), record.pair.partner.to_string()));
+        }
+        // What waited in memory for a partner that cannot be reached.
+        let down = self.outside.lock().unwrap().down.clone();
+        for (name, friend) in self.people.keys().flat_map(|name| self.friends.keys().map(move |f| (name, f)))
+        {
+            if down.contains(&domain(friend)) {
+                self.blurred.insert((name.clone(), friend.clone()));
+            }
         }
         for number in std::mem::take(&mut self.wires).into_keys() {
             self.pool.loses(self.seconds(), number);
