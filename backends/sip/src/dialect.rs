@@ -15,6 +15,8 @@ use turnout_core::jid::Jid;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use turnout_core::stanza::{MessageType, Stanza};
 
+pub(crate) use skype::contact;
+
 use crate::address::{uri_of, uri_with_resource};
 use crate::asking::Failure;
 use crate::backend::{SipBackend, no_way};
@@ -57,6 +59,7 @@ impl SipBackend {
             let refusal = Refusal::new(Condition::BadRequest, Blame::Sender, Retry::Never, Bounce::Yes, text);
             return Sent::Refused(stanza, refusal);
         };
+        self.watcher_heard(now, &stanza.to, &stanza.from);
         // Typing, receipts and markers are not carried yet; they ask for no answer either.
         let Some(text) = spoken.body else { return Sent::Answered(stanza) };
         if text.of(&stanza).len() > self.settings.message_bytes_max {

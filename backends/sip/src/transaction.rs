@@ -59,6 +59,10 @@ pub(crate) enum Verb {
     Bye,
     /// CANCEL.
     Cancel,
+    /// SUBSCRIBE.
+    Subscribe,
+    /// NOTIFY.
+    Notify,
 }
 
 impl Verb {
@@ -69,6 +73,8 @@ impl Verb {
             b"MESSAGE" => Some(Self::Message),
             b"BYE" => Some(Self::Bye),
             b"CANCEL" => Some(Self::Cancel),
+            b"SUBSCRIBE" => Some(Self::Subscribe),
+            b"NOTIFY" => Some(Self::Notify),
             _ => None,
         }
     }
@@ -83,7 +89,11 @@ pub(crate) enum Purpose {
     Text(Key),
     /// The text at the head of a session, sent outside of any dialog.
     Page(Key),
-    /// A request whose answer changes nothing: BYE, CANCEL.
+    /// The SUBSCRIBE of a watch.
+    Watch(Key),
+    /// A NOTIFY of a subscription.
+    Notify(Key),
+    /// A request whose answer changes nothing: BYE, CANCEL, a last NOTIFY.
     Farewell,
 }
 
