@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(unreachable_pub, missing_docs, dead_code, reason = "support is shared between test files")]
 
+mod notifier;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;

@@ -98,8 +98,13 @@ impl Stage {
         Scene::default().open()
     }
 
-    /// Presence from the partner's user: its type, empty for available, and what is in it.
-    pub fn present(&mut self, from: &str, kind: &str, inside: &str, contact: &Contact) -> Sent {
+    /// Presence from the partner's user, which must be taken: its type, empty for available, and what is in it.
+    pub fn present(&mut self, from: &str, kind: &str, inside: &str, contact: &Contact) {
+        let sent = self.offer(from, kind, inside, contact);
+        assert!(matches!(sent, Sent::Answered(_)), "{sent:?}");
+    }
+
+    pub fn offer(&mut self, from: &str, kind: &str, inside: &str, contact: &Contact) -> Sent {
         let kind = if kind.is_empty() { String::new() } else { format!(" type='{kind}'") };
         let text = format!("<presence from='{from}' to='{ALICE}'{kind}>{inside}</presence>");
         let stanza = self.rig.stanza(&text);
@@ -111,11 +116,10 @@ impl Stage {
         self.rig.with(link.shard(), |now, backend, out| backend.presence(now, link, stanza, contact, out))
     }
 
-    /// The same, which must be taken.
+    /// The same of Bob, without anything in it.
     pub fn bob(&mut self, kind: &str, contact: &Contact) {
         let from = if matches!(kind, "" | "unavailable") { BOBS_PHONE } else { BOB };
-        let sent = self.present(from, kind, "", contact);
-        assert!(matches!(sent, Sent::Answered(_)), "{sent:?}");
+        self.present(from, kind, "", contact);
     }
 
     /// What the partner's users were told since: type, who from, and what was said.

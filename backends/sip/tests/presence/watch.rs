@@ -495,7 +495,7 @@ fn nobody_is_watched_for_one_who_is_not_there() {
 #[test]
 fn addresses_without_a_counterpart_are_refused() {
     let mut stage = Stage::new();
-    let sent = stage.present("b\\5cob@partner.example", "subscribe", "", &asking());
+    let sent = stage.offer("b\\5cob@partner.example", "subscribe", "", &asking());
     let Sent::Refused(_, refusal) = sent else { panic!("{sent:?}") };
     assert_eq!(refusal.condition, Condition::JidMalformed);
     assert!(stage.is_quiet() && stage.described().is_empty());
