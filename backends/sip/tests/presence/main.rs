@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, missing_docs, dead_code, reason = "support is shared between test files")]
 
 mod notifier;
+mod recovery;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;

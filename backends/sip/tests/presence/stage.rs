@@ -98,6 +98,11 @@ impl Stage {
         Scene::default().open()
     }
 
+    /// On a rig without a link so far.
+    pub fn of(rig: Rig) -> Self {
+        Self { rig, link: LinkId::NONE, numbers: 0 }
+    }
+
     /// Presence from the partner's user, which must be taken: its type, empty for available, and what is in it.
     pub fn present(&mut self, from: &str, kind: &str, inside: &str, contact: &Contact) {
         let sent = self.offer(from, kind, inside, contact);
@@ -184,7 +189,7 @@ impl Stage {
         let subscribe = self.next("SUBSCRIBE");
         self.accept(&subscribe, 3600);
         assert_eq!(self.notify(&subscribe, "active;expires=3600", &open("")), 200);
-        assert_eq!(self.told(), ["available alice@contoso.com/sfb"]);
+        assert_eq!(self.told(), ["available alice@contoso.com/sfb hidden where it must be"]);
         subscribe
     }
 
