@@ -5,6 +5,7 @@
 mod notifier;
 mod recovery;
 mod stage;
+mod storms;
 #[path = "../support/mod.rs"]
 mod support;
 mod watch;
