@@ -154,7 +154,16 @@ impl SipBackend {
                 self.show_again(now, key, out);
                 return Ok(());
             }
-            Some((key, _)) if contact.from => self.forget_watch(key),
+            // The router knows better: what is asked for is granted.
+            Some((key, Goal::Ask)) if contact.from => {
+                if let Some(watch) = self.events.watches.get_mut(key) {
+                    watch.goal = Goal::Keep;
+                }
+                self.owe(now, key, contact);
+                self.set_watch(key);
+                return Ok(());
+            }
+            Some((key, Goal::Look)) if contact.from => self.forget_watch(key),
             Some(_) => return Ok(()),
             None => {}
         }

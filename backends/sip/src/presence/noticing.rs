@@ -14,6 +14,7 @@ use super::disco;
 use super::pidf::{self, Document, Flaw};
 use super::shown::Presence;
 use super::stanza::{Extras, write_available};
+use super::subscription::lean;
 use super::watch::Goal;
 use crate::backend::SipBackend;
 use crate::parse::{HeaderName, Message, Vitals, Word};
@@ -238,7 +239,7 @@ impl SipBackend {
         open.truncate(RESOURCES_MAX);
         for presence in open {
             let presence = if sees_texts { presence } else { Presence { statuses: Vec::new(), ..presence } };
-            watch.shown.insert(Arc::clone(&presence.resource), Some(presence));
+            watch.shown.insert(Arc::clone(&presence.resource), Some(lean(presence)));
         }
         let after: Vec<Presence> = watch.shown.values().flatten().cloned().collect();
         for resource in before.keys().filter(|gone| after.iter().all(|other| other.resource != **gone)) {

@@ -8,7 +8,7 @@ use turnout_core::jid::Jid;
 use turnout_core::stanza::{PresenceType, Stanza};
 
 use super::pidf::PIDF;
-use super::subscription::{PER_PAIR_MAX, RESOURCES_MAX, Reason, Subscription, Told};
+use super::subscription::{PER_PAIR_MAX, RESOURCES_MAX, Reason, Subscription, Told, lean};
 use super::usage::Usage;
 use crate::backend::{SipBackend, Timer};
 use crate::dialect::{contact, uri};
@@ -265,7 +265,7 @@ impl SipBackend {
             (PresenceType::Unavailable, None) => !std::mem::take(&mut audience.open).is_empty(),
             (PresenceType::Unavailable, Some(resource)) => audience.open.remove(resource).is_some(),
             _ => {
-                let presence = super::stanza::read(stanza);
+                let presence = lean(super::stanza::read(stanza));
                 let fits =
                     audience.open.len() < RESOURCES_MAX || audience.open.contains_key(&presence.resource);
                 if !fits {

@@ -23,10 +23,22 @@ pub(crate) const SUBSCRIPTIONS_MAX: usize = 262_144;
 pub(crate) const PER_PAIR_MAX: usize = 16;
 /// Resources of a partner's user that are remembered.
 pub(crate) const RESOURCES_MAX: usize = 16;
+/// Status texts that are kept of one resource, in bytes together.
+pub(crate) const TEXTS_BYTES_MAX: usize = 8192;
 /// A watcher is told of a new presence no more often than this (RFC 3856 §6.10).
 pub(crate) const RATE: Duration = Duration::from_secs(5);
 /// A watcher who could not be told is told again after this.
 pub(crate) const RETRY: Duration = Duration::from_secs(30);
+
+/// What is kept of a presence: the first of its texts, as far as there is room.
+pub(crate) fn lean(mut presence: Presence) -> Presence {
+    let mut bytes = 0_usize;
+    presence.statuses.retain(|(_, text)| {
+        bytes = bytes.saturating_add(text.len());
+        bytes <= TEXTS_BYTES_MAX
+    });
+    presence
+}
 
 /// The subscriptions of a local user to one partner's user, and what is known of him.
 #[derive(Debug)]

@@ -8,6 +8,9 @@ use crate::parse::{HeaderName, Message, Scheme, Vitals};
 use crate::random::Token;
 use crate::write::{Builder, WriteError, name_addr};
 
+/// Longest addresses and routes of one dialog, in bytes: they are kept for hours.
+const USAGE_BYTES_MAX: usize = 8192;
+
 /// A dialog without a session: smaller than [`crate::dialog::Dialog`], as there may be very many.
 #[derive(Debug)]
 pub(crate) struct Usage {
@@ -51,8 +54,9 @@ impl Usage {
         })
     }
 
-    /// One that the peer's SUBSCRIBE begins and our 2xx with this tag. `None`: it has no Contact that can be answered to.
+    /// One that the peer's SUBSCRIBE begins and our 2xx with this tag. `None`: it has no Contact that can be answered to, or more than is kept.
     pub(crate) fn accepted(request: &Message, vitals: &Vitals<'_>, tag: Token, link: LinkId) -> Option<Self> {
+        let routes = routes_of(request)?;
         Some(Self {
             call_id: vitals.call_id.into(),
             local_tag: tag,
@@ -61,7 +65,7 @@ impl Usage {
             local: with_tag(request.lines(HeaderName::To).next()?, tag).into(),
             remote: request.lines(HeaderName::From).next()?.into(),
             target: usable_contact(request)?.into(),
-            routes: request.headers(HeaderName::RecordRoute).map(<[u8]>::to_vec).collect(),
+            routes,
             sent: 0,
             received: Some(vitals.cseq.number),
         })
@@ -69,7 +73,8 @@ impl Usage {
 
     /// Takes what a 2xx to our first request says (RFC 3261 §12.1.2). `false`: it has no usable Contact.
     pub(crate) fn answered(&mut self, response: &Message) -> bool {
-        let (Some(contact), Some(remote)) = (usable_contact(response), response.lines(HeaderName::To).next())
+        let (Some(contact), Some(remote), Some(routes)) =
+            (usable_contact(response), response.lines(HeaderName::To).next(), routes_of(response))
         else {
             return false;
         };
@@ -77,21 +82,22 @@ impl Usage {
         self.remote_tag = Some(tag.unwrap_or_default());
         self.remote = remote.into();
         self.target = contact.into();
-        self.routes = response.headers(HeaderName::RecordRoute).map(<[u8]>::to_vec).collect();
+        self.routes = routes;
         self.routes.reverse();
         true
     }
 
     /// Takes what the first NOTIFY says, which is what makes the dialog (RFC 6665 §4.4.1). `false`: it has no usable Contact.
     pub(crate) fn confirmed(&mut self, notify: &Message, vitals: &Vitals<'_>) -> bool {
-        let (Some(contact), Some(remote)) = (usable_contact(notify), notify.lines(HeaderName::From).next())
+        let (Some(contact), Some(remote), Some(routes)) =
+            (usable_contact(notify), notify.lines(HeaderName::From).next(), routes_of(notify))
         else {
             return false;
         };
         self.remote_tag = Some(vitals.from_tag.as_ref().into());
         self.remote = remote.into();
         self.target = contact.into();
-        self.routes = notify.headers(HeaderName::RecordRoute).map(<[u8]>::to_vec).collect();
+        self.routes = routes;
         true
     }
 
@@ -143,6 +149,15 @@ impl Usage {
         };
         heading.open(method, via)?.header(HeaderName::CSeq, &format!("{} {method}", self.sent))
     }
+}
+
+/// The Record-Route values of a message; `None` if it holds more than is kept of one.
+fn routes_of(message: &Message) -> Option<Vec<Vec<u8>>> {
+    let kept =
+        [HeaderName::From, HeaderName::To, HeaderName::Contact, HeaderName::RecordRoute, HeaderName::CallId];
+    let bytes: usize = kept.into_iter().flat_map(|name| message.lines(name)).map(<[u8]>::len).sum();
+    let routes = message.headers(HeaderName::RecordRoute).map(<[u8]>::to_vec);
+    (bytes <= USAGE_BYTES_MAX).then(|| routes.collect())
 }
 
 /// The address in Contact, if requests can go there.
