@@ -63,7 +63,7 @@ impl SipBackend {
         let (local, partner) = (stanza.to.bare(), stanza.from.bare());
         let begun = match kind {
             PresenceType::Subscribe => self.asked_to_watch(now, link, (&local, &partner), contact, out),
-            PresenceType::Probe => self.probed(now, link, (&local, &partner), contact, out),
+            PresenceType::Probe => self.probed(now, link, (&local, &partner), (contact, stanza.made), out),
             PresenceType::Unsubscribe => {
                 self.asked_to_leave(now, (&local, &partner), contact, out);
                 Ok(())
@@ -122,7 +122,7 @@ impl SipBackend {
         let may_see = contact.from || matches!(found, Some((_, Goal::Keep)));
         if may_see {
             self.emit(now, PresenceType::Subscribed, users, out);
-            return self.probed(now, link, users, contact, out);
+            return self.probed(now, link, users, (contact, false), out);
         }
         match found {
             Some((key, Goal::Ask)) => {
@@ -137,13 +137,15 @@ impl SipBackend {
         self.begin_watch(now, link, Goal::Ask, users, out).map(|_| ())
     }
 
-    /// The partner's user wants to know how the local user is (RFC 6121 §4.3); or the router wants him to be watched.
+    /// The partner's user wants to know how the local user is (RFC 6121 §4.3); or the router wants him to be watched, as it has
+    /// started anew or the local user has moved here. Then nobody knows whether the word of the grant ever arrived, so it is said
+    /// again, which changes nothing for one who has heard it (RFC 6121 §3.1.6).
     fn probed(
         &mut self,
         now: Instant,
         link: LinkId,
         users: (&Jid, &Jid),
-        contact: &Contact,
+        (contact, by_router): (&Contact, bool),
         out: &mut Outbox,
     ) -> Result<(), NoWatch> {
         match self.watch_of(users) {
@@ -175,6 +177,9 @@ impl SipBackend {
         let key = self.begin_watch(now, link, goal, users, out)?;
         if goal == Goal::Keep {
             self.owe(now, key, contact);
+            if let Some(watch) = self.events.watches.get_mut(key) {
+                watch.grant_unsaid = by_router;
+            }
             self.set_watch(key);
         }
         Ok(())

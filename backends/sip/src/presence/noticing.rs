@@ -197,12 +197,13 @@ impl SipBackend {
         }
         (watch.trouble, watch.failures, watch.unknown) = (None, 0, 0);
         match (watch.goal, state) {
-            (Goal::Ask, State::Active) => {
+            (goal, State::Active) => {
                 watch.goal = Goal::Keep;
-                self.tell_watcher(now, key, PresenceType::Subscribed, out);
+                if std::mem::take(&mut watch.grant_unsaid) || goal == Goal::Ask {
+                    self.tell_watcher(now, key, PresenceType::Subscribed, out);
+                }
                 self.show(now, key, document, out);
             }
-            (_, State::Active) => self.show(now, key, document, out),
             // What was granted is looked at anew: nothing is shown meanwhile.
             _ => self.show_nothing(now, key, out),
         }

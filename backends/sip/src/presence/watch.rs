@@ -53,6 +53,8 @@ pub(crate) struct Watch {
     pub(crate) heard: Instant,
     /// What the watcher was shown: resources, and what was said of them where that is known.
     pub(crate) shown: BTreeMap<Arc<str>, Option<Presence>>,
+    /// He may see the user, and may not have been told so.
+    pub(crate) grant_unsaid: bool,
     /// `shown` is what the pool said last, and no guess of the time before a restart.
     pub(crate) known: bool,
     /// The document that came last in this dialog, if the next may tell no more than what has changed since.
@@ -92,6 +94,7 @@ impl Watch {
             link: LinkId::NONE,
             heard: now,
             shown: BTreeMap::new(),
+            grant_unsaid: false,
             known: false,
             before: None,
             ends: None,

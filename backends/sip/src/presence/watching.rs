@@ -128,7 +128,7 @@ impl SipBackend {
             return;
         }
         if self.world.policy.find(watch.partner.domain()).is_none() {
-            return self.lapse(now, key, out);
+            return self.forget_watch(key);
         }
         let seconds = if watch.goal == Goal::Look { 0 } else { watch.seconds };
         match self.subscribe(now, key, seconds, out) {
@@ -319,10 +319,10 @@ impl SipBackend {
         let absent = self.world.presence.subscription;
         let Some(watch) = self.events.watches.get_mut(key) else { return };
         watch.flight = None;
-        watch.trouble.get_or_insert(now);
         if watch.is_absent(now, absent) {
             return self.lapse(now, key, out);
         }
+        watch.trouble.get_or_insert(now);
         let lived = now.saturating_duration_since(watch.begun) >= SHORT_LIFE;
         if at_once && lived {
             return self.watch_anew(now, key, out);
@@ -342,9 +342,12 @@ impl SipBackend {
         watch.due = Some(now + wait);
     }
 
-    /// The watch of a user who was not heard of is not refreshed: it is over, and he is shown nothing that nobody looks after.
+    /// The watch of one who was not heard of is not refreshed: it is over, and he asks when he is back (RFC 8048 §8.1). What he was
+    /// shown stays as it is, unless it was in doubt.
     fn lapse(&mut self, now: Instant, key: Key, out: &mut Outbox) {
-        self.show_nothing(now, key, out);
+        if self.events.watches.get(key).is_some_and(|watch| watch.trouble.is_some()) {
+            self.show_nothing(now, key, out);
+        }
         self.forget_watch(key);
     }
 
@@ -427,7 +430,6 @@ impl SipBackend {
             let is_absent = watch.is_absent(now, absent);
             let has_ended = is_due(watch.ends);
             if has_ended {
-                watch.trouble.get_or_insert(now);
                 self.events.watches.drop_dialog(key);
             }
             let Some(watch) = self.events.watches.get_mut(key) else { return };
@@ -437,7 +439,12 @@ impl SipBackend {
                 match is_absent {
                     true if watch.ends.is_none() => return self.lapse(now, key, out),
                     true => {}
-                    false => self.want(now, key, out),
+                    false => {
+                        if has_ended && let Some(watch) = self.events.watches.get_mut(key) {
+                            watch.trouble.get_or_insert(now);
+                        }
+                        self.want(now, key, out);
+                    }
                 }
             }
         }
