@@ -15,6 +15,11 @@ use super::shown::Presence;
 use super::usage::Usage;
 use crate::slab::Key;
 
+/// A dialog that ends by itself sooner than this is not begun anew at once.
+const SHORT_LIFE: Duration = Duration::from_secs(5);
+/// However little a pool grants, no SUBSCRIBE follows another sooner than this.
+const REFRESH_MIN: Duration = Duration::from_secs(5);
+
 /// What a watch is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goal {
@@ -138,7 +143,7 @@ impl Watch {
     /// The refresh is due when between three quarters and seven eighths of what is left are over: not all at once.
     fn plan_refresh(&mut self, now: Instant, jitter: u8) {
         let left = self.ends.map_or(Duration::ZERO, |ends| ends.saturating_duration_since(now));
-        self.due = Some(now + left * (192 + u32::from(jitter / 8)) / 256);
+        self.due = Some(now + (left * (192 + u32::from(jitter / 8)) / 256).max(REFRESH_MIN));
     }
 
     /// The dialog is over.
@@ -156,6 +161,11 @@ impl Watch {
     /// Whether what is shown can no longer be answered for.
     pub(crate) fn is_stale(&self, now: Instant, after: Duration) -> bool {
         !self.shown.is_empty() && self.trouble.is_some_and(|since| now >= since + after)
+    }
+
+    /// Whether its dialog stood for a while; one that did not is not begun anew at once.
+    pub(crate) fn has_lived(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.begun) >= SHORT_LIFE
     }
 
     /// When something is to be done by itself.

@@ -21,8 +21,6 @@ use crate::write::USER_AGENT;
 
 /// The event package.
 pub(crate) const EVENT: &str = "presence";
-/// A dialog that ends by itself sooner than this is not begun anew at once.
-const SHORT_LIFE: Duration = Duration::from_secs(5);
 /// Wait after the first attempt that came to nothing; doubled each time.
 const WAIT: Duration = Duration::from_secs(5);
 /// Longest wait that doubling leads to.
@@ -283,7 +281,7 @@ impl SipBackend {
             self.want(now, key, out);
             return self.set_watch(key);
         }
-        let lived = now.saturating_duration_since(watch.begun) >= SHORT_LIFE;
+        let lived = watch.has_lived(now);
         let established = watch.usage.as_ref().is_some_and(Usage::is_established);
         // Also when it fails twice: what leads to the other end may be what is broken (SD-03).
         if !established || refusal.ends_dialog() || refusal.code == 408 || watch.failures > 0 {
@@ -323,7 +321,7 @@ impl SipBackend {
             return self.lapse(now, key, out);
         }
         watch.trouble.get_or_insert(now);
-        let lived = now.saturating_duration_since(watch.begun) >= SHORT_LIFE;
+        let lived = watch.has_lived(now);
         if at_once && lived {
             return self.watch_anew(now, key, out);
         }
@@ -395,6 +393,17 @@ impl SipBackend {
         }
     }
 
+    /// The subscription was not refreshed in time, or was granted for no time.
+    fn ended_by_time(&mut self, now: Instant, key: Key, out: &mut Outbox) {
+        let Some(watch) = self.events.watches.get_mut(key) else { return };
+        watch.trouble.get_or_insert(now);
+        if watch.has_lived(now) {
+            self.want(now, key, out);
+        } else {
+            self.rest(now, key, Duration::ZERO);
+        }
+    }
+
     /// Sets the timer of a watch to the next thing it waits for.
     pub(crate) fn set_watch(&mut self, key: Key) {
         let stale = self.world.presence.stale;
@@ -439,12 +448,8 @@ impl SipBackend {
                 match is_absent {
                     true if watch.ends.is_none() => return self.lapse(now, key, out),
                     true => {}
-                    false => {
-                        if has_ended && let Some(watch) = self.events.watches.get_mut(key) {
-                            watch.trouble.get_or_insert(now);
-                        }
-                        self.want(now, key, out);
-                    }
+                    false if has_ended => self.ended_by_time(now, key, out),
+                    false => self.want(now, key, out),
                 }
             }
         }

@@ -195,3 +195,50 @@ fn a_notify_for_a_watch_is_read_on_any_shard() {
     assert_eq!(told.len(), 2);
     assert!(told.iter().all(|stanza| stanza.origin.link.shard() == owner));
 }
+
+/// A document of categories with an availability, if it is told, and a note.
+fn categories(number: Option<u32>, note: &str) -> String {
+    let base = "http://schemas.microsoft.com/2006/09/sip";
+    let state = number.map(|number| {
+        format!(
+            "<category name='state' instance='1'><state xsi:type='aggregateState' \
+             xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' xmlns='{base}/state'>\
+             <availability>{number}</availability></state></category>"
+        )
+    });
+    format!(
+        "<categories xmlns='{base}/categories' uri='sip:alice@contoso.com'>{}<category name='note' instance='0'>\
+         <note xmlns='{base}/note'><body type='personal' uri=''>{note}</body></note></category></categories>",
+        state.unwrap_or_default()
+    )
+}
+
+#[test]
+fn categories_are_offered_where_wanted_and_tell_what_changed() {
+    let mut stage = Stage::new();
+    stage.bob("probe", &granted());
+    let subscribe = stage.next("SUBSCRIBE");
+    assert_eq!(stage.notify(&subscribe, "active", &categories(Some(3500), "x")), 415, "not asked for");
+    let mut scene = Scene::default();
+    scene.rules.rich = true;
+    let mut stage = scene.open();
+    stage.bob("probe", &granted());
+    let subscribe = stage.next("SUBSCRIBE");
+    assert_eq!(header(&subscribe, H::Accept), "application/msrtc-event-categories+xml, application/pidf+xml");
+    stage.accept(&subscribe, 3600);
+    stage.notify(&subscribe, "active;expires=3600", &categories(Some(15_500), "In town"));
+    assert_eq!(stage.told(), ["available alice@contoso.com/sfb away In town"]);
+    stage.notify(&subscribe, "active", &categories(None, "At sea"));
+    assert_eq!(stage.told(), ["available alice@contoso.com/sfb away At sea"]);
+    stage.notify(&subscribe, "active", "");
+    assert!(stage.told().is_empty(), "nothing told is nothing changed");
+    stage.notify(&subscribe, "active", &categories(Some(18_500), "At sea"));
+    assert_eq!(stage.told(), ["unavailable alice@contoso.com/sfb"]);
+    // A new dialog begins with nothing.
+    stage.pass(10);
+    stage.notify(&subscribe, "terminated;reason=deactivated", "");
+    let anew = stage.next("SUBSCRIBE");
+    stage.accept(&anew, 3600);
+    stage.notify(&anew, "active;expires=3600", &categories(None, "Ashore"));
+    assert!(stage.told().is_empty());
+}

@@ -169,7 +169,13 @@ impl Stage {
         let number = self.numbers;
         let from = header(subscribe, H::To);
         let from = from.split(";tag=").next().unwrap().to_owned();
-        let kind = if body.is_empty() { "" } else { "Content-Type: application/pidf+xml\r\n" };
+        let kind = match body {
+            "" => "",
+            body if body.starts_with("<categories") => {
+                "Content-Type: application/msrtc-event-categories+xml\r\n"
+            }
+            _ => "Content-Type: application/pidf+xml\r\n",
+        };
         let text = format!(
             "{method} sip:bob@turnout.contoso.com:5061;transport=tls SIP/2.0\r\n\
              Via: SIP/2.0/TLS 10.0.0.7:5061;branch=z9hG4bKn{number}\r\nMax-Forwards: 69\r\n\

@@ -420,6 +420,27 @@ fn a_grant_whose_word_may_be_lost_is_said_again() {
 }
 
 #[test]
+fn a_pool_that_grants_no_time_is_not_asked_all_the_time() {
+    for (granted_seconds, state) in
+        [(0, "pending;expires=0"), (1, "pending;expires=1"), (3600, "pending;expires=0")]
+    {
+        let mut stage = Stage::new();
+        stage.bob("probe", &granted());
+        let mut asked = 0;
+        for _ in 0..600 {
+            while !stage.is_quiet() {
+                let subscribe = stage.next("SUBSCRIBE");
+                asked += 1;
+                stage.accept(&subscribe, granted_seconds);
+                assert_eq!(stage.notify(&subscribe, state, ""), 200);
+            }
+            stage.pass(1);
+        }
+        assert!((2..=121).contains(&asked), "{asked} in 600 s");
+    }
+}
+
+#[test]
 fn a_benotify_is_heard_and_not_answered() {
     let mut stage = Stage::new();
     let first = stage.watched_plainly();
