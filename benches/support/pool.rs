@@ -75,6 +75,8 @@ fn world(dialect: Dialect) -> Arc<World> {
         idle: Duration::from_secs(600),
         message_bytes_max: 64 * 1024,
         first_message_in_invite: false,
+        xhtml_im: false,
+        calendar: None,
     };
     Arc::new(World {
         generation: 1,

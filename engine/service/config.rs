@@ -96,6 +96,8 @@ pub struct HomeConfig {
     pub message_bytes_max: usize,
     /// Take the first message from the INVITE (`ms-text-format`).
     pub first_message_in_invite: bool,
+    /// Pass HTML of the pool on as XHTML-IM beside the plain text.
+    pub xhtml_im: bool,
 }
 
 /// `[directory]`.

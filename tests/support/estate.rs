@@ -89,6 +89,8 @@ pub fn world(options: &Options) -> Arc<World> {
         idle: Duration::from_secs(600),
         message_bytes_max: 64 * 1024,
         first_message_in_invite: false,
+        xhtml_im: false,
+        calendar: None,
     };
     Arc::new(World {
         generation: 1,

@@ -264,6 +264,7 @@ impl SipBackend {
             }
             (Purpose::Notify(id), outcome) => self.notify_ended(now, (id, key), outcome, out),
             (Purpose::Invite(_) | Purpose::Watch(_), Ok(())) | (Purpose::Farewell, _) => {}
+            (Purpose::Typing(id), outcome) => self.typing_answered(now, id, outcome, out),
         }
     }
 
@@ -276,6 +277,7 @@ impl SipBackend {
                 Purpose::Text(id) | Purpose::Page(id) => self.way_lost(now, id, None, out),
                 Purpose::Watch(id) => self.watch_refused(now, (id, key), WatchRefusal::bare(503), out),
                 Purpose::Notify(id) => self.notify_lost(now, (id, key), out),
+                Purpose::Typing(id) => self.typing_unanswered(id),
                 Purpose::Farewell => {}
             }
         }

@@ -77,6 +77,8 @@ pub(crate) enum Timer {
     Repeat(Key, u64),
     /// This dialog may have been idle too long.
     Idle(Key),
+    /// Something of the typing and the receipts of this session is due.
+    Talk(Key),
     /// The peer of this link has had the time to show that it is the pool.
     Stranger(LinkId),
     /// This watch waits for something.
@@ -209,6 +211,8 @@ pub(crate) fn settings_without_home() -> SipHome {
         idle: Duration::from_secs(600),
         message_bytes_max: 0,
         first_message_in_invite: false,
+        xhtml_im: false,
+        calendar: None,
     }
 }
 
@@ -312,8 +316,11 @@ impl Backend for SipBackend {
 
     fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent {
         match stanza.kind {
-            // An error is never answered with a message, nor made one (A.3.2); nobody on the SIP side waits for it.
-            Kind::Message(MessageType::Error) => Sent::Answered(stanza),
+            // An error is never answered with a message, nor made one (A.3.2); who asked to hear of it is notified.
+            Kind::Message(MessageType::Error) => {
+                self.bounced(now, &stanza, out);
+                Sent::Answered(stanza)
+            }
             Kind::Message(MessageType::Groupchat) => {
                 Sent::Refused(stanza, presence::unavailable("this user cannot be part of a group chat"))
             }
@@ -425,6 +432,7 @@ impl Backend for SipBackend {
                 Timer::Knock => self.knock_due(now, out),
                 Timer::Stale => self.stale_due(now, out),
                 Timer::Fade => self.fade_due(now, out),
+                Timer::Talk(session) => self.talk_due(now, session, out),
                 Timer::Stranger(link) => {
                     if self.links.get(&link).is_some_and(|state| state.standing != Standing::Trusted) {
                         self.links.remove(&link);

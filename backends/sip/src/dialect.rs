@@ -21,14 +21,16 @@ use crate::address::{uri_of, uri_with_resource};
 use crate::asking::Failure;
 use crate::backend::{SipBackend, no_way};
 use crate::memo::Memo;
-use crate::parse::{HeaderName, Message, Uri, Vitals};
+use crate::parse::{HeaderName, MediaType, Message, Uri, Vitals};
+use crate::presence;
 use crate::random::{Hex, TOKEN_BYTES, digest};
 use crate::receive::Users;
 use crate::session::{Flight, Item};
 use crate::slab::Key;
+use crate::talk::States;
 use crate::text::{self, Content};
 use crate::transaction::TRANSACTIONS_MAX;
-use crate::translate::{Envelope, Words, read_message, write_message};
+use crate::translate::{ACTIVE, Envelope, Invited, REQUEST, Spoken, Words, read_message, write_message};
 use crate::write::WriteError;
 
 /// Why the head of a queue cannot leave.
@@ -60,8 +62,13 @@ impl SipBackend {
             return Sent::Refused(stanza, refusal);
         };
         self.watcher_heard(now, &stanza.to, &stanza.from);
-        // Typing, receipts and markers are not carried yet; they ask for no answer either.
-        let Some(text) = spoken.body else { return Sent::Answered(stanza) };
+        let Spoken { body, subject, hints } = spoken;
+        if let Some(invited) = hints.invited
+            && (body.is_none() || invited == Invited::ByRoom)
+        {
+            return Sent::Refused(stanza, presence::unavailable("this user cannot be part of a group chat"));
+        }
+        let Some(text) = body else { return self.hint(now, link, stanza, &hints, out) };
         if text.of(&stanza).len() > self.settings.message_bytes_max {
             let why =
                 format!("the text is longer than the {} bytes taken here", self.settings.message_bytes_max);
@@ -85,10 +92,13 @@ impl SipBackend {
             }
             if session.writer != stanza.from {
                 session.writer = stanza.from.clone();
+                session.states = States::Unknown;
             }
             session.link = link;
+            session.said(hints.state.is_some());
         }
-        let item = Item { stanza, text, subject: spoken.subject, resent: false };
+        self.remember_talk(now, id, &hints, out);
+        let item = Item { stanza, text, subject, wants_receipt: hints.wants_receipt, resent: false };
         if let Err(item) = self.sessions.push(id, item) {
             self.sessions.tidy(id);
             return Sent::Refused(item.stanza, full("too many messages wait for this user"));
@@ -185,19 +195,36 @@ impl SipBackend {
         let Some(server) = self.servers.get(key) else { return };
         let link = server.link;
         let ticket = self.servers.ticket(key);
-        let writer = self.sessions.writer(&users.local, &users.partner);
-        let envelope = Envelope {
-            from: users.local.clone(),
-            to: writer.unwrap_or_else(|| users.partner.clone()),
-            origin: self.origin(link, ticket, out),
-            arrived: now,
+        let kind = if self.has_sessions() { MessageType::Chat } else { MessageType::Normal };
+        let session = self.sessions.of(&users.local, &users.partner);
+        let session = session.and_then(|session| self.sessions.get(session));
+        // What is shown better must not make the stanza too large for what is said.
+        let xhtml = words.xhtml.filter(|xhtml| xhtml.len() <= self.world.stanza_bytes_max / 4);
+        let mut extra = [xhtml.unwrap_or_default(), "", if words.wants_receipt { REQUEST } else { "" }];
+        let states = session.as_ref().map_or(States::Unknown, |session| session.states);
+        if kind == MessageType::Chat && states != States::Silent {
+            extra[1] = ACTIVE;
+        }
+        let (to, is_known) = match session {
+            // Without a session it is news each time that the local user has written.
+            None => (users.partner.clone(), false),
+            Some(session) => {
+                session.wrote();
+                (session.writer.clone(), std::mem::replace(&mut session.introduced, true))
+            }
         };
-        if self.sessions.introduce(&users.local, &users.partner) {
+        let origin = self.origin(link, ticket, out);
+        let envelope = Envelope { from: users.local.clone(), to, origin, arrived: now };
+        if !is_known {
             out.events.push_back(Event::Introduced(users.local.clone(), users.partner.clone()));
         }
-        let words =
-            Words { body: words.text, thread: Some(words.call_id), subject: words.subject, id: &words.id };
-        let kind = if self.has_sessions() { MessageType::Chat } else { MessageType::Normal };
+        let words = Words {
+            body: words.text,
+            thread: Some(words.call_id),
+            subject: words.subject,
+            id: &words.id,
+            extra: &extra,
+        };
         let stanza = write_message(envelope, kind, &words);
         if stanza.len() > self.world.stanza_bytes_max {
             // No XMPP server would take it; escaping makes text grow.
@@ -213,18 +240,41 @@ impl SipBackend {
         key: Key,
         (request, vitals): (&'a Message, &Vitals<'_>),
         out: &mut Outbox,
-    ) -> Option<Cow<'a, str>> {
+    ) -> Option<Said<'a>> {
         let encoding = request.header(HeaderName::ContentTransferEncoding);
-        let content = match encoding {
-            None if vitals.is_plain_text => text::plain(request.body_bytes()),
-            _ if vitals.is_plain_text => {
-                let kind = request.content_type().ok().flatten();
-                text::read(kind.as_ref(), encoding, request.body_bytes())
-            }
-            _ => text::read(vitals.content_type.as_ref(), encoding, request.body_bytes()),
-        };
+        if vitals.is_plain_text && encoding.is_none() {
+            return self.understand(now, key, (text::plain(request.body_bytes()), None), out);
+        }
+        let again = vitals.is_plain_text.then(|| request.content_type().ok().flatten()).flatten();
+        let kind = again.as_ref().or(vitals.content_type.as_ref());
+        let content = self.content(kind, encoding, request.body_bytes());
+        self.understand(now, key, content, out)
+    }
+
+    /// What a body says, with its HTML where that is passed on.
+    pub(crate) fn content<'a>(
+        &self,
+        kind: Option<&MediaType<'_>>,
+        encoding: Option<&[u8]>,
+        body: &'a [u8],
+    ) -> (Content<'a>, Option<String>) {
+        if self.settings.xhtml_im {
+            text::read_rich(kind, encoding, body)
+        } else {
+            (text::read(kind, encoding, body), None)
+        }
+    }
+
+    /// Text, or an answer to what is none.
+    pub(crate) fn understand<'a>(
+        &mut self,
+        now: Instant,
+        key: Key,
+        (content, xhtml): (Content<'a>, Option<String>),
+        out: &mut Outbox,
+    ) -> Option<Said<'a>> {
         let code = match content {
-            Content::Text(text) if !text.is_empty() => return Some(text),
+            Content::Text(text) if !text.is_empty() => return Some(Said { text, xhtml }),
             Content::Text(_) | Content::Signal => 200,
             Content::Invitation => 603,
             Content::Broken(_) => 400,
@@ -239,6 +289,15 @@ impl SipBackend {
     }
 }
 
+/// What a body said.
+#[derive(Debug)]
+pub(crate) struct Said<'a> {
+    /// In plain text.
+    pub(crate) text: Cow<'a, str>,
+    /// As XHTML-IM, if it is to be passed on.
+    pub(crate) xhtml: Option<String>,
+}
+
 /// Text that came over SIP.
 #[derive(Debug)]
 pub(crate) struct Heard<'a> {
@@ -250,6 +309,10 @@ pub(crate) struct Heard<'a> {
     pub(crate) call_id: &'a str,
     /// What the stanza made of it is called.
     pub(crate) id: StanzaId,
+    /// The text as XHTML-IM.
+    pub(crate) xhtml: Option<&'a str>,
+    /// A receipt is to be asked for.
+    pub(crate) wants_receipt: bool,
 }
 
 /// The id of a stanza made of a request: the same for the same request, and for no other. The dialog (Call-ID and the sender's tag) in

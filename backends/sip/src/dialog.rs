@@ -15,6 +15,7 @@ use crate::parse::{Familiar, HeaderName, Message, NameAddr, Start, Vitals};
 use crate::random::{Hex, TOKEN_BYTES, Token, digest};
 use crate::slab::{Key, Slab};
 use crate::text;
+use crate::typing::Form;
 use crate::write::{Builder, TEXT_TYPE, USER_AGENT, WriteError, push_number};
 
 /// A dialog.
@@ -50,6 +51,8 @@ pub(crate) struct Dialog {
     pub(crate) unconfirmed: Option<Key>,
     /// Looks whether it is idle.
     pub(crate) idle: Option<TimerId>,
+    /// How the peer speaks of typing, once it did.
+    pub(crate) typing: Option<Form>,
     /// What ids of stanzas made of its requests start with.
     pub(crate) stanza_id: Hex,
     /// The generation of the configuration by which the users in `local` and `remote` were last found to be those of the session.
@@ -205,6 +208,7 @@ impl Dialog {
             first_text: None,
             unconfirmed: None,
             idle: None,
+            typing: None,
             stanza_id: digest(&[call_id.as_bytes(), remote_tag.as_bytes()]).hex(),
             vetted: None,
             head: None,

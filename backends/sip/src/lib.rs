@@ -4,19 +4,23 @@
 mod answers;
 mod asking;
 mod backend;
+mod cpim;
 mod dialect;
 mod dialog;
 mod link;
 mod memo;
 mod presence;
 mod random;
+mod receipts;
 mod receive;
 mod sdp;
 mod session;
 mod slab;
+mod talk;
 mod text;
 mod transaction;
 mod translate;
+mod typing;
 
 pub mod address;
 pub mod error;

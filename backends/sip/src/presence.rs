@@ -161,7 +161,7 @@ impl SipBackend {
                 if let Some(watch) = self.events.watches.get_mut(key) {
                     watch.goal = Goal::Keep;
                 }
-                self.owe(now, key, contact);
+                self.expect_shown(now, key, contact);
                 self.set_watch(key);
                 return Ok(());
             }
@@ -176,7 +176,7 @@ impl SipBackend {
         };
         let key = self.begin_watch(now, link, goal, users, out)?;
         if goal == Goal::Keep {
-            self.owe(now, key, contact);
+            self.expect_shown(now, key, contact);
             if let Some(watch) = self.events.watches.get_mut(key) {
                 watch.grant_unsaid = by_router;
             }

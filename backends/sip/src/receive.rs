@@ -47,6 +47,7 @@ const MEDIA_TYPES: &[&str] = &[
     "message/imdn+xml",
     pidf::PIDF,
     pidf::CATEGORIES,
+    "message/cpim",
 ];
 
 /// What is read of a response beside what every message has; one that has any of it is read in full.
@@ -280,7 +281,7 @@ impl SipBackend {
         }
         if method == b"BENOTIFY" {
             if let Addressee::Dialog(tag, _) = to {
-                self.notified(now, None, tag, link, (request, vitals), out);
+                self.told_by_pool(now, None, tag, link, (request, vitals), out);
             }
             return;
         }
@@ -301,7 +302,7 @@ impl SipBackend {
         self.restart(now, key);
         match to {
             Addressee::Dialog(tag, _) if method == b"NOTIFY" => {
-                self.notified(now, Some(key), tag, link, (request, vitals), out);
+                self.told_by_pool(now, Some(key), tag, link, (request, vitals), out);
             }
             Addressee::Dialog(tag, _) if method == b"SUBSCRIBE" => {
                 self.subscribed_again(now, key, tag, link, (request, vitals), out);
@@ -441,7 +442,11 @@ impl SipBackend {
 
     /// The value of Accept.
     pub(crate) fn accept(&self) -> String {
-        let sdp = if self.has_sessions() { "application/sdp, " } else { "" };
-        format!("{sdp}{}", ACCEPT_TYPES.join(", "))
+        let types = ACCEPT_TYPES.join(", ");
+        if self.has_sessions() {
+            format!("application/sdp, {types}")
+        } else {
+            format!("{types}, message/cpim, message/imdn+xml")
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! The Skype for Business media line is `m=message <port> sip null` in offers and `m=message <port> sip sip:<user>` in answers;
 //! peers of 2005 wrote `x-ms-message`. Port and addresses mean nothing: text goes as MESSAGE within the dialog.
 
-/// What we accept in a MESSAGE, as `Accept` and `accept-types` list it. Typing is taken and not yet passed on.
+/// What we accept in a MESSAGE, as `Accept` and `accept-types` list it.
 pub(crate) const ACCEPT_TYPES: [&str; 4] =
     ["text/plain", "multipart/alternative", "text/html", "application/im-iscomposing+xml"];
 

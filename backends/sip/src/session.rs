@@ -11,13 +11,14 @@ use turnout_core::jid::Jid;
 use turnout_core::stanza::Stanza;
 
 use crate::slab::{Key, Slab};
+use crate::talk::{States, TALKS_MAX, Talk};
 use crate::translate::Text;
 
 /// Texts one pair may have waiting.
 pub(crate) const QUEUE_MAX: usize = 4096;
 /// Texts one instance may hold.
 pub(crate) const KEPT_MAX: usize = 65_536;
-/// Sessions one instance may hold.
+/// Sessions one instance may hold, beside those that only remember typing and receipts.
 pub(crate) const SESSIONS_MAX: usize = 65_536;
 /// Dialogs one pair may have: one for each device of the local user that wrote lately.
 pub(crate) const DIALOGS_PER_SESSION_MAX: usize = 4;
@@ -31,6 +32,8 @@ pub(crate) struct Item {
     pub(crate) text: Text,
     /// Its subject.
     pub(crate) subject: Option<Text>,
+    /// Its sender asks for a receipt.
+    pub(crate) wants_receipt: bool,
     /// It was sent once and the session turned out dead; it is not sent a third time.
     pub(crate) resent: bool,
 }
@@ -76,12 +79,21 @@ pub(crate) struct Session {
     pub(crate) dialogs: Vec<Key>,
     /// The link the shard named last.
     pub(crate) link: LinkId,
+    /// What the partner's user has shown of chat states.
+    pub(crate) states: States,
+    /// Typing and receipts, once there are any.
+    pub(crate) talk: Option<Box<Talk>>,
     hash: u64,
     /// Its local user among all.
     user: Key,
 }
 
 impl Session {
+    /// Whether nothing of it is under way or open.
+    pub(crate) fn is_over(&self) -> bool {
+        self.queue.is_empty() && self.dialogs.is_empty() && self.flight == Flight::Idle
+    }
+
     /// Texts go through this dialog first from now on.
     pub(crate) fn prefer(&mut self, dialog: Key) {
         if self.dialogs.last() == Some(&dialog) {
@@ -112,6 +124,7 @@ pub(crate) struct Sessions {
     by_user: HashTable<(u64, Key)>,
     hasher: DefaultHashBuilder,
     kept: usize,
+    talks: usize,
     /// Of a session that ended, to be used again.
     spare: Option<VecDeque<Item>>,
 }
@@ -123,7 +136,7 @@ impl Sessions {
         if let Some(key) = self.find(hash, local, partner) {
             return Some(key);
         }
-        if self.all.len() >= SESSIONS_MAX {
+        if self.all.len() >= SESSIONS_MAX + TALKS_MAX {
             return None;
         }
         let local = local.bare();
@@ -138,6 +151,8 @@ impl Sessions {
             flight: Flight::Idle,
             dialogs: Vec::new(),
             link: LinkId::NONE,
+            states: States::Unknown,
+            talk: None,
             hash,
             user,
         });
@@ -145,17 +160,28 @@ impl Sessions {
         Some(key)
     }
 
-    /// The full JID the partner's user of a pair last wrote from.
-    pub(crate) fn writer(&self, local: &Jid, partner: &Jid) -> Option<Jid> {
-        let key = self.find(self.hash(local, partner), local, partner)?;
-        self.all.get(key).map(|session| session.writer.clone())
+    /// The session of a pair, if there is one.
+    pub(crate) fn of(&self, local: &Jid, partner: &Jid) -> Option<Key> {
+        self.find(self.hash(local, partner), local, partner)
     }
 
-    /// Notes that the local user has written; whether that was not known. Without a session it is news each time.
-    pub(crate) fn introduce(&mut self, local: &Jid, partner: &Jid) -> bool {
-        let key = self.find(self.hash(local, partner), local, partner);
-        let session = key.and_then(|key| self.all.get_mut(key));
-        session.is_none_or(|session| !std::mem::replace(&mut session.introduced, true))
+    /// Typing and receipts of a session, begun if there are none yet. `None`: too much is remembered already.
+    pub(crate) fn talk(&mut self, key: Key) -> Option<&mut Talk> {
+        let session = self.all.get_mut(key)?;
+        if session.talk.is_none() {
+            if self.talks >= TALKS_MAX {
+                return None;
+            }
+            self.talks += 1;
+        }
+        Some(session.talk.get_or_insert_default())
+    }
+
+    /// Forgets typing and receipts of a session.
+    pub(crate) fn hush(&mut self, key: Key) -> Option<Box<Talk>> {
+        let talk = self.all.get_mut(key)?.talk.take()?;
+        self.talks -= 1;
+        Some(talk)
     }
 
     /// The session of this key.
@@ -196,7 +222,7 @@ impl Sessions {
     /// Forgets a session that holds nothing.
     pub(crate) fn tidy(&mut self, key: Key) {
         let Some(session) = self.all.get(key) else { return };
-        if !session.queue.is_empty() || !session.dialogs.is_empty() || session.flight != Flight::Idle {
+        if !session.is_over() || session.talk.is_some() {
             return;
         }
         let Some(session) = self.all.remove(key) else { return };
@@ -283,13 +309,17 @@ mod tests {
         assert_eq!(sessions.open(&local, &partner.bare()), Some(key));
         let other = sessions.open(&local, &jid("c@partner.example")).unwrap();
         assert_ne!(other, key);
-        assert_eq!(sessions.writer(&local, &partner.bare()), Some(partner.clone()));
-        assert_eq!(sessions.writer(&partner, &local), None);
-        assert!(sessions.introduce(&local, &partner));
-        assert!(!sessions.introduce(&local, &partner));
+        assert_eq!(sessions.get(key).unwrap().writer, partner);
+        assert_eq!(sessions.of(&local, &partner.bare()), Some(key));
+        assert_eq!(sessions.of(&partner, &local), None);
+        assert!(sessions.talk(key).is_some());
+        sessions.tidy(key);
+        assert!(sessions.get(key).is_some(), "it is remembered for its talk");
+        assert!(sessions.hush(key).is_some());
+        assert_eq!(sessions.talks, 0);
         sessions.tidy(key);
         assert!(sessions.get(key).is_none());
-        assert_eq!(sessions.writer(&local, &partner), None);
+        assert_eq!(sessions.of(&local, &partner), None);
         assert!(sessions.get(other).is_some());
         assert_eq!(sessions.keys(), [other]);
         sessions.tidy(other);

@@ -3,6 +3,7 @@
 
 mod html;
 mod multipart;
+mod xhtml;
 
 use std::borrow::Cow;
 
@@ -16,7 +17,7 @@ use crate::parse::MediaType;
 pub(crate) enum Content<'a> {
     /// Text for a person.
     Text(Cow<'a, str>),
-    /// Typing or a receipt: taken, not passed on yet.
+    /// A document about typing or delivery where nobody reads it: taken, and that is all.
     Signal,
     /// An invitation to a file transfer or another application, which is declined.
     Invitation,
@@ -31,7 +32,19 @@ const DEPTH_MAX: usize = 4;
 
 /// Reads a body by its media type and transfer encoding.
 pub(crate) fn read<'a>(kind: Option<&MediaType<'_>>, encoding: Option<&[u8]>, body: &'a [u8]) -> Content<'a> {
-    read_at(kind, encoding, body, 0)
+    Reader::default().read(kind, encoding, body, 0)
+}
+
+/// As [`read`]; also the text as XHTML-IM (XEP-0071) where it was sent as HTML, whole, to be put into a message.
+pub(crate) fn read_rich<'a>(
+    kind: Option<&MediaType<'_>>,
+    encoding: Option<&[u8]>,
+    body: &'a [u8],
+) -> (Content<'a>, Option<String>) {
+    let mut reader = Reader { wants_html: true, html: None };
+    let content = reader.read(kind, encoding, body, 0);
+    let html = reader.html.filter(|_| matches!(content, Content::Text(_)));
+    (content, html)
 }
 
 /// Reads a body that is plain text in UTF-8 and not encoded.
@@ -51,19 +64,50 @@ fn is_utf8(charset: &str) -> bool {
     ["utf-8", "utf8", "us-ascii", "ascii"].iter().any(|utf8| charset.eq_ignore_ascii_case(utf8))
 }
 
-fn read_at<'a>(
-    kind: Option<&MediaType<'_>>,
-    encoding: Option<&[u8]>,
-    body: &'a [u8],
-    depth: usize,
-) -> Content<'a> {
-    let Some(kind) = kind else {
-        // RFC 3261 §20.15: a body must have a type; nothing at all is an empty text.
-        return if body.is_empty() { Content::Text(Cow::Borrowed("")) } else { Content::Unsupported };
-    };
-    let is_text = kind.is("text/plain");
-    let is_html = kind.is("text/html");
-    if is_text || is_html {
+/// Reads a body and, where it is wanted, what it is as HTML.
+#[derive(Debug, Default)]
+struct Reader {
+    wants_html: bool,
+    /// The first HTML met, made harmless.
+    html: Option<String>,
+}
+
+impl Reader {
+    fn read<'a>(
+        &mut self,
+        kind: Option<&MediaType<'_>>,
+        encoding: Option<&[u8]>,
+        body: &'a [u8],
+        depth: usize,
+    ) -> Content<'a> {
+        let Some(kind) = kind else {
+            // RFC 3261 §20.15: a body must have a type; nothing at all is an empty text.
+            return if body.is_empty() { Content::Text(Cow::Borrowed("")) } else { Content::Unsupported };
+        };
+        if kind.is("text/plain") || kind.is("text/html") {
+            return self.text(kind, encoding, body);
+        }
+        // The parts of multipart/mixed all count, and what is not text among them would be lost: 415.
+        if kind.is("multipart/alternative") || kind.is("multipart/related") {
+            return match kind.params.get("boundary") {
+                Some(boundary) if depth < DEPTH_MAX => self.alternative(&boundary, body, depth),
+                Some(_) => Content::Unsupported,
+                None => Content::Broken("a multipart body has no boundary"),
+            };
+        }
+        if kind.is("application/im-iscomposing+xml")
+            || kind.is("application/ms-imdn+xml")
+            || kind.is("message/imdn+xml")
+        {
+            return Content::Signal;
+        }
+        if kind.is("text/x-msmsgsinvite") {
+            return Content::Invitation;
+        }
+        Content::Unsupported
+    }
+
+    fn text<'a>(&mut self, kind: &MediaType<'_>, encoding: Option<&[u8]>, body: &'a [u8]) -> Content<'a> {
         let decoded = match transfer(encoding, body) {
             Ok(decoded) => decoded,
             Err(content) => return content,
@@ -75,54 +119,43 @@ fn read_at<'a>(
                 characters(charset.as_deref(), &decoded).map(|text| text.into_owned().into())
             }
         };
-        return match text {
-            Ok(text) if is_html => Content::Text(html::strip(&text).into()),
+        match text {
+            Ok(text) if kind.is("text/html") => {
+                if self.wants_html && self.html.is_none() {
+                    self.html = xhtml::sanitise(&text);
+                }
+                Content::Text(html::strip(&text).into())
+            }
             Ok(text) => Content::Text(text),
             Err(content) => content,
-        };
-    }
-    if kind.is("multipart/alternative") || kind.is("multipart/related") || kind.is("multipart/mixed") {
-        return match kind.params.get("boundary") {
-            Some(boundary) if depth < DEPTH_MAX => alternative(&boundary, body, depth),
-            Some(_) => Content::Unsupported,
-            None => Content::Broken("a multipart body has no boundary"),
-        };
-    }
-    if kind.is("application/im-iscomposing+xml")
-        || kind.is("application/ms-imdn+xml")
-        || kind.is("message/imdn+xml")
-    {
-        return Content::Signal;
-    }
-    if kind.is("text/x-msmsgsinvite") {
-        return Content::Invitation;
-    }
-    Content::Unsupported
-}
-
-/// The part that is plain text, else the first that can be read as text.
-fn alternative<'a>(boundary: &str, body: &'a [u8], depth: usize) -> Content<'a> {
-    let parts = match multipart::parts(boundary, body) {
-        Ok(parts) => parts,
-        Err(what) => return Content::Broken(what),
-    };
-    let mut second = None;
-    for part in parts {
-        let kind = match part.kind.map(MediaType::parse) {
-            // RFC 2046 §5.1: a part without a type is text/plain.
-            None => MediaType::parse(b"text/plain"),
-            Some(kind) => kind,
-        };
-        let Ok(kind) = kind else { continue };
-        match read_at(Some(&kind), part.encoding, part.body, depth + 1) {
-            Content::Text(text) if kind.is("text/plain") => return Content::Text(text),
-            Content::Text(text) => {
-                second.get_or_insert(text);
-            }
-            _ => {}
         }
     }
-    second.map_or(Content::Unsupported, Content::Text)
+
+    /// The part that is plain text, else the first that can be read as text.
+    fn alternative<'a>(&mut self, boundary: &str, body: &'a [u8], depth: usize) -> Content<'a> {
+        let parts = match multipart::parts(boundary, body) {
+            Ok(parts) => parts,
+            Err(what) => return Content::Broken(what),
+        };
+        let (mut first, mut second) = (None, None);
+        for part in parts {
+            let kind = match part.kind.map(MediaType::parse) {
+                // RFC 2046 §5.1: a part without a type is text/plain.
+                None => MediaType::parse(b"text/plain"),
+                Some(kind) => kind,
+            };
+            let Ok(kind) = kind else { continue };
+            let Content::Text(text) = self.read(Some(&kind), part.encoding, part.body, depth + 1) else {
+                continue;
+            };
+            let place = if kind.is("text/plain") { &mut first } else { &mut second };
+            place.get_or_insert(text);
+            if first.is_some() && !self.wants_html {
+                break;
+            }
+        }
+        first.or(second).map_or(Content::Unsupported, Content::Text)
+    }
 }
 
 /// Undoes a Content-Transfer-Encoding (RFC 2045 §6).
@@ -185,6 +218,7 @@ fn characters<'a>(charset: Option<&str>, bytes: &'a [u8]) -> Result<Cow<'a, str>
 fn decoded(charset: &str, bytes: &[u8]) -> Result<String, Content<'static>> {
     match charset.to_ascii_lowercase().as_str() {
         "iso-8859-1" | "latin1" => Ok(bytes.iter().map(|&byte| char::from(byte)).collect()),
+        "iso-8859-15" | "latin9" | "latin-9" => Ok(bytes.iter().map(|&byte| latin_9(byte)).collect()),
         "windows-1252" | "cp1252" => Ok(bytes.iter().map(|&byte| windows_1252(byte)).collect()),
         "utf-16le" => sixteen(bytes, u16::from_le_bytes),
         "utf-16be" => sixteen(bytes, u16::from_be_bytes),
@@ -203,6 +237,21 @@ fn sixteen(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, Content<'st
     let (pairs, []) = bytes.as_chunks::<2>() else { return Err(broken) };
     let units: Vec<u16> = pairs.iter().map(|pair| unit(*pair)).collect();
     String::from_utf16(&units).map_err(|_| broken)
+}
+
+/// ISO 8859-15: ISO 8859-1 with eight other characters.
+fn latin_9(byte: u8) -> char {
+    match byte {
+        0xa4 => '€',
+        0xa6 => 'Š',
+        0xa8 => 'š',
+        0xb4 => 'Ž',
+        0xb8 => 'ž',
+        0xbc => 'Œ',
+        0xbd => 'œ',
+        0xbe => 'Ÿ',
+        _ => char::from(byte),
+    }
 }
 
 fn windows_1252(byte: u8) -> char {

@@ -63,6 +63,8 @@ pub(crate) enum Verb {
     Subscribe,
     /// NOTIFY.
     Notify,
+    /// INFO.
+    Info,
 }
 
 impl Verb {
@@ -75,6 +77,7 @@ impl Verb {
             b"CANCEL" => Some(Self::Cancel),
             b"SUBSCRIBE" => Some(Self::Subscribe),
             b"NOTIFY" => Some(Self::Notify),
+            b"INFO" => Some(Self::Info),
             _ => None,
         }
     }
@@ -94,6 +97,9 @@ pub(crate) enum Purpose {
     /// A NOTIFY of a subscription.
     Notify(Key),
     /// A request whose answer changes nothing: BYE, CANCEL, a last NOTIFY.
+    /// Whether the user of this session is typing.
+    Typing(Key),
+    /// A request whose answer changes nothing: BYE, CANCEL, a notification of delivery.
     Farewell,
 }
 

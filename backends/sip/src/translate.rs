@@ -1,6 +1,7 @@
 //! Stanza to text and text to stanza (RFC 7572, RFC 7573). Invariant: what is written is one well-formed stanza whatever the
 //! text holds, and what is read is only what stands in the namespaces of RFC 6121: a `<body/>` of XHTML is not a body.
 
+mod hints;
 mod plain;
 
 use std::ops::Range;
@@ -12,6 +13,8 @@ use quick_xml::name::ResolveResult;
 use quick_xml::{NsReader, XmlVersion};
 use turnout_core::jid::Jid;
 use turnout_core::stanza::{IqType, Kind, MessageType, Origin, Payload, Stanza};
+
+pub(crate) use hints::{ACTIVE, ChatState, Hints, Invited, RECEIPTS, REQUEST};
 
 /// Text of a stanza.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,10 +42,12 @@ pub(crate) struct Spoken {
     pub(crate) body: Option<Text>,
     /// The subject, if there is one.
     pub(crate) subject: Option<Text>,
+    /// What it says beside.
+    pub(crate) hints: Hints,
 }
 
 /// Reads a message. Where there are several bodies, the one in the language of the stanza is taken, else the first; a link
-/// beside the text (XEP-0066) is put behind it unless the text names it. `None` when the stanza cannot be read, which the
+/// beside the text (XEP-0066, XEP-0385, XEP-0447) is put behind it unless the text names it. `None` when the stanza cannot be read, which the
 /// backend that accepted it has ruled out.
 pub(crate) fn read_message(stanza: &Stanza) -> Option<Spoken> {
     plain::read(stanza).or_else(|| read_any(stanza))
@@ -57,6 +62,7 @@ fn read_any(stanza: &Stanza) -> Option<Spoken> {
         let (namespace, event) = reader.read_resolved_event().ok()?;
         match event {
             Event::Start(start) => found.open(&namespace, &start),
+            Event::Empty(start) => found.look(&namespace, &start),
             Event::End(_) => found.close(),
             Event::Text(text) => found.text(&text.xml10_content()),
             Event::CData(text) => found.text(&text.xml10_content()),
@@ -68,7 +74,7 @@ fn read_any(stanza: &Stanza) -> Option<Spoken> {
 }
 
 /// What goes into a message made of text that came over SIP.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Words<'a> {
     /// The text.
     pub(crate) body: &'a str,
@@ -78,6 +84,8 @@ pub(crate) struct Words<'a> {
     pub(crate) subject: Option<&'a str>,
     /// `id`, unique.
     pub(crate) id: &'a str,
+    /// More elements, as XML written here.
+    pub(crate) extra: &'a [&'a str],
 }
 
 /// Who sends a made stanza to whom, when, and whose it is.
@@ -96,7 +104,8 @@ pub(crate) struct Envelope {
 /// Writes a message stanza.
 pub(crate) fn write_message(envelope: Envelope, kind: MessageType, words: &Words<'_>) -> Stanza {
     let texts = words.body.len() + words.thread.map_or(0, str::len) + words.subject.map_or(0, str::len);
-    let mut out = Writer::open("message", words.id.as_bytes(), &envelope, texts + texts / 16);
+    let more = words.extra.iter().map(|extra| extra.len()).sum::<usize>();
+    let mut out = Writer::open("message", words.id.as_bytes(), &envelope, texts + texts / 16 + more);
     out.bytes.extend_from_slice(match kind {
         MessageType::Chat => b" type='chat'>",
         _ => b">",
@@ -105,6 +114,31 @@ pub(crate) fn write_message(envelope: Envelope, kind: MessageType, words: &Words
         let Some(text) = text else { continue };
         out.element(name, text);
     }
+    words.extra.iter().for_each(|extra| out.bytes.extend_from_slice(extra.as_bytes()));
+    out.bytes.extend_from_slice(b"</message>");
+    out.finish(Kind::Message(kind), envelope, false)
+}
+
+/// Writes a message without text: a chat state, a receipt, an error. `inside` is what it holds beside the thread, already XML; `id` is
+/// escaped already.
+pub(crate) fn write_signal(
+    envelope: Envelope,
+    kind: MessageType,
+    id: &str,
+    thread: Option<&str>,
+    inside: &str,
+) -> Stanza {
+    let texts = inside.len() + thread.map_or(0, str::len);
+    let mut out = Writer::open("message", id.as_bytes(), &envelope, texts);
+    out.bytes.extend_from_slice(match kind {
+        MessageType::Chat => b" type='chat'>",
+        MessageType::Error => b" type='error'>",
+        _ => b">",
+    });
+    if let Some(thread) = thread {
+        out.element("thread", thread);
+    }
+    out.bytes.extend_from_slice(inside.as_bytes());
     out.bytes.extend_from_slice(b"</message>");
     out.finish(Kind::Message(kind), envelope, false)
 }
@@ -284,6 +318,12 @@ pub(crate) fn whole(stanza: &Stanza) -> Bytes {
 
 /// The namespace of XEP-0066 out-of-band data.
 const OOB: &str = "jabber:x:oob";
+/// The namespace of what a room says to a user (XEP-0045).
+const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
+/// The namespaces of shared files (XEP-0447, XEP-0385 in XEP-0372) and of where they lie (XEP-0103).
+const FILE_SHARING: &str = "urn:xmpp:sfs:0";
+const REFERENCE: &str = "urn:xmpp:reference:0";
+const URL_DATA: &str = "http://jabber.org/protocol/url-data";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
@@ -292,12 +332,27 @@ enum Field {
     Link,
 }
 
+/// The child of the message whose children matter too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Inside {
+    /// None such.
+    #[default]
+    Nothing,
+    /// XEP-0066.
+    Link,
+    /// XEP-0447, or a reference that may hold XEP-0385.
+    Files,
+    /// XEP-0045.
+    Room,
+}
+
 /// What was met so far in a message.
 #[derive(Debug, Default)]
 struct Found {
     depth: usize,
     lang: Option<String>,
-    in_oob: bool,
+    hints: Hints,
+    inside: Inside,
     open: Option<(Field, usize, Option<String>, String)>,
     bodies: Vec<(Option<String>, String)>,
     subjects: Vec<(Option<String>, String)>,
@@ -310,25 +365,55 @@ const BODIES_MAX: usize = 16;
 impl Found {
     fn open(&mut self, namespace: &ResolveResult<'_>, start: &BytesStart<'_>) {
         let depth = self.depth;
-        self.depth += 1;
         if depth == 0 {
+            self.depth = 1;
             self.lang = attribute(start, "xml:lang");
             return;
         }
+        self.look(namespace, start);
+        self.depth += 1;
         let name = start.local_name();
         let name: &str = name.as_ref();
         let field = match (depth, name) {
             (1, "body") if is_stanza(namespace) => Some(Field::Body),
             (1, "subject") if is_stanza(namespace) => Some(Field::Subject),
-            (1, "x") if is(namespace, OOB) => {
-                self.in_oob = true;
-                None
-            }
-            (2, "url") if self.in_oob && is(namespace, OOB) => Some(Field::Link),
+            (2, "url") if self.inside == Inside::Link && is(namespace, OOB) => Some(Field::Link),
             _ => None,
         };
         if let Some(field) = field {
             self.open = Some((field, depth, attribute(start, "xml:lang"), String::new()));
+        }
+        if depth == 1 {
+            self.inside = match name {
+                "x" if is(namespace, OOB) => Inside::Link,
+                "x" if is(namespace, MUC_USER) => Inside::Room,
+                "file-sharing" if is(namespace, FILE_SHARING) => Inside::Files,
+                "reference" if is(namespace, REFERENCE) => Inside::Files,
+                _ => Inside::Nothing,
+            };
+        }
+    }
+
+    /// Looks at a tag within the message, be it empty or not, for what its name and attributes say.
+    fn look(&mut self, namespace: &ResolveResult<'_>, start: &BytesStart<'_>) {
+        match self.depth {
+            0 => {}
+            1 => self.hints.look(namespace, start),
+            _ => {
+                let name = start.local_name();
+                let name: &str = name.as_ref();
+                let link = match (self.inside, name) {
+                    (Inside::Room, "invite") if self.depth == 2 && is(namespace, MUC_USER) => {
+                        self.hints.invited = Some(Invited::ByRoom);
+                        None
+                    }
+                    (Inside::Files, "url-data") if is(namespace, URL_DATA) => attribute(start, "target"),
+                    (Inside::Files, "reference") if is(namespace, REFERENCE) => attribute(start, "uri"),
+                    _ => None,
+                };
+                let link = link.filter(|link| link.starts_with("https://") || link.starts_with("http://"));
+                self.link = self.link.take().or(link);
+            }
         }
     }
 
@@ -344,7 +429,7 @@ impl Found {
     fn close(&mut self) {
         self.depth = self.depth.saturating_sub(1);
         if self.depth <= 1 {
-            self.in_oob = false;
+            self.inside = Inside::Nothing;
         }
         let depth = self.depth;
         let Some((field, _, lang, text)) = self.open.take_if(|(_, opened, ..)| *opened == depth) else {
@@ -373,7 +458,7 @@ impl Found {
             (body, _) => body,
         };
         let subject = pick(self.subjects).filter(|subject| !subject.is_empty());
-        Spoken { body: body.map(Text::Made), subject: subject.map(Text::Made) }
+        Spoken { body: body.map(Text::Made), subject: subject.map(Text::Made), hints: self.hints }
     }
 }
 

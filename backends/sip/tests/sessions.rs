@@ -332,7 +332,7 @@ fn a_session_of_a_local_user_brings_his_text() {
     assert_eq!(stanza.to.as_str(), "bob@partner.example");
     assert!(text.starts_with("<message from='alice@contoso.com' to='bob@partner.example' id='"), "{text}");
     assert!(text.ends_with(
-        "' type='chat'><body>hello &lt;b&gt; &amp; &#39;all&#39;</body><thread>ce878a8b</thread></message>"
+        "' type='chat'><body>hello &lt;b&gt; &amp; &#39;all&#39;</body><thread>ce878a8b</thread><active xmlns='http://jabber.org/protocol/chatstates'/></message>"
     ), "{text}");
     assert_eq!(rig.introduced.len(), 1);
     rig.verdict(&stanza, Ok(()));

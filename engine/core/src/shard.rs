@@ -291,7 +291,7 @@ impl Shard {
                 self.forward(now, stanza, route, out);
             }
             Handoff::Run(run) => self.adopt_run(now, run, out),
-            Handoff::Fact(fact) => self.learn(&fact, out),
+            Handoff::Fact(fact) => self.learn(now, &fact, out),
             Handoff::Verdict(origin, verdict) => match verdict {
                 Ok(()) => self.backend(origin.side).settle(now, &origin, Verdict::Delivered, out),
                 Err(refusal) => {

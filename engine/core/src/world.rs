@@ -57,6 +57,26 @@ pub struct SipHome {
     pub message_bytes_max: usize,
     /// Answer `Supported: ms-text-format` and take the first message from the INVITE (requirement 19; default false).
     pub first_message_in_invite: bool,
+    /// Pass HTML of the pool on as XHTML-IM (XEP-0071) beside the plain text; default false.
+    pub xhtml_im: bool,
+    /// What dates are counted from; without it no message carries one.
+    pub calendar: Option<Calendar>,
+}
+
+/// What the wall clock said at an instant, for dates in messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calendar {
+    /// The instant.
+    pub at: std::time::Instant,
+    /// Seconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+    pub unix_seconds: u64,
+}
+
+impl Calendar {
+    /// The seconds since 1970 at another instant.
+    pub fn unix_seconds_at(&self, now: std::time::Instant) -> u64 {
+        self.unix_seconds.saturating_add(now.saturating_duration_since(self.at).as_secs())
+    }
 }
 
 /// Settings of the inside leg to a legacy gateway.

@@ -203,3 +203,20 @@ fn a_burst_toward_a_partner_goes_out_evenly() {
     assert_eq!(rig.partner_hears().len(), 1);
     rig.check();
 }
+
+#[test]
+fn who_was_asked_is_not_asked_again_while_his_answer_may_be_on_its_way() {
+    let mut rig = Rig::new(1, false);
+    rig.pool_says(Subscribe, CARLA, BOB);
+    rig.pool_says(Subscribe, CARLA, BOB);
+    assert_eq!(rig.partner_hears(), ["subscribe carla@contoso.com bob@partner.example"]);
+    assert_eq!(rig.dropped(DropRule::ContactKnown), 1);
+    rig.partner_says(Unsubscribed, BOB, CARLA);
+    rig.partner_says(Subscribe, BOB, CARLA);
+    rig.pool_says(Subscribe, CARLA, BOB);
+    assert_eq!(rig.partner_hears(), ["subscribe carla@contoso.com bob@partner.example"], "he has answered");
+    rig.pass(Duration::from_secs(601));
+    rig.pool_says(Subscribe, CARLA, BOB);
+    assert_eq!(rig.partner_hears().len(), 1, "the request may have been lost");
+    rig.check();
+}

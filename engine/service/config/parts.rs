@@ -221,6 +221,7 @@ fn home(name: &str, table: &Table<'_, '_>) -> Option<HomeEntry> {
         idle_seconds: sip.idle_seconds,
         message_bytes_max: sip.message_bytes_max,
         first_message_in_invite: sip.first_message_in_invite,
+        xhtml_im: sip.xhtml_im,
     };
     Some(HomeEntry { config, connect, registrar_pools, listen_spot: table.spot_of("listen") })
 }
@@ -268,6 +269,7 @@ struct SipKeys {
     idle_seconds: u64,
     message_bytes_max: usize,
     first_message_in_invite: bool,
+    xhtml_im: bool,
 }
 
 impl SipKeys {
@@ -279,6 +281,7 @@ impl SipKeys {
             idle_seconds: 600,
             message_bytes_max: 65_536,
             first_message_in_invite: false,
+            xhtml_im: false,
         };
         if backend != BackendKind::Sip {
             return made;
@@ -295,6 +298,7 @@ impl SipKeys {
             .and_then(|number| usize::try_from(number).ok())
             .unwrap_or(made.message_bytes_max);
         made.first_message_in_invite = table.flag("first_message_in_invite").unwrap_or(false);
+        made.xhtml_im = table.flag("xhtml_im").unwrap_or(false);
         made
     }
 }

@@ -9,9 +9,10 @@ use turnout_core::home::{BackendKind, HomeId};
 use turnout_core::io::TrustId;
 use turnout_core::jid::Domain;
 use turnout_core::policy::Negotiation;
-use turnout_core::world::{InsideHome, SipHome, World};
+use turnout_core::world::{Calendar, InsideHome, SipHome, World};
 
 use super::{Config, ConfigErrors, HomeConfig, KeyPair, Mistake};
+use crate::clock;
 
 /// Different sets of trust anchors one configuration may have.
 pub(super) const TRUSTS_MAX: usize = 4096;
@@ -142,6 +143,8 @@ impl Config {
             idle: Duration::from_secs(home.idle_seconds),
             message_bytes_max: home.message_bytes_max,
             first_message_in_invite: home.first_message_in_invite,
+            xhtml_im: home.xhtml_im,
+            calendar: Some(Calendar { at: clock::now(), unix_seconds: clock::unix_seconds() }),
         })
     }
 

@@ -19,10 +19,11 @@ use crate::dialog::{Dialog, Dialogs};
 use crate::parse::{HeaderName, MediaType, Message, Scheme, Vitals};
 use crate::receive::Users;
 use crate::sdp;
-use crate::session::{DIALOGS_PER_SESSION_MAX, Flight};
+use crate::session::{DIALOGS_PER_SESSION_MAX, Flight, Session};
 use crate::slab::Key;
 use crate::text::{self, Content};
 use crate::transaction::{Purpose, Verb};
+use crate::typing::DOCUMENT_TYPE;
 use crate::write::{Builder, USER_AGENT, WriteError, name_addr, subject};
 
 /// Longest first text carried in a header of the INVITE; a longer one follows as MESSAGE.
@@ -216,8 +217,15 @@ impl SipBackend {
         }
         match self.settings.first_message_in_invite.then(|| first_text(request)).flatten() {
             Some(text) => {
-                let words =
-                    Heard { text: &text, subject: None, call_id: vitals.call_id, id: StanzaId::of(vitals) };
+                let id = StanzaId::of(vitals);
+                let words = Heard {
+                    text: &text,
+                    subject: None,
+                    call_id: vitals.call_id,
+                    id,
+                    xhtml: None,
+                    wants_receipt: false,
+                };
                 self.deliver(now, key, users, &words, out);
             }
             None => self.welcome(now, key, request, users, None, out),
@@ -303,11 +311,12 @@ impl SipBackend {
         match request.method().unwrap_or_default() {
             b"BYE" => {
                 self.reply(now, key, 200, &[], out);
+                self.show_leaving(now, place, out);
                 self.end_dialog(now, place, false, out);
             }
             b"MESSAGE" => self.texted(now, key, place, (request, vitals), out),
             b"INVITE" => self.invited_again(now, key, place, request, out),
-            // Typing comes as INFO with KeyboardActivity; it is taken and not passed on yet (SM-08).
+            b"INFO" => self.informed(now, key, place, (request, vitals), out),
             _ => self.reply(now, key, 200, &[], out),
         }
     }
@@ -320,19 +329,29 @@ impl SipBackend {
         (request, vitals): (&Message, &Vitals<'_>),
         out: &mut Outbox,
     ) {
-        let Some(text) = self.hear(now, key, (request, vitals), out) else { return };
+        if vitals.content_type.as_ref().is_some_and(|kind| kind.is(DOCUMENT_TYPE)) {
+            return self.informed(now, key, place, (request, vitals), out);
+        }
+        let Some(said) = self.hear(now, key, (request, vitals), out) else { return };
         let Some(dialog) = self.dialogs.get_mut(place) else { return };
         let id = dialog.session;
         let stanza_id = StanzaId::within(&dialog.stanza_id, vitals.cseq.number);
         dialog.learn(request, vitals);
         // Requirement 19: a peer that repeats the text its INVITE brought is heard once.
-        if dialog.first_text.take().is_some_and(|first| first == text) {
+        if dialog.first_text.take().is_some_and(|first| first == said.text) {
             return self.reply(now, key, 200, &[], out);
         }
         let Some(session) = self.sessions.get(id) else { return };
         session.prefer(place);
         let users = Users { local: session.local.clone(), partner: session.partner.clone() };
-        let words = Heard { text: &text, subject: None, call_id: vitals.call_id, id: stanza_id };
+        let words = Heard {
+            text: &said.text,
+            subject: None,
+            call_id: vitals.call_id,
+            id: stanza_id,
+            xhtml: said.xhtml.as_deref(),
+            wants_receipt: false,
+        };
         self.deliver(now, key, &users, &words, out);
     }
 
@@ -391,7 +410,13 @@ impl SipBackend {
     }
 
     /// Ends a dialog. Gives the session it was of.
-    fn drop_dialog(&mut self, now: Instant, key: Key, with_bye: bool, out: &mut Outbox) -> Option<Key> {
+    pub(crate) fn drop_dialog(
+        &mut self,
+        now: Instant,
+        key: Key,
+        with_bye: bool,
+        out: &mut Outbox,
+    ) -> Option<Key> {
         let dialog = self.dialogs.remove(key)?;
         if let Some(timer) = dialog.idle {
             self.timers.cancel(timer);
@@ -431,11 +456,22 @@ impl SipBackend {
 
     /// Forgets a session that holds nothing; while draining, ends one that only waits.
     pub(crate) fn leave_if_done(&mut self, now: Instant, id: Key, out: &mut Outbox) {
+        if self.sessions.get(id).is_some_and(|session| session.talk.is_some()) {
+            self.tell_typing(now, id, out);
+        }
         let Some(session) = self.sessions.get(id) else { return };
         if self.draining && session.queue.is_empty() && session.flight == Flight::Idle {
             for dialog in session.dialogs.clone() {
                 self.drop_dialog(now, dialog, true, out);
             }
+        }
+        let forget = self.draining || self.has_sessions();
+        let is_done = |session: &mut Session| {
+            let talk = session.talk.as_ref();
+            session.is_over() && talk.is_some_and(|talk| forget || talk.deadline().is_none())
+        };
+        if self.sessions.get(id).is_some_and(is_done) {
+            self.hush(id);
         }
         self.sessions.tidy(id);
     }

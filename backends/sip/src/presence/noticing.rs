@@ -77,7 +77,7 @@ impl State {
 
 impl SipBackend {
     /// A NOTIFY; `server` is its transaction, which a BENOTIFY has none of, as nobody answers it.
-    pub(crate) fn notified(
+    pub(crate) fn told_by_pool(
         &mut self,
         now: Instant,
         server: Option<Key>,
@@ -202,7 +202,7 @@ impl SipBackend {
                 if std::mem::take(&mut watch.grant_unsaid) || goal == Goal::Ask {
                     self.tell_watcher(now, key, PresenceType::Subscribed, out);
                 }
-                self.show(now, key, document, out);
+                self.show_document(now, key, document, out);
             }
             // What was granted is looked at anew: nothing is shown meanwhile.
             _ => self.show_nothing(now, key, out),
@@ -223,13 +223,13 @@ impl SipBackend {
             watch.flight = None;
         }
         self.tell_watcher(now, key, PresenceType::Subscribed, out);
-        self.show(now, key, document, out);
+        self.show_document(now, key, document, out);
         self.want(now, key, out);
         self.set_watch(key);
     }
 
     /// Shows the watcher what the pool says, as far as it is new.
-    fn show(&mut self, now: Instant, key: Key, document: Document, out: &mut Outbox) {
+    fn show_document(&mut self, now: Instant, key: Key, document: Document, out: &mut Outbox) {
         let Some(watch) = self.events.watches.get_mut(key) else { return };
         let (local, partner) = (watch.local.clone(), watch.partner.clone());
         let sees_texts =
@@ -281,7 +281,7 @@ impl SipBackend {
     }
 
     /// What the watcher is known to have been shown before this watch began.
-    pub(crate) fn owe(&mut self, now: Instant, key: Key, contact: &Contact) {
+    pub(crate) fn expect_shown(&mut self, now: Instant, key: Key, contact: &Contact) {
         let Some(watch) = self.events.watches.get_mut(key) else { return };
         for resource in contact.shown.iter().take(RESOURCES_MAX) {
             watch.shown.entry(Arc::clone(resource)).or_insert(None);

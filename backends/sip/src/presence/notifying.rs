@@ -39,7 +39,7 @@ impl SipBackend {
         subscription.changed |= !nothing_new;
         let wanted = subscription.changed && (at_once || subscription.may_tell(now, state));
         if wanted && subscription.flight.is_none() {
-            match self.notify(now, member, state, out) {
+            match self.send_notify(now, member, state, out) {
                 Ok(()) => {}
                 Err(Stuck::NoWay) => {
                     self.put_off(now, member);
@@ -52,7 +52,7 @@ impl SipBackend {
         self.set_member(member);
     }
 
-    fn notify(&mut self, now: Instant, member: Key, state: Told, out: &mut Outbox) -> Result<(), Stuck> {
+    fn send_notify(&mut self, now: Instant, member: Key, state: Told, out: &mut Outbox) -> Result<(), Stuck> {
         let Some(subscription) = self.events.audiences.member(member) else { return Ok(()) };
         let key = subscription.audience;
         let link = self.way(subscription.usage.link, LinkId::NONE, out).ok_or(Stuck::NoWay)?;

@@ -53,7 +53,7 @@ fn tag<'a>(out: &mut String, tail: &'a str) -> &'a str {
 }
 
 /// The `>` that ends a tag, not one within a quoted attribute.
-fn tag_end(inner: &str) -> Option<usize> {
+pub(super) fn tag_end(inner: &str) -> Option<usize> {
     let mut quote = None;
     for (at, byte) in inner.bytes().enumerate() {
         match (quote, byte) {
@@ -67,7 +67,7 @@ fn tag_end(inner: &str) -> Option<usize> {
 }
 
 /// What follows the end tag of an element whose content is not text for people; nothing if it never ends.
-fn skip_element<'a>(name: &str, after: &'a str) -> &'a str {
+pub(super) fn skip_element<'a>(name: &str, after: &'a str) -> &'a str {
     let mut rest = after;
     while let Some(at) = rest.find("</") {
         rest = &rest[at + 2..];
@@ -76,6 +76,18 @@ fn skip_element<'a>(name: &str, after: &'a str) -> &'a str {
         }
     }
     ""
+}
+
+/// Text with its entities resolved.
+pub(super) fn resolve(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        out.push_str(&rest[..at]);
+        rest = entity(&mut out, &rest[at..]);
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Longest entity looked for.

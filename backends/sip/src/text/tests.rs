@@ -16,6 +16,8 @@ fn charsets_and_encodings() {
     check("text/plain; charset=\"UTF-8\"; msgr=WAAtAE0", None, b"\xef\xbb\xbfx", &text("x"));
     check("TEXT/Plain;charset=iso-8859-1", None, b"gr\xfc\xdf", &text("grüß"));
     check("text/plain;charset=windows-1252", None, b"\x80 \x93x\x94", &text("€ “x”"));
+    check("text/plain;charset=iso-8859-15", None, b"5 \xa4 \xbe\xfc", &text("5 € Ÿü"));
+    check("text/plain;charset=us-ascii", None, b"x", &text("x"));
     check("text/plain;charset=utf-16", None, b"\xff\xfeh\0i\0", &text("hi"));
     check("text/plain;charset=utf-16be", None, b"\0h\0i", &text("hi"));
     check("text/plain", Some("base64"), b"Z3LD\r\nvMOf", &text("grüß"));
@@ -68,7 +70,8 @@ fn alternatives_prefer_plain() {
         b"--o\r\nContent-Type: multipart/alternative;boundary=i\r\n\r\n--i\r\n\r\nz\r\n--i--\r\n--o--";
     check("multipart/related;boundary=o", None, nested, &text("z"));
     let unclosed = b"--b\r\n\r\nx";
-    check("multipart/mixed;boundary=b", None, unclosed, &text("x"));
+    check("multipart/related;boundary=b", None, unclosed, &text("x"));
+    check("multipart/mixed;boundary=b", None, unclosed, &Content::Unsupported);
     check(
         "multipart/alternative;boundary=b",
         None,
@@ -79,19 +82,41 @@ fn alternatives_prefer_plain() {
     let long = format!("multipart/alternative;boundary={}", "x".repeat(71));
     check(&long, None, b"", &Content::Broken("the boundary of a multipart body is empty or too long"));
     let many = b"--b\r\n\r\nx\r\n".repeat(20);
-    check("multipart/mixed;boundary=b", None, &many, &Content::Broken("a multipart body has too many parts"));
+    check(
+        "multipart/related;boundary=b",
+        None,
+        &many,
+        &Content::Broken("a multipart body has too many parts"),
+    );
     // One boundary at every depth: bounded, whatever it means.
-    let deep = b"--b\r\nContent-Type: multipart/mixed;boundary=b\r\n\r\n".repeat(10_000);
+    let deep = b"--b\r\nContent-Type: multipart/related;boundary=b\r\n\r\n".repeat(10_000);
     assert!(!matches!(
-        read(MediaType::parse(b"multipart/mixed;boundary=b").ok().as_ref(), None, &deep),
+        read(MediaType::parse(b"multipart/related;boundary=b").ok().as_ref(), None, &deep),
         Content::Text(_)
     ));
+}
+
+#[test]
+fn html_beside_plain_is_kept_where_wanted() {
+    let rich = |kind: &str, body: &[u8]| {
+        let media = MediaType::parse(kind.as_bytes()).unwrap();
+        let (content, html) = read_rich(Some(&media), None, body);
+        assert_eq!(content, read(Some(&media), None, body), "the text is the same");
+        html
+    };
+    let both = b"--b\r\nContent-Type: text/plain\r\n\r\nx\r\n--b\r\nContent-Type: text/html\r\n\r\n<b>x</b>\r\n--b--";
+    let html = rich("multipart/alternative;boundary=b", both).unwrap();
+    assert!(html.contains("<strong>x</strong>"), "{html}");
+    assert!(rich("text/html", b"<i>y</i>").unwrap().contains("<em>y</em>"));
+    assert_eq!(rich("text/html", b"just y"), None);
+    assert_eq!(rich("text/plain", b"<i>y</i>"), None);
+    assert_eq!(rich("multipart/mixed;boundary=b", both), None);
 }
 
 proptest::proptest! {
     #[test]
     fn any_bytes_are_survived(body: Vec<u8>, markup in "[<>&;/!a-z#x0-9 \"'-]{0,60}") {
-        for kind in ["text/plain", "text/html", "text/plain;charset=utf-16", "multipart/mixed;boundary=b"] {
+        for kind in ["text/plain", "text/html", "text/plain;charset=utf-16", "multipart/related;boundary=b"] {
             let media = MediaType::parse(kind.as_bytes()).unwrap();
             for encoding in [None, Some(b"base64".as_slice()), Some(b"quoted-printable")] {
                 let _content = read(Some(&media), encoding, &body);

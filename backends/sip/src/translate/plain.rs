@@ -5,7 +5,7 @@
 use memchr::{memchr, memchr2};
 use turnout_core::stanza::Stanza;
 
-use super::{Spoken, Text};
+use super::{Hints, Spoken, Text};
 
 /// What the message says; `None` if it is not of the plain shape.
 pub(super) fn read(stanza: &Stanza) -> Option<Spoken> {
@@ -33,7 +33,7 @@ pub(super) fn read(stanza: &Stanza) -> Option<Spoken> {
             let start = at + b"<subject>".len();
             at = start + field(bytes, start, inner, b"</subject>", &mut spoken.subject)?;
         } else {
-            at = skip(bytes, at)?;
+            at = skip(bytes, at, &mut spoken.hints)?;
         }
     }
     for text in [&mut spoken.body, &mut spoken.subject] {
@@ -134,13 +134,18 @@ fn character(name: &str) -> Option<char> {
     u32::from_str_radix(digits, radix).ok().filter(|code| *code != 0).and_then(char::from_u32)
 }
 
-/// One past the element that starts at `at`, if it says nothing to SIP.
-fn skip(bytes: &[u8], at: usize) -> Option<usize> {
+/// One past the element that starts at `at`, if it holds no text for SIP; what its name says is noted.
+fn skip(bytes: &[u8], at: usize, hints: &mut Hints) -> Option<usize> {
     let name = bytes.get(at..)?.strip_prefix(b"<")?;
     let name = &name[..name.iter().position(|byte| b" \t\r\n/>".contains(byte))?];
-    // A prefix may stand for any namespace, and `x` may be a link (XEP-0066).
-    if matches!(name, b"" | b"x" | b"body" | b"subject") || memchr(b':', name).is_some() {
+    // A prefix may stand for any namespace, `x` and two more may hold a link (XEP-0066), and a receipt has an attribute to read.
+    if matches!(name, b"" | b"x" | b"body" | b"subject" | b"received" | b"reference" | b"file-sharing")
+        || memchr(b':', name).is_some()
+    {
         return None;
+    }
+    if Hints::is_known(name) {
+        hints.look_at_tag(name, &bytes[at..tag(bytes, at)?])?;
     }
     let (mut at, mut depth) = (at, 0_usize);
     loop {

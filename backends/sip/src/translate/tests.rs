@@ -17,7 +17,7 @@ fn instant() -> Instant {
 }
 
 fn message(text: &str, insert: Option<&'static str>) -> Stanza {
-    let words = Words { body: "", thread: None, subject: None, id: "1" };
+    let words = Words { body: "", thread: None, subject: None, id: "1", extra: &[] };
     let mut stanza = write_message(envelope(), MessageType::Chat, &words);
     stanza.bytes = Bytes::copy_from_slice(text.as_bytes());
     stanza.insert_at = u32::try_from(text.find([' ', '>']).unwrap()).unwrap();
@@ -92,14 +92,71 @@ fn bodies_are_those_of_the_stanza() {
 }
 
 #[test]
+fn hints_are_read_in_their_own_namespaces() {
+    let check = |inside: &str, expected: Hints| {
+        let stanza = message(&format!("<message><body>x</body>{inside}</message>"), None);
+        for spoken in [read_message(&stanza).unwrap(), read_any(&stanza).unwrap()] {
+            assert_eq!(spoken.hints, expected, "{inside}");
+        }
+    };
+    for state in
+        [ChatState::Active, ChatState::Composing, ChatState::Paused, ChatState::Inactive, ChatState::Gone]
+    {
+        check(state.element(), Hints { state: Some(state), ..Hints::default() });
+        // The first one counts.
+        check(&[state.element(), ACTIVE].concat(), Hints { state: Some(state), ..Hints::default() });
+        check(&state.element().replace("chatstates", "other"), Hints::default());
+        check(&format!("<o xmlns='o'>{}</o>", state.element()), Hints::default());
+    }
+    check("<composing/>", Hints::default());
+    check(
+        "<o:composing xmlns:o='http://jabber.org/protocol/chatstates'/>",
+        Hints { state: Some(ChatState::Composing), ..Hints::default() },
+    );
+    check("<request xmlns='urn:xmpp:receipts'/>", Hints { wants_receipt: true, ..Hints::default() });
+    let received = |id: &str| Hints { received: Some(id.into()), ..Hints::default() };
+    check("<received xmlns='urn:xmpp:receipts' id='a&amp;b'/>", received("a&b"));
+    check("<received xmlns='urn:xmpp:receipts' id=''/>", Hints::default());
+    check(&format!("<received xmlns='urn:xmpp:receipts' id='{}'/>", "x".repeat(257)), Hints::default());
+    let invited = |invited| Hints { invited: Some(invited), ..Hints::default() };
+    check("<x xmlns='jabber:x:conference' jid='r@c'/>", invited(Invited::Directly));
+    let room = |inside: &str| format!("<x xmlns='http://jabber.org/protocol/muc#user'>{inside}</x>");
+    check(&room("<invite from='a@b'><reason>r</reason></invite>"), invited(Invited::ByRoom));
+    check(&room("<invite from='a@b'/>"), invited(Invited::ByRoom));
+    check(&room("<item affiliation='none'/>"), Hints::default());
+}
+
+#[test]
+fn shared_files_are_their_addresses() {
+    let check = |inside: &str, expected: &str| {
+        let stanza = message(&format!("<message>{inside}</message>"), None);
+        let spoken = read_message(&stanza).unwrap();
+        assert_eq!(texts(&spoken, &stanza), (Some(expected), None), "{inside}");
+    };
+    let sources = "<sources><url-data xmlns='http://jabber.org/protocol/url-data' target='https://u.example/f'/></sources>";
+    let file = format!("<file-sharing xmlns='urn:xmpp:sfs:0'>{sources}</file-sharing>");
+    check(&file, "https://u.example/f");
+    check(&format!("<body>my cat</body>{file}"), "my cat\nhttps://u.example/f");
+    check(&format!("<body>https://u.example/f</body>{file}"), "https://u.example/f");
+    let media = "<reference xmlns='urn:xmpp:reference:0' type='data'><media-sharing xmlns='urn:xmpp:sims:1'><sources>\
+        <reference xmlns='urn:xmpp:reference:0' type='data' uri='https://u.example/g'/>\
+        <reference xmlns='urn:xmpp:reference:0' type='data' uri='xmpp:a@b'/></sources></media-sharing></reference>";
+    check(&format!("<body>look</body>{media}"), "look\nhttps://u.example/g");
+    check(
+        "<body>@bob</body><reference xmlns='urn:xmpp:reference:0' type='mention' uri='xmpp:bob@p'/>",
+        "@bob",
+    );
+}
+
+#[test]
 fn spans_name_what_was_written() {
-    let words = Words { body: "b", thread: Some("t"), subject: Some("s"), id: "i-1" };
+    let words = Words { body: "b", thread: Some("t"), subject: Some("s"), id: "i-1", extra: &["<x/>"] };
     let stanza = write_message(envelope(), MessageType::Chat, &words);
     let text = std::str::from_utf8(&stanza.bytes).unwrap();
     assert_eq!(
         text,
         "<message from='alice@contoso.com' to='o\\27malley@partner.example/a&#39;b&lt;c' id='i-1' type='chat'>\
-         <subject>s</subject><body>b</body><thread>t</thread></message>"
+         <subject>s</subject><body>b</body><thread>t</thread><x/></message>"
     );
     assert_eq!(stanza.raw(&stanza.from_span), b"alice@contoso.com");
     assert_eq!(stanza.raw(&stanza.to_span), b"o\\27malley@partner.example/a&#39;b&lt;c");
@@ -111,7 +168,7 @@ proptest::proptest! {
     /// B-51: whatever a peer writes, the stanza holds one body and reads back as it was, as far as XML can say it.
     #[test]
     fn any_text_comes_back(body in "\\PC*|.*", thread: String, subject: String) {
-        let words = Words { body: &body, thread: Some(&thread), subject: Some(&subject), id: "1" };
+        let words = Words { body: &body, thread: Some(&thread), subject: Some(&subject), id: "1", extra: &[] };
         let stanza = write_message(envelope(), MessageType::Normal, &words);
         let spoken = read_message(&stanza).unwrap();
         let clean = |text: &str| -> Option<String> {
@@ -132,6 +189,7 @@ proptest::proptest! {
         if let Some(plain) = plain::read(&stanza) {
             let general = general.unwrap();
             proptest::prop_assert_eq!(texts(&plain, &stanza), texts(&general, &stanza));
+            proptest::prop_assert_eq!(plain.hints, general.hints);
         } else {
             // What partners mostly send must not need the other.
             proptest::prop_assert!(!children.iter().all(|child| PLAIN.contains(&child.as_str())) || root.contains("other") || root.contains(['"', '>']) || !tail.is_empty()
@@ -157,10 +215,12 @@ proptest::proptest! {
 }
 
 /// Children that are read without the other reader.
-const PLAIN: [&str; 5] = [
+const PLAIN: [&str; 7] = [
     "<body>hello &amp; &#x1F642; good&lt;bye</body>",
     "<body>plain é text</body>",
     "<active xmlns='http://jabber.org/protocol/chatstates'/>",
+    "<composing xmlns=\"http://jabber.org/protocol/chatstates\"></composing>",
+    "<request xmlns='urn:xmpp:receipts'/>",
     "<thread>t</thread>",
     "<html xmlns='http://jabber.org/protocol/xhtml-im'><body xmlns='http://www.w3.org/1999/xhtml'><p>x</p><br/></body></html>",
 ];
@@ -182,6 +242,9 @@ fn child() -> impl proptest::strategy::Strategy<Value = String> {
             .prop_map(|text| { let name = &text[1..text.find([' ', '>']).unwrap()]; text.replace("</body>", &format!("</{name}>")) }),
         1 => Just("<x xmlns='jabber:x:oob'><url>https://u.example/f</url></x>".to_owned()),
         1 => Just("<o:x xmlns:o='jabber:x:oob'><o:url>https://u.example/f</o:url></o:x>".to_owned()),
+        3 => "<(active|composing|paused|inactive|gone|request|received)( id='i&amp;j')?( xmlns='(http://jabber.org/protocol/chatstates|urn:xmpp:receipts|urn:xmpp&#58;receipts|o)')?( xmlns:o='urn:xmpp:receipts')?/>",
+        1 => "<x xmlns='(http://jabber.org/protocol/muc#user|jabber:x:conference)'>(<invite from='a@b'/>|<invite><reason/></invite>|<o xmlns='o'><invite xmlns='http://jabber.org/protocol/muc#user'/></o>)?</x>",
+        1 => "<file-sharing xmlns='urn:xmpp:sfs:0'><sources><url-data xmlns='http://jabber.org/protocol/url-data' target='https?://u.example/[a-z]?'/></sources></file-sharing>",
         1 => Just("<body/>".to_owned()),
         1 => Just("<body ></body >".to_owned()),
         1 => Just("<a b='>' c=\"'\"><body>inner</body></a>".to_owned()),

@@ -31,11 +31,20 @@ pub struct Setup {
     pub shards: u16,
     pub tls: bool,
     pub first_message_in_invite: bool,
+    pub xhtml_im: bool,
+    pub calendar: Option<turnout_core::world::Calendar>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { dialect: Dialect::Skype, shards: 1, tls: true, first_message_in_invite: false }
+        Self {
+            dialect: Dialect::Skype,
+            shards: 1,
+            tls: true,
+            first_message_in_invite: false,
+            xhtml_im: false,
+            calendar: None,
+        }
     }
 }
 
@@ -56,6 +65,8 @@ pub fn world(setup: &Setup) -> Arc<World> {
         idle: Duration::from_secs(600),
         message_bytes_max: 65_536,
         first_message_in_invite: setup.first_message_in_invite,
+        xhtml_im: setup.xhtml_im,
+        calendar: setup.calendar,
     };
     let defaults = PartnerDefaults::default();
     let partner = Partner::with_defaults(Domain::parse("partner.example").unwrap(), &defaults);

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hashbrown::{HashMap, HashSet};
 
@@ -26,6 +26,11 @@ use crate::route::Route;
 use crate::stanza::{Kind, PresenceType, Stanza};
 use crate::tally::DropRule;
 
+/// A partner's user who was asked is not asked again sooner.
+const ASKED: Duration = Duration::from_secs(600);
+/// So many are remembered.
+const ASKED_MAX: usize = 65_536;
+
 /// The presence side of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Presences {
@@ -36,6 +41,8 @@ pub(super) struct Presences {
     waiting: VecDeque<(u64, Step)>,
     /// How many of them there are for a pair.
     waiting_for: HashMap<Pair, usize>,
+    /// When a partner's user was asked for a local user last, where that is not long ago.
+    asked: HashMap<Pair, Instant>,
     pub(super) pacer: Pacer<Due>,
     /// The pacer's timer is set.
     pub(super) pacing: bool,
@@ -114,6 +121,23 @@ impl Presences {
         !self.waiting.is_empty() && self.waiting_for.contains_key(&pair(local, partner))
     }
 
+    /// Whether this user was asked a moment ago and has not answered: his answer may be on its way, and he is not to be asked
+    /// twice. Notes that he is asked now, if not.
+    fn has_asked(&mut self, now: Instant, local: &str, partner: &str) -> bool {
+        let pair = pair(local, partner);
+        let waits = self.contacts.get(local, partner).is_some_and(|contact| contact.asked);
+        if waits && self.asked.get(&pair).is_some_and(|at| now < *at + ASKED) {
+            return true;
+        }
+        if self.asked.len() >= ASKED_MAX {
+            self.asked.retain(|_, at| now < *at + ASKED);
+        }
+        if self.asked.len() < ASKED_MAX {
+            self.asked.insert(pair, now);
+        }
+        false
+    }
+
     fn push(&mut self, number: Option<u64>, step: Step) {
         let last = self.waiting.back().map_or(0, |(number, _)| *number);
         *self.waiting_for.entry(step.pair()).or_default() += 1;
@@ -151,7 +175,7 @@ impl Shard {
         }
         match (stanza.origin.side, &route) {
             (Side::Partners, Route::Home(home)) if !self.is_pool(*home) => {
-                self.notice(&stanza, Toward::Local, kind, out);
+                self.notice(now, &stanza, Toward::Local, kind, out);
                 Some((stanza, route))
             }
             // Ruled where the user is owned, see `admit`.
@@ -163,7 +187,7 @@ impl Shard {
                 if self.is_pool(home) {
                     return self.rule_outward(now, stanza, route, kind, out);
                 }
-                self.notice(&stanza, Toward::Partner, kind, out);
+                self.notice(now, &stanza, Toward::Partner, kind, out);
                 Some((stanza, route))
             }
             _ => Some((stanza, route)),
@@ -188,7 +212,14 @@ impl Shard {
     }
 
     /// Presence between the gateway and a partner is remembered by the owner of the local user.
-    fn notice(&mut self, stanza: &Stanza, toward: Toward, kind: PresenceType, out: &mut Outbox) {
+    fn notice(
+        &mut self,
+        now: Instant,
+        stanza: &Stanza,
+        toward: Toward,
+        kind: PresenceType,
+        out: &mut Outbox,
+    ) {
         let (local, partner) = match toward {
             Toward::Local => (&stanza.to, &stanza.from),
             Toward::Partner => (&stanza.from, &stanza.to),
@@ -196,14 +227,14 @@ impl Shard {
         let fact = Fact { local: local.clone(), partner: partner.clone(), toward, kind };
         let owner = owner_of_user(local.bare_str(), self.world.shards);
         if owner == self.index {
-            self.learn(&fact, out);
+            self.learn(now, &fact, out);
         } else {
             out.outputs.push(Output::Handoff(owner, Handoff::Fact(Box::new(fact))));
         }
     }
 
     /// Takes note of what passed between the gateway and a partner.
-    pub(super) fn learn(&mut self, fact: &Fact, out: &mut Outbox) {
+    pub(super) fn learn(&mut self, now: Instant, fact: &Fact, out: &mut Outbox) {
         let (local, partner) = (fact.local.bare_str(), fact.partner.bare_str());
         // On its way here it may have been overtaken by a move.
         if self.lives_on(local).is_none_or(|home| self.is_pool(home)) {
@@ -211,6 +242,9 @@ impl Shard {
         }
         let resource = fact.local.resource().unwrap_or_default();
         let passing = Passing { local, partner, resource, toward: fact.toward, kind: fact.kind };
+        if (fact.toward, fact.kind) == (Toward::Partner, PresenceType::Subscribe) {
+            self.presences.has_asked(now, local, partner);
+        }
         if self.presences.contacts.observe(&passing) {
             self.store(local, partner, out);
         }
@@ -245,6 +279,10 @@ impl Shard {
         let resource = stanza.from.resource().unwrap_or_default();
         let (local, partner) = (stanza.from.bare_str(), stanza.to.bare_str());
         let passing = Passing { local, partner, resource, toward: Toward::Partner, kind };
+        if kind == PresenceType::Subscribe && self.presences.has_asked(now, local, partner) {
+            self.end(now, stanza, DropRule::ContactKnown, out);
+            return None;
+        }
         let (ruling, changed) = self.presences.contacts.rule(&passing);
         let number = match changed {
             Changed::Nothing => None,
