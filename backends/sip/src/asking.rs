@@ -12,6 +12,7 @@ use crate::backend::{SipBackend, Timer};
 use crate::dialog::Dialog;
 use crate::error::{Remedy, XmppError, condition_of};
 use crate::parse::{HeaderName, Message};
+use crate::presence::WatchRefusal;
 use crate::random::Token;
 use crate::slab::Key;
 use crate::transaction::{Client, Purpose, RING_MILLIS, Stage, TIMEOUT_MILLIS, Verb, branch_start};
@@ -118,9 +119,29 @@ impl SipBackend {
         if code < 200 {
             return;
         }
+        if let Purpose::Watch(id) = client.purpose {
+            return self.subscribe_answered(now, link, (key, id), response, out);
+        }
         let outcome = if code < 300 { Ok(()) } else { Err(Failure::of(response)) };
         self.tell_operator(link, outcome, out);
         self.ended(now, key, outcome, out);
+    }
+
+    /// A final response to a SUBSCRIBE: more than its code counts.
+    fn subscribe_answered(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        (key, id): (Key, Key),
+        response: &Message,
+        out: &mut Outbox,
+    ) {
+        self.end_client(key);
+        if response.status().is_some_and(|code| code < 300) {
+            return self.watch_answered(now, (id, key), link, response, out);
+        }
+        self.tell_operator(link, Err(Failure::of(response)), out);
+        self.watch_refused(now, (id, key), WatchRefusal::of(response), out);
     }
 
     fn invite_answered(
@@ -233,34 +254,42 @@ impl SipBackend {
 
     /// A transaction of ours is over.
     fn ended(&mut self, now: Instant, key: Key, outcome: Result<(), Failure>, out: &mut Outbox) {
-        let Some(client) = self.clients.end(key) else { return };
-        if let Some(timer) = client.timer {
-            self.timers.cancel(timer);
-        }
+        let Some(client) = self.end_client(key) else { return };
         match (client.purpose, outcome) {
             (Purpose::Invite(id), Err(failure)) => self.invite_failed(now, key, id, failure, out),
             (Purpose::Text(id), outcome) => self.text_ended(now, id, outcome, out),
             (Purpose::Page(id), outcome) => self.page_ended(now, id, outcome, out),
+            (Purpose::Watch(id), Err(failure)) => {
+                self.watch_refused(now, (id, key), WatchRefusal::bare(failure.code), out);
+            }
+            (Purpose::Notify(id), outcome) => self.notify_ended(now, (id, key), outcome, out),
+            (Purpose::Invite(_) | Purpose::Watch(_), Ok(())) | (Purpose::Farewell, _) => {}
             (Purpose::Typing(id), outcome) => self.typing_answered(now, id, outcome, out),
-            (Purpose::Invite(_), Ok(())) | (Purpose::Farewell, _) => {}
         }
     }
 
     /// A link is gone: what was asked on it will not be answered, and who asked on it will not hear.
     pub(crate) fn link_lost(&mut self, now: Instant, link: LinkId, out: &mut Outbox) {
         for key in self.clients.on(link) {
-            let Some(client) = self.clients.end(key) else { continue };
-            if let Some(timer) = client.timer {
-                self.timers.cancel(timer);
-            }
+            let Some(client) = self.end_client(key) else { continue };
             match client.purpose {
                 Purpose::Invite(id) => self.way_lost(now, id, Some(key), out),
                 Purpose::Text(id) | Purpose::Page(id) => self.way_lost(now, id, None, out),
+                Purpose::Watch(id) => self.watch_refused(now, (id, key), WatchRefusal::bare(503), out),
+                Purpose::Notify(id) => self.notify_lost(now, (id, key), out),
                 Purpose::Typing(id) => self.typing_unanswered(id),
                 Purpose::Farewell => {}
             }
         }
         self.forget_requests(link);
+    }
+
+    fn end_client(&mut self, key: Key) -> Option<Client> {
+        let mut client = self.clients.end(key)?;
+        if let Some(timer) = client.timer.take() {
+            self.timers.cancel(timer);
+        }
+        Some(client)
     }
 
     fn restart_client(&mut self, now: Instant, key: Key, millis: u64) {

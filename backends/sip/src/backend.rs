@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use hashbrown::HashMap;
 use turnout_core::backend::{Backend, Destination, Fault, Sent, Verdict};
+use turnout_core::contact::Contact;
 use turnout_core::home::{Dialect, HomeId, HostPort};
 use turnout_core::io::{
     ClientTls, Close, Closed, Connect, Door, Event, Handoff, Identity, Level, LinkId, Outbox, Output,
@@ -23,7 +24,7 @@ use crate::dialog::Dialogs;
 use crate::link::{Link, Standing, is_named};
 use crate::memo::Memo;
 use crate::parse::{Message, Parts};
-use crate::presence;
+use crate::presence::{self, Events, TICKET};
 use crate::random::Random;
 use crate::session::Sessions;
 use crate::slab::Key;
@@ -43,6 +44,7 @@ pub struct SipBackend {
     pub(crate) dialogs: Dialogs,
     pub(crate) clients: Clients,
     pub(crate) servers: Servers,
+    pub(crate) events: Events,
     pub(crate) draining: bool,
     /// What every Via of ours starts with, once it was needed.
     pub(crate) via_start: Option<Arc<str>>,
@@ -79,6 +81,20 @@ pub(crate) enum Timer {
     Talk(Key),
     /// The peer of this link has had the time to show that it is the pool.
     Stranger(LinkId),
+    /// This watch waits for something.
+    Watch(Key),
+    /// This subscription of the pool ends, or its watcher may be told again.
+    Subscription(Key),
+    /// The partner's user of this audience is to be asked again.
+    Check(Key),
+    /// A SUBSCRIBE that waits has its turn.
+    Turns,
+    /// A link to the pool is asked for again.
+    Knock,
+    /// The pool has been lost for too long for what is shown of its users.
+    Stale,
+    /// What is shown of more of its users ends.
+    Fade,
 }
 
 impl SipBackend {
@@ -97,6 +113,7 @@ impl SipBackend {
             dialogs: Dialogs::default(),
             clients: Clients::default(),
             servers: Servers::default(),
+            events: Events::default(),
             draining: false,
             via_start: None,
             paper: BytesMut::new(),
@@ -106,6 +123,11 @@ impl SipBackend {
         };
         backend.take(&world);
         backend
+    }
+
+    /// Event subscriptions that are open, both ways; one that is over counts until the pool has said its last about it.
+    pub fn subscriptions(&self) -> usize {
+        self.events.watches.len() + self.events.audiences.len()
     }
 
     /// Takes what the world says about this home.
@@ -242,7 +264,7 @@ impl Backend for SipBackend {
         out.connect(Connect { link, target: Target::Hosts(vec![node]), tls, direct: self.settings.tls });
     }
 
-    fn connected(&mut self, _now: Instant, link: LinkId, direct_tls: bool, out: &mut Outbox) {
+    fn connected(&mut self, now: Instant, link: LinkId, direct_tls: bool, out: &mut Outbox) {
         if direct_tls {
             return;
         }
@@ -251,6 +273,7 @@ impl Backend for SipBackend {
         if plain_allowed {
             state.standing = Standing::Trusted;
             out.events.push_back(Event::Ready(link));
+            self.pool_found_by(now, link, out);
         } else {
             state.standing = Standing::Stranger;
             out.events
@@ -270,7 +293,10 @@ impl Backend for SipBackend {
             state.standing = if bad { Standing::Stranger } else { Standing::Trusted };
         }
         match (dialed.is_some(), bad) {
-            (true, false) => out.events.push_back(Event::Ready(link)),
+            (true, false) => {
+                out.events.push_back(Event::Ready(link));
+                self.pool_found_by(now, link, out);
+            }
             (true, true) => {
                 let text = "the certificate of the pool is not the pool's";
                 out.events.push_back(Event::Unready(link, Some(no_way(text))));
@@ -301,20 +327,45 @@ impl Backend for SipBackend {
             Kind::Message(MessageType::Normal | MessageType::Chat | MessageType::Headline) => {
                 self.say(now, link, stanza, out)
             }
-            Kind::Presence(kind) => presence::presence(kind, stanza),
-            Kind::Iq(kind) => {
-                let origin = self.origin(link, 0, out);
-                presence::iq(now, kind, stanza, origin, out)
-            }
+            Kind::Presence(_) => self.presence_for(now, link, stanza, &Contact::default(), out),
+            Kind::Iq(kind) => self.iq_for(now, link, stanza, kind, out),
         }
     }
 
+    fn presence(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        stanza: Stanza,
+        contact: &Contact,
+        out: &mut Outbox,
+    ) -> Sent {
+        self.presence_for(now, link, stanza, contact, out)
+    }
+
+    fn part_with(&mut self, now: Instant, bare: &str, out: &mut Outbox) {
+        self.part_with_events(now, bare, out);
+    }
+
+    fn describe(&self, now: Instant, bare: &str) -> Vec<String> {
+        self.describe_events(now, bare)
+    }
+
     fn closed(&mut self, now: Instant, link: LinkId, _why: &Closed, out: &mut Outbox) {
-        self.links.remove(&link);
+        let was_open = self.links.remove(&link).is_some_and(|link| link.standing == Standing::Trusted);
         self.link_lost(now, link, out);
+        if was_open {
+            self.events_without(now);
+        }
     }
 
     fn settle(&mut self, now: Instant, origin: &Origin, verdict: Verdict<'_>, out: &mut Outbox) {
+        if origin.ticket & TICKET != 0 {
+            if let Verdict::Refused(..) = verdict {
+                self.asked_in_vain(now, origin.ticket, out);
+            }
+            return;
+        }
         let Some(key) = self.servers.redeem(origin.ticket) else { return };
         match verdict {
             Verdict::Delivered => self.verdict(now, key, Ok(()), out),
@@ -360,6 +411,7 @@ impl Backend for SipBackend {
 
     fn drain(&mut self, now: Instant, out: &mut Outbox) {
         self.draining = true;
+        self.drain_events(now, out);
         for id in self.sessions.keys() {
             self.leave_if_done(now, id, out);
         }
@@ -373,6 +425,13 @@ impl Backend for SipBackend {
                 Timer::Trying(key) => self.trying(key, out),
                 Timer::Repeat(key, millis) => self.repeat(now, key, millis, out),
                 Timer::Idle(dialog) => self.idle_due(now, dialog, out),
+                Timer::Watch(key) => self.watch_due(now, key, out),
+                Timer::Subscription(key) => self.subscription_due(now, key, out),
+                Timer::Check(key) => self.check_due(now, key, out),
+                Timer::Turns => self.turns_due(now, out),
+                Timer::Knock => self.knock_due(now, out),
+                Timer::Stale => self.stale_due(now, out),
+                Timer::Fade => self.fade_due(now, out),
                 Timer::Talk(session) => self.talk_due(now, session, out),
                 Timer::Stranger(link) => {
                     if self.links.get(&link).is_some_and(|state| state.standing != Standing::Trusted) {

@@ -15,6 +15,8 @@ use turnout_core::jid::Jid;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use turnout_core::stanza::{MessageType, Stanza};
 
+pub(crate) use skype::contact;
+
 use crate::address::{uri_of, uri_with_resource};
 use crate::asking::Failure;
 use crate::backend::{SipBackend, no_way};
@@ -59,6 +61,7 @@ impl SipBackend {
             let refusal = Refusal::new(Condition::BadRequest, Blame::Sender, Retry::Never, Bounce::Yes, text);
             return Sent::Refused(stanza, refusal);
         };
+        self.watcher_heard(now, &stanza.to, &stanza.from);
         let Spoken { body, subject, hints } = spoken;
         if let Some(invited) = hints.invited
             && (body.is_none() || invited == Invited::ByRoom)

@@ -293,8 +293,7 @@ impl Dialog {
         }
     }
 
-    /// Begins a request within the dialog (RFC 3261 §12.2.1.1); an ACK repeats the number of its INVITE. A first route without
-    /// `lr` is a strict router: it becomes the Request-URI, and the target the last route.
+    /// Begins a request within the dialog (RFC 3261 §12.2.1.1); an ACK repeats the number of its INVITE.
     ///
     /// # Errors
     /// The peer's Contact or first route is no address a request can go to.
@@ -358,11 +357,44 @@ impl Dialog {
 
     /// Everything in front of CSeq.
     fn open(&self, method: &str, via: &str) -> Result<Builder, WriteError> {
+        let heading = Heading {
+            target: &self.target,
+            routes: &self.routes,
+            local: &self.local,
+            remote: &self.remote,
+            call_id: &self.call_id,
+        };
+        heading.open(method, via)
+    }
+}
+
+/// What the requests within a dialog have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heading<'a> {
+    /// The peer's Contact address.
+    pub(crate) target: &'a str,
+    /// Values for Route, in the order to write them.
+    pub(crate) routes: &'a [Vec<u8>],
+    /// Our From value.
+    pub(crate) local: &'a [u8],
+    /// The To value.
+    pub(crate) remote: &'a [u8],
+    /// Call-ID.
+    pub(crate) call_id: &'a str,
+}
+
+impl Heading<'_> {
+    /// Begins a request: everything in front of CSeq (RFC 3261 §12.2.1.1). A first route without `lr` is a strict router: it
+    /// becomes the Request-URI, and the target the last route.
+    ///
+    /// # Errors
+    /// The peer's Contact or first route is no address a request can go to.
+    pub(crate) fn open(&self, method: &str, via: &str) -> Result<Builder, WriteError> {
         let strict = self.routes.first().and_then(|first| {
             let first = NameAddr::parse(first).ok()?;
             first.uri.param("lr").is_none().then(|| first.uri_text.to_owned())
         });
-        let target = strict.as_deref().unwrap_or(&self.target);
+        let target = strict.as_deref().unwrap_or(self.target);
         let mut builder = Builder::request(method, target)?
             .header(HeaderName::Via, via)?
             .header(HeaderName::MaxForwards, "70")?
@@ -371,14 +403,14 @@ impl Dialog {
             builder = builder.header(HeaderName::Route, &format!("<{}>", self.target))?;
         }
         builder
-            .raw(HeaderName::From, &[&self.local])?
-            .raw(HeaderName::To, &[&self.remote])?
-            .header(HeaderName::CallId, &self.call_id)
+            .raw(HeaderName::From, &[self.local])?
+            .raw(HeaderName::To, &[self.remote])?
+            .header(HeaderName::CallId, self.call_id)
     }
 }
 
 /// A To value with our tag behind it: its parameters are those of the header, also where it has no brackets (RFC 3261 §20).
-fn with_tag(value: &[u8], tag: Token) -> Vec<u8> {
+pub(crate) fn with_tag(value: &[u8], tag: Token) -> Vec<u8> {
     [value, b";tag=", tag.hex().as_bytes()].concat()
 }
 

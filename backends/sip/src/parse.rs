@@ -18,10 +18,11 @@ use bytes::Bytes;
 use memchr::memchr;
 
 pub use check::{Answer, Capabilities, Problem, check};
-pub(crate) use check::{Familiar, Vitals, vet};
+pub(crate) use check::{Familiar, Vitals, accepts, vet};
 pub use lexer::{Malformed, Params};
 pub use name::HeaderName;
 pub use uri::{Scheme, Uri};
+pub(crate) use values::number_of;
 pub use values::{CSeq, MediaType, NameAddr, Via, Word};
 
 use lexer::Items;
@@ -289,7 +290,7 @@ impl Message {
     /// It is not a number from 0 to 255.
     pub fn max_forwards(&self) -> Result<u8, Malformed> {
         let Some(value) = self.header(HeaderName::MaxForwards) else { return Ok(MAX_FORWARDS) };
-        let hops = values::number_of(value).and_then(|hops| u8::try_from(hops).ok());
+        let hops = number_of(value).and_then(|hops| u8::try_from(hops).ok());
         hops.ok_or(Malformed("Max-Forwards is not a number from 0 to 255"))
     }
 
@@ -306,7 +307,7 @@ impl Message {
         [HeaderName::MsDiagnostics, HeaderName::MsDiagnosticsPublic].into_iter().find_map(|name| {
             let value = self.header(name)?;
             let code = &value[..memchr(b';', value).unwrap_or(value.len())];
-            values::number_of(code.trim_ascii())
+            number_of(code.trim_ascii())
         })
     }
 
@@ -314,7 +315,7 @@ impl Message {
     pub fn warning(&self) -> Option<u16> {
         let value = self.header(HeaderName::Warning)?;
         let code = &value[..memchr(b' ', value)?];
-        values::number_of(code).and_then(|code| u16::try_from(code).ok()).filter(|_| code.len() == 3)
+        number_of(code).and_then(|code| u16::try_from(code).ok()).filter(|_| code.len() == 3)
     }
 
     fn need(&self, name: HeaderName, missing: &'static str) -> Result<&[u8], Malformed> {

@@ -14,6 +14,7 @@ use crate::backend::{SipBackend, Timer};
 use crate::frame::{Frame, FrameError};
 use crate::link::Standing;
 use crate::parse::{Answer, Capabilities, HeaderName, Message, NameAddr, Problem, Vitals, vet};
+use crate::presence::{EVENT, pidf};
 use crate::random::Token;
 use crate::sdp::ACCEPT_TYPES;
 use crate::session::Flight;
@@ -23,10 +24,13 @@ use crate::transaction::{
 };
 use crate::write::{Builder, usual_reason};
 
-/// Methods served with sessions. NEGOTIATE, REGISTER, SUBSCRIBE and the like are answered 405 with this as `Allow`.
-const SESSION_METHODS: &[&str] = &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "MESSAGE", "INFO"];
+/// Methods served with sessions. NEGOTIATE, REGISTER, PUBLISH and the like are answered 405 with this as `Allow`.
+const SESSION_METHODS: &[&str] =
+    &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "MESSAGE", "INFO", "SUBSCRIBE", "NOTIFY", "BENOTIFY"];
 /// Methods served without.
-const PAGER_METHODS: &[&str] = &["OPTIONS", "MESSAGE"];
+const PAGER_METHODS: &[&str] = &["OPTIONS", "MESSAGE", "SUBSCRIBE", "NOTIFY"];
+/// Event packages served.
+const EVENTS: &[&str] = &[EVENT];
 
 /// What is let through by the general check; what a MESSAGE may hold is judged again where it is read.
 const MEDIA_TYPES: &[&str] = &[
@@ -41,6 +45,8 @@ const MEDIA_TYPES: &[&str] = &[
     "application/im-iscomposing+xml",
     "application/ms-imdn+xml",
     "message/imdn+xml",
+    pidf::PIDF,
+    pidf::CATEGORIES,
     "message/cpim",
 ];
 
@@ -273,6 +279,12 @@ impl SipBackend {
         if vitals.max_forwards == 0 {
             return self.refuse(request, link, 483, None, out);
         }
+        if method == b"BENOTIFY" {
+            if let Addressee::Dialog(tag, _) = to {
+                self.told_by_pool(now, None, tag, link, (request, vitals), out);
+            }
+            return;
+        }
         if method == b"CANCEL" {
             return self.cancelled(now, link, request, out);
         }
@@ -289,12 +301,21 @@ impl SipBackend {
         let key = self.servers.begin(&identity, request.clone(), link, tag);
         self.restart(now, key);
         match to {
+            Addressee::Dialog(tag, _) if method == b"NOTIFY" => {
+                self.told_by_pool(now, Some(key), tag, link, (request, vitals), out);
+            }
+            Addressee::Dialog(tag, _) if method == b"SUBSCRIBE" => {
+                self.subscribed_again(now, key, tag, link, (request, vitals), out);
+            }
             Addressee::Dialog(_, dialog) => self.within(now, key, dialog, link, (request, vitals), out),
             Addressee::Users(users) if method == b"INVITE" => {
                 self.invited(now, key, (request, vitals), &users, out);
             }
             Addressee::Users(users) if method == b"MESSAGE" => {
                 self.paged(now, key, (request, vitals), &users, out);
+            }
+            Addressee::Users(users) if method == b"SUBSCRIBE" => {
+                self.subscribed_to(now, key, (request, vitals), &users, out);
             }
             Addressee::Users(_) => self.reply(now, key, 481, &[], out),
         }
@@ -360,13 +381,7 @@ impl SipBackend {
 
     fn problem(&mut self, message: &Message, link: LinkId, problem: Problem, out: &mut Outbox) {
         match problem {
-            Problem::Answer(mut answer) => {
-                // We know well what these are: they are refused, not unheard of.
-                if answer.status == 501
-                    && [Some(b"SUBSCRIBE".as_slice()), Some(b"UPDATE")].contains(&message.method())
-                {
-                    answer.status = 405;
-                }
+            Problem::Answer(answer) => {
                 let Answer { status, header, detail, .. } = answer;
                 self.note(Level::Info, link, "pool", format!("answered {status}: {detail}"), out);
                 self.refuse(message, link, status, header, out);
@@ -386,7 +401,7 @@ impl SipBackend {
         header: Option<(HeaderName, String)>,
         out: &mut Outbox,
     ) {
-        if !matches!(request.method(), Some(method) if method != b"ACK") {
+        if !matches!(request.method(), Some(method) if ![b"ACK".as_slice(), b"BENOTIFY"].contains(&method)) {
             return;
         }
         let tag = self.random.token();
@@ -408,6 +423,7 @@ impl SipBackend {
         let answer = Builder::answer(request, 200, "OK", Some(&tag.hex()))
             .and_then(|answer| answer.header(HeaderName::Allow, &self.allow()))
             .and_then(|answer| answer.header(HeaderName::Accept, &self.accept()))
+            .and_then(|answer| answer.header(HeaderName::AllowEvents, &EVENTS.join(", ")))
             .and_then(|answer| answer.header(HeaderName::Supported, ""));
         if let Ok(answer) = answer {
             out.transmit(link, answer.finish());
@@ -416,7 +432,7 @@ impl SipBackend {
 
     fn capabilities(&self) -> Capabilities {
         let methods = if self.has_sessions() { SESSION_METHODS } else { PAGER_METHODS };
-        Capabilities { methods, extensions: &[], media_types: MEDIA_TYPES, events: &[] }
+        Capabilities { methods, extensions: &[], media_types: MEDIA_TYPES, events: EVENTS }
     }
 
     /// The value of Allow.

@@ -1,6 +1,9 @@
 //! A table that gives its entries their names. Invariant: a key is good for the entry it was given for and for no later one in the same
 //! place; the order of places depends on nothing but what was put in and taken out, so that a simulation repeats itself.
 
+/// Generations are below this, so that the top bit of a key's number is never set and may mark something else.
+const GENERATIONS: u32 = 1 << 31;
+
 /// Names an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
@@ -74,7 +77,7 @@ impl<T> Slab<T> {
             return None;
         }
         let value = place.value.take()?;
-        place.generation = place.generation.checked_add(1).unwrap_or(1);
+        place.generation = place.generation.checked_add(1).filter(|next| *next < GENERATIONS).unwrap_or(1);
         self.free.push(key.place);
         Some(value)
     }

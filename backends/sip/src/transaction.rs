@@ -59,6 +59,10 @@ pub(crate) enum Verb {
     Bye,
     /// CANCEL.
     Cancel,
+    /// SUBSCRIBE.
+    Subscribe,
+    /// NOTIFY.
+    Notify,
     /// INFO.
     Info,
 }
@@ -71,6 +75,8 @@ impl Verb {
             b"MESSAGE" => Some(Self::Message),
             b"BYE" => Some(Self::Bye),
             b"CANCEL" => Some(Self::Cancel),
+            b"SUBSCRIBE" => Some(Self::Subscribe),
+            b"NOTIFY" => Some(Self::Notify),
             b"INFO" => Some(Self::Info),
             _ => None,
         }
@@ -86,6 +92,11 @@ pub(crate) enum Purpose {
     Text(Key),
     /// The text at the head of a session, sent outside of any dialog.
     Page(Key),
+    /// The SUBSCRIBE of a watch.
+    Watch(Key),
+    /// A NOTIFY of a subscription.
+    Notify(Key),
+    /// A request whose answer changes nothing: BYE, CANCEL, a last NOTIFY.
     /// Whether the user of this session is typing.
     Typing(Key),
     /// A request whose answer changes nothing: BYE, CANCEL, a notification of delivery.

@@ -47,13 +47,15 @@ fn what_is_not_served_is_refused_with_the_right_code() {
         }
     };
     let simple = |method: &str, extra: &str, body: &str| request(method, ALICE_URI, BOB_URI, extra, body);
-    let allow = Some((H::Allow, "INVITE, ACK, BYE, CANCEL, OPTIONS, MESSAGE, INFO"));
+    let allow =
+        Some((H::Allow, "INVITE, ACK, BYE, CANCEL, OPTIONS, MESSAGE, INFO, SUBSCRIBE, NOTIFY, BENOTIFY"));
     check(&simple("OPTIONS", "", ""), 200, allow);
     check(&request("OPTIONS", "sip:fe1.contoso.com", "sip:turnout.contoso.com", "", ""), 200, allow);
     check(&simple("NEGOTIATE", "Compression: LZ77-8K\r\n", ""), 405, allow);
     check(&simple("REGISTER", "", ""), 405, allow);
-    check(&simple("SUBSCRIBE", "Event: presence\r\n", ""), 405, allow);
-    check(&simple("NOTIFY", "Event: presence\r\n", ""), 405, allow);
+    check(&simple("OPTIONS", "", ""), 200, Some((H::AllowEvents, "presence")));
+    check(&simple("NOTIFY", "Event: presence\r\n", ""), 481, None);
+    check(&simple("UPDATE", "", ""), 405, allow);
     check(&simple("PUBLISH", "Event: presence\r\n", ""), 405, allow);
     check(&simple("REFER", "", ""), 405, allow);
     check(&simple("FROBNICATE", "", ""), 501, allow);
@@ -415,12 +417,10 @@ fn what_is_not_text_gets_an_honest_answer() {
         ),
     );
     answered(&mut rig, &format!("<presence {from_to}></presence>"));
-    answered(&mut rig, &format!("<presence type='probe' {from_to}></presence>"));
     answered(&mut rig, &format!("<iq type='result' id='1' {from_to}></iq>"));
     assert!(rig.arrivals.is_empty());
     let unavailable = Condition::ServiceUnavailable;
     refused(&mut rig, &format!("<message type='groupchat' {from_to}><body>x</body></message>"), unavailable);
-    refused(&mut rig, &format!("<presence type='subscribe' {from_to}></presence>"), unavailable);
     refused(
         &mut rig,
         &format!("<iq type='get' id='1' {from_to}><query xmlns='jabber:iq:version'/></iq>"),

@@ -28,7 +28,10 @@ fn a_first_text_opens_a_session_header_by_header() {
     assert_eq!(header(&invite, H::To), "<sip:alice@contoso.com>");
     assert_eq!(header(&invite, H::CSeq), "1 INVITE");
     assert_eq!(header(&invite, H::Contact), "<sip:bob@turnout.contoso.com:5061;transport=tls>");
-    assert_eq!(header(&invite, H::Allow), "INVITE, ACK, BYE, CANCEL, OPTIONS, MESSAGE, INFO");
+    assert_eq!(
+        header(&invite, H::Allow),
+        "INVITE, ACK, BYE, CANCEL, OPTIONS, MESSAGE, INFO, SUBSCRIBE, NOTIFY, BENOTIFY"
+    );
     assert_eq!(header(&invite, H::MsTextFormat), "text/plain; charset=UTF-8; ms-body=aGkgJiDwn5mC");
     assert!(invite.lists(H::Supported, "ms-embedded-first-message"));
     assert!(!invite.lists(H::Supported, "ms-text-format"));

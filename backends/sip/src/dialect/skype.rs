@@ -478,7 +478,7 @@ impl SipBackend {
 }
 
 /// Our Contact: the name in our certificate and the user who speaks (SD-01).
-fn contact(settings: &turnout_core::world::SipHome, partner: &Jid) -> Result<String, WriteError> {
+pub(crate) fn contact(settings: &turnout_core::world::SipHome, partner: &Jid) -> Result<String, WriteError> {
     let address = address(partner)?;
     let user = address.strip_prefix("sip:").and_then(|rest| rest.split('@').next()).unwrap_or_default();
     let transport = if settings.tls { "tls" } else { "tcp" };

@@ -311,7 +311,7 @@ const UNSUPPORTED_MAX: usize = 16;
 
 /// RFC 6665 §4.1.3 and §4.2.1.
 fn event(message: &Message, method: &[u8], able: &Capabilities) -> Result<(), Problem> {
-    if ![b"SUBSCRIBE".as_slice(), b"NOTIFY"].contains(&method) {
+    if ![b"SUBSCRIBE".as_slice(), b"NOTIFY", b"BENOTIFY"].contains(&method) {
         return Ok(());
     }
     let value = message.header(HeaderName::Event).unwrap_or_default();
@@ -334,7 +334,7 @@ fn content(
     vitals: &Vitals<'_>,
     able: &Capabilities,
 ) -> Result<(), Problem> {
-    let with_body: [&[u8]; 5] = [b"INVITE", b"MESSAGE", b"INFO", b"SUBSCRIBE", b"NOTIFY"];
+    let with_body: [&[u8]; 6] = [b"INVITE", b"MESSAGE", b"INFO", b"SUBSCRIBE", b"NOTIFY", b"BENOTIFY"];
     if !with_body.contains(&method) {
         return Ok(());
     }
@@ -378,7 +378,7 @@ fn not_understood(able: &Capabilities) -> Problem {
 }
 
 /// Whether Accept, if it is there, takes in this type (RFC 3261 §20.1).
-fn accepts(message: &Message, essence: &str) -> bool {
+pub(crate) fn accepts(message: &Message, essence: &str) -> bool {
     let kind = essence.split('/').next().unwrap_or_default();
     message.lines(HeaderName::Accept).next().is_none()
         || message.headers(HeaderName::Accept).filter_map(|value| MediaType::parse(value).ok()).any(|range| {
