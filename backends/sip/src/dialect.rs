@@ -61,7 +61,7 @@ impl SipBackend {
             let refusal = Refusal::new(Condition::BadRequest, Blame::Sender, Retry::Never, Bounce::Yes, text);
             return Sent::Refused(stanza, refusal);
         };
-        self.watcher_heard(now, &stanza.to, &stanza.from);
+        self.watcher_heard(now, &stanza.to, &stanza.from, None);
         let Spoken { body, subject, hints } = spoken;
         if let Some(invited) = hints.invited
             && (body.is_none() || invited == Invited::ByRoom)

@@ -58,7 +58,7 @@ impl SipBackend {
         let Kind::Presence(kind) = stanza.kind else { return Sent::Answered(stanza) };
         self.pool_found_by(now, link, out);
         if !stanza.made {
-            self.watcher_heard(now, &stanza.to, &stanza.from);
+            self.watcher_heard(now, &stanza.to, &stanza.from, Some(kind));
         }
         let (local, partner) = (stanza.to.bare(), stanza.from.bare());
         let begun = match kind {
@@ -205,12 +205,28 @@ impl SipBackend {
         Some((key, self.events.watches.get(key)?.goal))
     }
 
-    /// The watcher gave a sign of life.
-    pub(crate) fn watcher_heard(&mut self, now: Instant, local: &Jid, partner: &Jid) {
+    /// The watcher gave a sign of life, or of its end: the last resource we know of has gone, or there never was such a user.
+    pub(crate) fn watcher_heard(
+        &mut self,
+        now: Instant,
+        local: &Jid,
+        partner: &Jid,
+        kind: Option<PresenceType>,
+    ) {
+        let others = self.events.audiences.find(local, partner).and_then(|key| {
+            let open = &self.events.audiences.get(key)?.open;
+            Some(open.keys().any(|resource| Some(&**resource) != partner.resource()))
+        });
+        let is_last = partner.resource().is_none() || others != Some(true);
         if let Some(key) = self.events.watches.find(local, partner)
             && let Some(watch) = self.events.watches.get_mut(key)
         {
             watch.heard = now;
+            watch.gone = match kind {
+                Some(PresenceType::Unavailable) => is_last,
+                Some(PresenceType::Error) => true,
+                _ => false,
+            };
         }
     }
 
@@ -289,9 +305,10 @@ impl SipBackend {
         disco::answer(now, kind, stanza, origin, &about, out)
     }
 
-    /// What the users of this pool can do.
+    /// What the users of this pool can do, whatever client they use: where there are sessions, typing is told both ways. Receipts
+    /// hang on the client, so nobody is promised any.
     pub(crate) fn features(&self) -> Features {
-        Features::default()
+        Features { chat_states: self.has_sessions(), receipts: false }
     }
 
     /// Says a presence stanza without content.

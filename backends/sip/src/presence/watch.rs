@@ -1,6 +1,6 @@
 //! A watch: a partner's user sees a local user, by one SIP subscription of ours (RFC 6665 §4.1). Invariant: the subscription
 //! lasts no longer than the shortest time anybody named for it since it was last refreshed, and it is refreshed only for a
-//! watcher who was heard of.
+//! watcher who is not known to be gone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +19,9 @@ use crate::slab::Key;
 const SHORT_LIFE: Duration = Duration::from_secs(5);
 /// However little a pool grants, no SUBSCRIBE follows another sooner than this.
 const REFRESH_MIN: Duration = Duration::from_secs(5);
+
+/// Longest silence of a watcher for whom the pool is kept asking.
+const SILENCE_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// What a watch is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,8 @@ pub(crate) struct Watch {
     pub(crate) link: LinkId,
     /// When the watcher was last heard of.
     pub(crate) heard: Instant,
+    /// What was heard last is that he has gone, or is nobody.
+    pub(crate) gone: bool,
     /// What the watcher was shown: resources, and what was said of them where that is known.
     pub(crate) shown: BTreeMap<Arc<str>, Option<Presence>>,
     /// He may see the user, and may not have been told so.
@@ -98,6 +103,7 @@ impl Watch {
             queued: false,
             link: LinkId::NONE,
             heard: now,
+            gone: false,
             shown: BTreeMap::new(),
             grant_unsaid: false,
             known: false,
@@ -153,9 +159,11 @@ impl Watch {
         self.before = None;
     }
 
-    /// Whether the watcher was not heard of for so long.
+    /// Whether the watcher has gone and was not heard of for so long. One whose presence we do not get says nothing while he
+    /// watches, so silence alone counts only when it is very long: his server probes when he comes back (RFC 6121 §4.3).
     pub(crate) fn is_absent(&self, now: Instant, after: Duration) -> bool {
-        now.saturating_duration_since(self.heard) > after
+        let silent = now.saturating_duration_since(self.heard);
+        silent > if self.gone { after } else { SILENCE_MAX.max(after) }
     }
 
     /// Whether what is shown can no longer be answered for.
@@ -210,5 +218,16 @@ mod tests {
         watch.flight = None;
         watch.granted(later, 3600, 0);
         assert_eq!(watch.ends, Some(later + 3600 * SECOND), "a refresh starts the clock anew");
+    }
+
+    #[test]
+    fn one_who_watches_in_silence_is_kept_for_a_week() {
+        let (now, mut watch) = watch();
+        let day = 86_400 * SECOND;
+        assert!(!watch.is_absent(now + 6 * day, 8 * 3600 * SECOND));
+        assert!(watch.is_absent(now + 8 * day, 8 * 3600 * SECOND));
+        watch.gone = true;
+        assert!(!watch.is_absent(now + 8 * 3600 * SECOND, 8 * 3600 * SECOND));
+        assert!(watch.is_absent(now + day, 8 * 3600 * SECOND));
     }
 }

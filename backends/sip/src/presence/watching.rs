@@ -340,10 +340,10 @@ impl SipBackend {
         watch.due = Some(now + wait);
     }
 
-    /// The watch of one who was not heard of is not refreshed: it is over, and he asks when he is back (RFC 8048 §8.1). What he was
-    /// shown stays as it is, unless it was in doubt.
+    /// The watch of one who has gone is not refreshed: it is over, and he asks when he is back (RFC 8048 §8.1). One who was only
+    /// silent, or was shown what is in doubt, is told.
     fn lapse(&mut self, now: Instant, key: Key, out: &mut Outbox) {
-        if self.events.watches.get(key).is_some_and(|watch| watch.trouble.is_some()) {
+        if self.events.watches.get(key).is_some_and(|watch| watch.trouble.is_some() || !watch.gone) {
             self.show_nothing(now, key, out);
         }
         self.forget_watch(key);

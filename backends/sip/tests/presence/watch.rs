@@ -503,22 +503,24 @@ fn a_pool_of_tuples_shows_a_resource_for_each() {
 }
 
 #[test]
-fn nobody_is_watched_for_one_who_is_not_there() {
+fn nobody_is_watched_for_one_who_has_gone() {
     let mut scene = Scene::default();
     scene.rules.subscription = 4000 * SECOND;
     let mut stage = scene.open();
     let first = stage.watched_plainly();
+    stage.bob("unavailable", &granted());
     let (refresh, _) = stage.later("SUBSCRIBE");
     stage.accept(&refresh, 3600);
     stage.notify(&first, "active;expires=3600", &plain("open"));
     stage.pass(3500);
-    assert!(stage.is_quiet(), "he was not heard of for longer than a subscription");
+    assert!(stage.is_quiet(), "he has gone, for longer than a subscription");
     stage.pass(200);
     assert!(stage.is_quiet());
     assert!(stage.told().is_empty(), "silently");
     assert!(stage.described().is_empty());
     // A word from him keeps it.
     let first = stage.watched_plainly();
+    stage.bob("unavailable", &granted());
     let (refresh, _) = stage.later("SUBSCRIBE");
     stage.accept(&refresh, 3600);
     stage.notify(&first, "active;expires=3600", &plain("open"));
