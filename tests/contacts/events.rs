@@ -123,11 +123,12 @@ impl Estate {
         for (_, record) in std::mem::take(&mut self.router.unconfirmed).into_iter().flatten() {
             self.blurred.insert((record.pair.local.to_string(), record.pair.partner.to_string()));
         }
-        // What waited in memory for a partner that cannot be reached.
+        // What waited in memory for a partner that cannot be reached, or for the end of a move.
+        let moving: Vec<String> = self.router.moving.values().map(|(name, _)| name.clone()).collect();
         let down = self.outside.lock().unwrap().down.clone();
         for (name, friend) in self.people.keys().flat_map(|name| self.friends.keys().map(move |f| (name, f)))
         {
-            if down.contains(&domain(friend)) {
+            if down.contains(&domain(friend)) || moving.contains(name) {
                 self.blurred.insert((name.clone(), friend.clone()));
             }
         }
