@@ -310,6 +310,10 @@ impl Estate {
         let link = self.entrances[who];
         let word = self.written.get_mut(who).and_then(VecDeque::pop_front).unwrap();
         self.note(|| format!("{who} says {word:?}"));
+        // The gateway is told that it did not arrive, and does not say it again.
+        if who == GATE && self.outside.lock().unwrap().down.contains(&domain(&word.to)) {
+            self.blur(&word);
+        }
         desk.lock().unwrap().said.entry(link).or_default().push_back(word);
         self.handle(usize::from(link.shard()), Input::Received(link, "x".into()));
     }

@@ -152,7 +152,7 @@ impl Estate {
         }
     }
 
-    fn blur(&mut self, word: &Word) {
+    pub(super) fn blur(&mut self, word: &Word) {
         let (from, to) = (bare(&word.from), bare(&word.to));
         if !matches!(
             word.kind,

@@ -243,6 +243,8 @@ pub enum Handoff {
     Run(Run),
     /// Presence passed between the legacy gateway and a partner: for the shard that owns the local user.
     Fact(Box<Fact>),
+    /// What the router asked in a user's name did not arrive: for the shard that owns the local user.
+    InVain(Box<Fact>),
     /// The verdict on a stanza, for the backend that waits for it.
     Verdict(Origin, Result<(), Refusal>),
     /// Bytes a backend read on a link of its own and another shard must decide on (a SIP message, whole; the answer to an XMPP ping).

@@ -292,6 +292,7 @@ impl Shard {
             }
             Handoff::Run(run) => self.adopt_run(now, run, out),
             Handoff::Fact(fact) => self.learn(now, &fact, out),
+            Handoff::InVain(fact) => self.wish_again(now, &fact, out),
             Handoff::Verdict(origin, verdict) => match verdict {
                 Ok(()) => self.backend(origin.side).settle(now, &origin, Verdict::Delivered, out),
                 Err(refusal) => {

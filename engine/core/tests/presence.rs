@@ -220,3 +220,21 @@ fn who_was_asked_is_not_asked_again_while_his_answer_may_be_on_its_way() {
     assert_eq!(rig.partner_hears().len(), 1, "the request may have been lost");
     rig.check();
 }
+
+#[test]
+fn a_partner_that_could_not_be_asked_is_asked_again() {
+    for shards in [1, 3] {
+        let mut rig = Rig::new(shards, false);
+        rig.remember(vec![record(CARLA, Contact { to: true, ..Contact::default() })]);
+        rig.partner_is_down(true);
+        rig.pool_says(Subscribe, CARLA, BOB);
+        rig.pass(Duration::from_secs(60));
+        assert_eq!(rig.partner_hears(), [] as [String; 0]);
+        rig.partner_is_down(false);
+        rig.pass(Duration::from_secs(700));
+        assert_eq!(rig.partner_hears(), ["probe carla@contoso.com bob@partner.example"]);
+        rig.pass(Duration::from_secs(2_000));
+        assert_eq!(rig.partner_hears(), [] as [String; 0]);
+        rig.check();
+    }
+}

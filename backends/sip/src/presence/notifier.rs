@@ -212,6 +212,7 @@ impl SipBackend {
         let key = Key::of_number(ticket & !TICKET);
         if let Some(audience) = self.events.audiences.get_mut(key) {
             audience.in_vain = !audience.granted;
+            audience.lost = true;
             self.lose_sight(now, key, out);
         }
     }
@@ -276,18 +277,19 @@ impl SipBackend {
             }
         };
         let is_news = !std::mem::replace(&mut audience.known, true);
+        audience.lost = false;
         if changed || is_news {
             self.set_check(now, key);
             self.tell_all(now, key, out);
         }
     }
 
-    /// A partner's user who is shown as available is asked again after a while.
+    /// A partner's user who is shown as available, or could not be asked, is asked again after a while.
     fn set_check(&mut self, now: Instant, key: Key) {
         let spread = self.world.presence.check / 8;
         let at = now + self.world.presence.check + self.jitter(spread);
         let Some(audience) = self.events.audiences.get_mut(key) else { return };
-        let wanted = audience.granted && !audience.open.is_empty();
+        let wanted = audience.granted && (audience.lost || !audience.open.is_empty());
         if wanted == audience.check.is_some() {
             return;
         }

@@ -57,6 +57,8 @@ pub(crate) struct Audience {
     pub(crate) open: BTreeMap<Arc<str>, Presence>,
     /// The request to him did not arrive.
     pub(crate) in_vain: bool,
+    /// He could not be asked how he is, and has not said since.
+    pub(crate) lost: bool,
     /// When he is asked again.
     pub(crate) check: Option<TimerId>,
 }
@@ -161,6 +163,7 @@ impl Audiences {
             known: false,
             open: BTreeMap::new(),
             in_vain: false,
+            lost: false,
             check: None,
         });
         self.pairs.insert(local, partner, key);

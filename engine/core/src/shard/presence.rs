@@ -5,7 +5,7 @@
 //! The shard that owns a local user keeps his contacts. Presence between a SIP home and a partner is ruled there, on its way; of
 //! presence between the legacy gateway and a partner the owner is told (`Handoff::Fact`), as that goes on at once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,8 +48,9 @@ pub(super) struct Presences {
     pub(super) pacing: bool,
     /// Wishes that wait or are on their way, so that none is there twice.
     pub(super) wishes: HashSet<Wish>,
-    /// Wishes whose home could not be reached, and when to try again; in the order of time.
-    pub(super) again: VecDeque<(Instant, Wish)>,
+    /// Wishes that led nowhere, and when to try again.
+    pub(super) again: BTreeMap<(Instant, u64), Wish>,
+    pub(super) again_count: u64,
 }
 
 /// A stanza with the rest of its way.

@@ -9,8 +9,9 @@ use super::presence::{Due, pair};
 use super::{Shard, Timer, pace};
 use crate::backend::Composed;
 use crate::contact::{Pair, Record};
+use crate::contacts::Toward;
 use crate::home::HomeId;
-use crate::io::{Outbox, Side};
+use crate::io::{Fact, Handoff, Outbox, Output, Side};
 use crate::jid::{Domain, Jid};
 use crate::placement::owner_of_user;
 use crate::stanza::{Kind, PresenceType, Stanza};
@@ -67,22 +68,16 @@ impl Shard {
     /// A tenth of a second is over.
     pub(super) fn presence_due(&mut self, now: Instant, out: &mut Outbox) {
         self.presences.pacing = false;
-        while self.presences.again.front().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, wish)) = self.presences.again.pop_front() {
-                self.presences.wishes.remove(&wish);
-                self.wish(now, wish, out);
-            }
+        while let Some(first) = self.presences.again.first_entry().filter(|first| first.key().0 <= now) {
+            let wish = first.remove();
+            self.presences.wishes.remove(&wish);
+            self.wish(now, wish, out);
         }
         for due in self.presences.pacer.due(now, self.world.presence.per_second) {
             self.turn_of(now, due, out);
         }
         if self.presences.pacer.len() > 0 {
             self.set_pace(now);
-        } else if let Some((at, _)) = self.presences.again.front() {
-            let at = *at;
-            if !std::mem::replace(&mut self.presences.pacing, true) {
-                self.timers.set(at, Timer::Presence);
-            }
         }
     }
 
@@ -109,29 +104,50 @@ impl Shard {
         }
     }
 
-    /// A stanza the router made did not arrive. A home that could not be asked is asked again later, and until then shows nobody.
+    /// A stanza the router made did not arrive: who wished for it wishes again.
     pub(super) fn asked_in_vain(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) {
-        let what = match stanza.kind {
-            Kind::Presence(PresenceType::Probe) => What::Watch,
-            Kind::Presence(PresenceType::Subscribe) => What::Ask,
-            _ => return,
+        let Kind::Presence(kind @ (PresenceType::Probe | PresenceType::Subscribe)) = stanza.kind else {
+            return;
         };
-        let (local, partner) = (stanza.to.bare_str(), stanza.from.bare_str());
-        let owner = owner_of_user(local, self.world.shards);
-        if !self.keeps_contacts || owner != self.index || self.draining.is_some() {
+        if !self.keeps_contacts || self.draining.is_some() {
             return;
         }
-        if self.presences.contacts.get(local, partner).is_none_or(|contact| !contact.from && !contact.asking)
-        {
+        let inward = self.world.domains.iter().any(|domain| domain.as_str() == stanza.to.domain());
+        let (local, partner, toward) = match inward {
+            true => (&stanza.to, &stanza.from, Toward::Local),
+            false => (&stanza.from, &stanza.to, Toward::Partner),
+        };
+        let owner = owner_of_user(local.bare_str(), self.world.shards);
+        let fact = Fact { local: local.clone(), partner: partner.clone(), toward, kind };
+        if owner == self.index {
+            self.wish_again(now, &fact, out);
+        } else {
+            out.outputs.push(Output::Handoff(owner, Handoff::InVain(Box::new(fact))));
+        }
+    }
+
+    /// A wish led nowhere. A home that could not be asked is asked again soon, and until then shows nobody; a partner as often as
+    /// it is looked whether his users are still there.
+    pub(super) fn wish_again(&mut self, now: Instant, fact: &Fact, out: &mut Outbox) {
+        let pair = pair(fact.local.bare_str(), fact.partner.bare_str());
+        let Some(contact) = self.presences.contacts.get(&pair.local, &pair.partner) else { return };
+        let (what, wanted, after) = match (fact.toward, fact.kind) {
+            (Toward::Partner, _) => (What::Look, contact.to, self.world.presence.check),
+            (Toward::Local, PresenceType::Subscribe) => (What::Ask, contact.asking, AGAIN),
+            (Toward::Local, _) => (What::Watch, contact.from, AGAIN),
+        };
+        if !wanted {
             return;
         }
-        let wish = Wish { pair: pair(local, partner), what };
-        self.show_gone(now, &wish.pair, out);
+        if fact.toward == Toward::Local {
+            self.show_gone(now, &pair, out);
+        }
+        let wish = Wish { pair, what };
         if self.presences.wishes.insert(wish.clone()) {
-            self.presences.again.push_back((now + AGAIN, wish));
-            if !std::mem::replace(&mut self.presences.pacing, true) {
-                self.timers.set(now + AGAIN, Timer::Presence);
-            }
+            self.presences.again_count += 1;
+            let at = now + after;
+            self.presences.again.insert((at, self.presences.again_count), wish);
+            self.timers.set(at, Timer::Presence);
         }
     }
 

@@ -33,6 +33,7 @@ struct Seen {
     sent: BTreeMap<&'static str, Vec<String>>,
     parted: Vec<String>,
     pool_is_down: bool,
+    partner_is_down: bool,
 }
 
 struct Recorder {
@@ -90,7 +91,11 @@ impl Backend for Recorder {
     fn accepted(&mut self, _: Instant, _: LinkId, _: Door, _: &Arc<str>, _: &mut Outbox) {}
 
     fn dial(&mut self, _: Instant, link: LinkId, _: &Destination, _: Option<&HostPort>, out: &mut Outbox) {
-        let down = self.side == Side::Home(MODERN) && self.seen.lock().unwrap().pool_is_down;
+        let seen = self.seen.lock().unwrap();
+        let down = match self.side {
+            Side::Partners => seen.partner_is_down,
+            Side::Home(home) => home == MODERN && seen.pool_is_down,
+        };
         let refusal = || {
             Refusal::new(Condition::RemoteServerTimeout, Blame::NextHop, Retry::Later, Bounce::Yes, "down")
         };
@@ -307,6 +312,10 @@ impl Rig {
 
     pub(crate) fn pool_is_down(&mut self, down: bool) {
         self.seen.lock().unwrap().pool_is_down = down;
+    }
+
+    pub(crate) fn partner_is_down(&mut self, down: bool) {
+        self.seen.lock().unwrap().partner_is_down = down;
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
