@@ -59,6 +59,8 @@ pub struct Federation {
     pub identities: Vec<(Domain, KeyPair)>,
     /// Roots beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Lists of revoked certificates, of whichever authorities (RFC 5280 §5).
+    pub crl_file: Option<PathBuf>,
     /// Where the secret of dialback keys is kept; without it a random one is made at each start.
     pub dialback_secret_file: Option<PathBuf>,
     /// Largest stanza accepted, in bytes.

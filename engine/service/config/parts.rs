@@ -107,6 +107,7 @@ pub(super) fn federation(table: &Table<'_, '_>, domains: &[At<Domain>]) -> Optio
         default_identity: key_pair(table),
         identities: identities(table, domains),
         ca_file: table.file("ca_file"),
+        crl_file: table.file("crl_file"),
         dialback_secret_file: table.file("dialback_secret_file"),
         stanza_bytes_max: table
             .number(

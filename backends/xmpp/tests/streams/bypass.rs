@@ -57,9 +57,7 @@ fn stream(raw: &mut Raw, tls: Tls) -> Option<LinkId> {
     raw.tell(link, &header("partner.example", "contoso.com"));
     if !matches!(tls, Tls::Plain) {
         raw.tell(link, STARTTLS);
-        if raw.tls.pop().is_none() {
-            return None;
-        }
+        raw.tls.pop()?;
         raw.secure(link, tls.shown());
         raw.tell(link, &header("partner.example", "contoso.com"));
     }
