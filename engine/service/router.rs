@@ -427,6 +427,9 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     if old.policy.limits().connections_max != new.policy.limits().connections_max {
         return Some("federation.connections_max");
     }
+    if old.federation.connections_per_address_max != new.federation.connections_per_address_max {
+        return Some("federation.connections_per_address_max");
+    }
     if old.shards() != new.shards() || old.engine.driver != new.engine.driver {
         return Some("engine.shards and engine.driver");
     }

@@ -65,6 +65,16 @@ pub const WHOLE: &[(&str, Tests)] = &[
         )],
     ),
     (
+        "One stranger cannot take the places of partners: connections are counted by the address they come from, those of a partner once it is proven.",
+        &[
+            ("engine/service/listen.rs", &["one_address_does_not_take_all_places"]),
+            (
+                "backends/xmpp/tests/streams/abuse.rs",
+                &["only_streams_that_proved_whose_they_are_take_a_partners_places"],
+            ),
+        ],
+    ),
+    (
         "A panic ends the process, which is started anew; no input is known that brings one about.",
         &[
             ("engine/service/router.rs", &["a_panic_of_a_shard_ends_the_process"]),
