@@ -9,7 +9,8 @@
 //! A reader is stricter, and refuses what turnout takes:
 //! 4. expat has the names of XML 1.0's fourth edition, turnout those of the fifth, which RFC 6120 refers to;
 //! 5. rxml lacks the name characters U+FDF0 to U+FFFD, refuses numeric references of more than a few digits, and a carriage return in a
-//!    value that no line feed follows.
+//!    value that no line feed follows; where it is the last of the value rxml drops it, against XML 1.0 §2.11, so that documents with
+//!    one are compared with expat alone.
 //!
 //! Nobody is let off for anything else.
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "test code")]
@@ -58,7 +59,12 @@ fn rxml_is_stricter(document: &[u8]) -> bool {
     let text = String::from_utf8_lossy(document);
     let long_reference = text.split("&#").skip(1).any(|tail| tail.find(';').is_some_and(|len| len > 6));
     let names = text.chars().any(|c| matches!(c, '\u{FDF0}'..='\u{FFFD}'));
-    long_reference || names || text.replace("\r\n", "").contains('\r')
+    long_reference || names
+}
+
+/// Difference 5, of carriage returns.
+fn lone_return(document: &[u8]) -> bool {
+    String::from_utf8_lossy(document).replace("\r\n", "").contains('\r')
 }
 
 /// One document, read by all: `excused` says whether the reader may refuse what we take.
@@ -104,6 +110,9 @@ fn agree(documents: &[Vec<u8>]) -> usize {
     for (at, document) in documents.iter().enumerate() {
         compare(document, &taken[at], &came[at], newer_names(document));
         compare_onward(&taken[at], &came[at], &goes[at]);
+        if lone_return(document) {
+            continue;
+        }
         let (came, goes) = (readers::rxml(document), readers::rxml(&onward[at]));
         compare(document, &taken[at], &came, rxml_is_stricter(document));
         compare_onward(&taken[at], &came, &goes);
@@ -232,6 +241,11 @@ fn the_list_of_differences_is_true() {
     check("<a\u{2c00}/>", true, false, true);
     check("<a>&#0000000065;</a>", true, true, false);
     check("<a b='\rc'/>", true, true, false);
+    let last = document(b"<a b='\r'/>");
+    let flat = |reading: Reading| reading.shapes[0].flat.clone();
+    let (expat, rxml) =
+        (flat(readers::expat(std::slice::from_ref(&last)).remove(0)), flat(readers::rxml(&last)));
+    assert!(expat.contains("\" \")]") && rxml.contains("\"\")]"), "{expat} {rxml}");
 }
 
 #[test]
