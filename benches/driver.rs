@@ -192,7 +192,7 @@ fn relay<D: Driver + 'static>(make: Make<D>, load: Load, world: &World) -> Shown
         stream.set_nonblocking(true).unwrap();
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let door = Door { side: Side::Home(HomeId(0)), direct_tls: world.secured };
-        post.try_send(0, Mail::Accepted(stream, door, "peer".into(), permit)).unwrap();
+        post.try_send(0, Mail::Accepted(stream, door, "peer".into(), permit.into())).unwrap();
     }
     let stop = post.clone();
     let relay = std::thread::Builder::new()

@@ -154,7 +154,7 @@ fn run(kind: Kind, case: Case, world: &World, time: Duration) -> Score {
         let side = if case.tls { Side::Partners } else { Side::Home(HomeId(0)) };
         let door = Door { side, direct_tls: case.tls };
         let permit = Arc::clone(&limit).try_acquire_owned().unwrap();
-        post.try_send(0, Mail::Accepted(socket, door, "peer".into(), permit)).unwrap();
+        post.try_send(0, Mail::Accepted(socket, door, "peer".into(), permit.into())).unwrap();
         peer
     };
     let (mut from, mut to) = (Vec::new(), Vec::new());

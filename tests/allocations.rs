@@ -109,7 +109,7 @@ impl Rig {
         stream.set_nonblocking(true).unwrap();
         let permit = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
         let door = Door { side: Side::Home(HomeId(0)), direct_tls: secured };
-        post.try_send(0, Mail::Accepted(stream, door, "peer".into(), permit)).unwrap();
+        post.try_send(0, Mail::Accepted(stream, door, "peer".into(), permit.into())).unwrap();
         let allocated = Arc::new(AtomicU64::new(0));
         let (office, counted) = (post.clone(), Arc::clone(&allocated));
         let thread = std::thread::spawn(move || send_back(make(mail, office, outside), &counted));

@@ -59,6 +59,10 @@ pub struct Federation {
     pub identities: Vec<(Domain, KeyPair)>,
     /// Roots beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Lists of revoked certificates, of whichever authorities (RFC 5280 §5).
+    pub crl_file: Option<PathBuf>,
+    /// Most connections from one address, or one IPv6 network of 64 bits.
+    pub connections_per_address_max: usize,
     /// Where the secret of dialback keys is kept; without it a random one is made at each start.
     pub dialback_secret_file: Option<PathBuf>,
     /// Largest stanza accepted, in bytes.
@@ -290,7 +294,8 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
     let limits = parts::limits(&federation_table);
     let unlisted = federation_table.parsed("unlisted_partners").map(|at| at.value).unwrap_or_default();
     let partners = partners::partners(root, &defaults, &mut trusts);
-    let federation = parts::federation(&federation_table, &domains);
+    let per_address = parts::connections_per_address(&limits, &partners);
+    let federation = parts::federation(&federation_table, &domains, per_address);
     if let (Some(federation), Some(trust)) = (&federation, trusts.first_mut()) {
         trust.files.extend(federation.ca_file.clone());
     }

@@ -1,17 +1,18 @@
 //! Listeners. Invariant: every configured address is bound before the router says it is up, or it does not start; a connection
 //! beyond the limit is closed before anything is read from it; a new one goes to the least loaded shard and stays there.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use turnout_core::home::BackendKind;
 use turnout_core::io::{Door, Side};
 
 use crate::config::Config;
-use crate::mail::{Mail, Post};
+use crate::mail::{Admission, Mail, Post};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -34,6 +35,7 @@ pub struct Bound {
     pub door: Door,
     listener: TcpListener,
     limit: Arc<Semaphore>,
+    sources: Arc<Sources>,
 }
 
 impl Bound {
@@ -49,6 +51,11 @@ impl Bound {
 /// The first address that cannot be bound: which key, why.
 pub fn bind(config: &Config) -> Result<Vec<Bound>, String> {
     let outside = Arc::new(Semaphore::new(config.policy.limits().connections_max as usize));
+    // Homes are counted together only: whoever reaches their listeners was let there by the operator.
+    let (strangers, homes) = (
+        Arc::new(Sources::new(config.federation.connections_per_address_max)),
+        Arc::new(Sources::new(usize::MAX)),
+    );
     let mut wanted: Vec<(String, SocketAddr, Door, Arc<Semaphore>)> = Vec::new();
     for (key, addresses, direct_tls) in
         [("listen", &config.federation.listen, false), ("listen_tls", &config.federation.listen_tls, true)]
@@ -73,7 +80,8 @@ pub fn bind(config: &Config) -> Result<Vec<Bound>, String> {
         .into_iter()
         .map(|(name, address, door, limit)| {
             let listener = listener(address, true).map_err(|error| cannot(&name, address, &error))?;
-            Ok(Bound { name, door, listener, limit })
+            let sources = Arc::clone(if door.side == Side::Partners { &strangers } else { &homes });
+            Ok(Bound { name, door, listener, limit, sources })
         })
         .collect()
 }
@@ -93,7 +101,8 @@ fn listener(address: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
 
 /// Accepts until `stop` says so.
 pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
-    let (mut failed, mut refused) = (Complaint::default(), Complaint::default());
+    let (mut failed, mut refused, mut crowded) =
+        (Complaint::default(), Complaint::default(), Complaint::default());
     loop {
         let accepted = tokio::select! {
             accepted = bound.listener.accept() => accepted,
@@ -113,6 +122,12 @@ pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
                 continue;
             }
         };
+        let Some(of_address) = bound.sources.place(peer.ip()) else {
+            if let Some(times) = crowded.due(crate::clock::now()) {
+                tracing::warn!(listener = bound.name, %peer, times, "refused: this address has as many connections as one may have (connections_per_address_max)");
+            }
+            continue;
+        };
         let Ok(permit) = Arc::clone(&bound.limit).try_acquire_owned() else {
             if let Some(times) = refused.due(crate::clock::now()) {
                 tracing::warn!(listener = bound.name, %peer, times, "refused: the limit of connections is reached");
@@ -125,13 +140,58 @@ pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
         }
         match stream.into_std() {
             Ok(stream) => {
-                let mail = Mail::Accepted(stream, bound.door, peer.to_string().into(), permit);
+                let mail = Mail::Accepted(
+                    stream,
+                    bound.door,
+                    peer.to_string().into(),
+                    Admission::new(permit, of_address),
+                );
                 post.send(post.place(), mail).await;
             }
             Err(error) => {
                 tracing::warn!(listener = bound.name, %peer, "lost on the way to its shard: {error}")
             }
         }
+    }
+}
+
+/// Connections by the address they come from, so that one stranger cannot take all places and keep partners out. Invariant: an address
+/// is forgotten with its last connection, at the latest when there are too many.
+#[derive(Debug)]
+struct Sources {
+    most: usize,
+    places: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+}
+
+/// Addresses remembered before those without a connection are forgotten.
+const SOURCES_MAX: usize = 4096;
+
+impl Sources {
+    fn new(most: usize) -> Self {
+        Self { most: most.min(Semaphore::MAX_PERMITS), places: Mutex::default() }
+    }
+
+    /// A place for one more connection from this address: `None` where it has too many, `Some(None)` where it is not counted. The
+    /// machine itself is not, as a proxy on it speaks for everybody.
+    fn place(&self, address: IpAddr) -> Option<Option<OwnedSemaphorePermit>> {
+        let address = source(address);
+        if self.most == Semaphore::MAX_PERMITS || address.is_loopback() {
+            return Some(None);
+        }
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.len() >= SOURCES_MAX && !places.contains_key(&address) {
+            places.retain(|_, place| place.available_permits() < self.most);
+        }
+        let place = places.entry(address).or_insert_with(|| Arc::new(Semaphore::new(self.most)));
+        Arc::clone(place).try_acquire_owned().ok().map(Some)
+    }
+}
+
+/// What counts as one address: of IPv6 the network, as a host has all of it; IPv4 written as IPv6 is IPv4.
+fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(long) if !long.is_loopback() => IpAddr::from((u128::from(long) >> 64 << 64).to_be_bytes()),
+        short => short,
     }
 }
 
@@ -156,6 +216,34 @@ impl Complaint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_address_does_not_take_all_places() {
+        let sources = Sources::new(3);
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut held: Vec<_> = (0..3).map(|_| sources.place(address("192.0.2.1")).unwrap()).collect();
+        assert!(held.iter().all(Option::is_some));
+        assert!(sources.place(address("192.0.2.1")).is_none(), "one too many");
+        assert!(sources.place(address("::ffff:192.0.2.1")).is_none(), "the same, written otherwise");
+        assert!(sources.place(address("192.0.2.2")).is_some(), "others come in");
+        drop(held.pop());
+        assert!(sources.place(address("192.0.2.1")).is_some(), "a place that was given back");
+        let network: Vec<_> =
+            (1..=3).map(|n| sources.place(address(&format!("2001:db8::{n}"))).unwrap()).collect();
+        assert!(sources.place(address("2001:db8::4")).is_none(), "one network of IPv6 is one source");
+        assert!(sources.place(address("2001:db8:0:1::4")).is_some());
+        drop(network);
+        for local in ["127.0.0.1", "::1", "127.4.5.6"] {
+            assert!((0..10).all(|_| sources.place(address(local)).is_some_and(|place| place.is_none())));
+        }
+        for n in 0..SOURCES_MAX * 3 {
+            let address = IpAddr::from(std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(n).unwrap()));
+            assert!(sources.place(address).is_some());
+        }
+        assert!(sources.places.lock().unwrap().len() <= SOURCES_MAX, "bounded");
+        assert!(held.len() == 2 && sources.place(address("192.0.2.1")).is_some());
+        assert!(Sources::new(usize::MAX).place(address("192.0.2.1")).unwrap().is_none());
+    }
 
     #[test]
     fn a_flood_is_one_line_that_counts_it() {

@@ -18,6 +18,26 @@ use turnout_core::io::{Door, Handoff, Input, LinkId, Unreachable};
 /// Messages that may wait for one shard.
 pub const MAIL_MAX: usize = 32_768;
 
+/// What lets a connection be: its place at its listener and that of the address it comes from. Given back when dropped.
+#[derive(Debug)]
+pub struct Admission {
+    _of_all: OwnedSemaphorePermit,
+    _of_address: Option<OwnedSemaphorePermit>,
+}
+
+impl Admission {
+    /// One that counts for the address too.
+    pub fn new(of_all: OwnedSemaphorePermit, of_address: Option<OwnedSemaphorePermit>) -> Self {
+        Self { _of_all: of_all, _of_address: of_address }
+    }
+}
+
+impl From<OwnedSemaphorePermit> for Admission {
+    fn from(of_all: OwnedSemaphorePermit) -> Self {
+        Self::new(of_all, None)
+    }
+}
+
 /// A message to a shard's thread.
 #[derive(Debug)]
 pub enum Mail {
@@ -25,8 +45,8 @@ pub enum Mail {
     Handoff(Handoff),
     /// From the control plane.
     Control(Input),
-    /// A connection was accepted for this shard; it counts against its listener's limit as long as the permit lives.
-    Accepted(TcpStream, Door, Arc<str>, OwnedSemaphorePermit),
+    /// A connection was accepted for this shard; it counts against its limits as long as its admission lives.
+    Accepted(TcpStream, Door, Arc<str>, Admission),
     /// A wished connection is there.
     Connected(LinkId, TcpStream, bool, Arc<str>),
     /// A wished connection will not be.

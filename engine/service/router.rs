@@ -427,6 +427,9 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     if old.policy.limits().connections_max != new.policy.limits().connections_max {
         return Some("federation.connections_max");
     }
+    if old.federation.connections_per_address_max != new.federation.connections_per_address_max {
+        return Some("federation.connections_per_address_max");
+    }
     if old.shards() != new.shards() || old.engine.driver != new.engine.driver {
         return Some("engine.shards and engine.driver");
     }
@@ -538,7 +541,15 @@ fn spawn_shards(
 mod tests {
     use std::os::unix::process::ExitStatusExt;
 
-    use super::LastWords;
+    use super::{LastWords, random_bytes};
+
+    #[test]
+    fn every_start_has_a_secret_of_its_own() {
+        // B-21: dialback keys and stream ids are made from these; a few that differ say at least that they are no constant.
+        let made: std::collections::BTreeSet<[u8; 32]> = (0..100).map(|_| random_bytes().unwrap()).collect();
+        assert_eq!(made.len(), 100);
+        assert!((0..32).all(|at| made.iter().any(|bytes| bytes[at] != made.first().unwrap()[at])));
+    }
 
     /// Runs itself once more, in a process of its own that may die.
     #[test]

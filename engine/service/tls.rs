@@ -72,9 +72,10 @@ impl TlsContext {
                 errors.iter().map(|(name, what)| builder.mistake(name, what.clone())).collect();
             builder.mistakes.extend(more);
         }
+        let crls = builder.crls();
         let Builder { provider, mistakes, .. } = builder;
         let (true, Ok(trusts)) = (mistakes.is_empty(), trusts) else { return Err(ConfigErrors(mistakes)) };
-        Self::build(&provider, &domains, default, &homes, trusts).map_err(|error| {
+        Self::build(&provider, &domains, default, &homes, trusts.with_crls(crls)).map_err(|error| {
             ConfigErrors::file(&config.file, format!("TLS cannot be set up: {error}"), "report this as a bug")
         })
     }
@@ -247,6 +248,17 @@ impl Builder<'_> {
         };
         self.loaded.insert(pair.clone(), made.clone());
         made
+    }
+
+    fn crls(&mut self) -> Vec<webpki::OwnedCertRevocationList> {
+        let Some(file) = &self.config.federation.crl_file else { return Vec::new() };
+        identity::read_crls(file).unwrap_or_else(|what| {
+            let cure = "give a PEM file of certificate revocation lists (openssl crl -in LIST -inform der)"
+                .to_owned();
+            let key = "federation.crl_file".to_owned();
+            self.mistakes.push(Mistake { file: self.config.file.clone(), line: None, key, what, cure });
+            Vec::new()
+        })
     }
 
     fn mistake(&self, key: &str, what: String) -> Mistake {

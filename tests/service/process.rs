@@ -1,7 +1,7 @@
 //! The binary: signals, exit codes, the demo.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -205,4 +205,60 @@ fn the_demo_loses_nothing() {
     assert_eq!(number("delivered_legacy") + number("delivered_sip"), number("sent"), "{json}");
     assert_eq!(number("replies"), number("sent"), "{json}");
     assert!(number("p50_us") <= number("p99_us"), "{json}");
+}
+
+/// Pages the process holds, in KiB.
+fn resident_kib(process: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// One stranger: connects and goes; talks rubbish; half a handshake; half a stream; asks for TLS and goes.
+fn stranger(number: usize, plain: SocketAddr, tls: SocketAddr) {
+    let mut socket = TcpStream::connect(if number % 5 == 2 { tls } else { plain }).unwrap();
+    let header = crate::peers::stream::header("partner.example", "contoso.com", "");
+    let said = match number % 5 {
+        0 => Vec::new(),
+        1 => vec![b'!'; 3_000],
+        2 => [&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3][..], &[7; 300]].concat(),
+        3 => format!("{header}<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").into_bytes(),
+        _ => format!("{header}<message>{}", "x".repeat(3_000)).into_bytes(),
+    };
+    // Cut off in the middle of it is as good.
+    drop(socket.write_all(&said));
+    if number % 10 < 5 {
+        let mut answer = [0; 4096];
+        drop(socket.set_read_timeout(Some(Duration::from_millis(2))));
+        drop(socket.read(&mut answer));
+    }
+}
+
+#[test]
+fn storms_of_strangers_leave_no_memory_behind() {
+    // B-33, on real sockets. What a first storm leaves are buffers that stay; what a second leaves on top of it would be a leak.
+    const STRANGERS: usize = 3_000;
+    let plan = Plan::default();
+    let ground = Ground::new(&plan);
+    let process = Process::start(&ground.configure(&plan));
+    let (plain, tls) = (process.at("federation.listen"), process.at("federation.listen_tls"));
+    let storm = || {
+        for number in 0..STRANGERS {
+            stranger(number, plain, tls);
+        }
+        // A stream that works is heard after all of them.
+        let mut wire = process.partner_stream(&ground);
+        wire.send("</stream:stream>");
+        wire.until_end();
+        resident_kib(&process)
+    };
+    let before = storm();
+    let mut after = storm();
+    // The last ones may still be on their way out.
+    let deadline = now() + PATIENCE;
+    while after * 100 > before * 105 && now() < deadline {
+        std::thread::sleep(Duration::from_millis(100));
+        after = resident_kib(&process);
+    }
+    assert!(after * 100 <= before * 105, "{before} KiB after one storm, {after} KiB after two");
 }

@@ -23,6 +23,7 @@ use crate::addresses::Addresses;
 use crate::dialback::{Answer, Ask, Outcome};
 use crate::frame::FrameLimits;
 use crate::inbound::Inbound;
+use crate::issuers::Issuers;
 use crate::liveness::{Lives, Pong};
 use crate::outbound::{self, Outbound, Purpose};
 use crate::random::Random;
@@ -80,6 +81,8 @@ pub struct XmppBackend {
     addresses: Addresses,
     /// Partners that streams go out to.
     lives: Lives,
+    /// Who vouched for partners.
+    issuers: Issuers,
     timers: Timers<LinkId>,
     asks: Vec<Ask>,
     answers: Vec<Answer>,
@@ -102,6 +105,7 @@ impl XmppBackend {
             external_refused: HashMap::new(),
             addresses: Addresses::default(),
             lives: Lives::default(),
+            issuers: Issuers::default(),
             timers: Timers::default(),
             asks: Vec::new(),
             answers: Vec::new(),
@@ -146,6 +150,7 @@ impl XmppBackend {
             addresses: &mut self.addresses,
             accounts: &mut self.accounts,
             lives: &mut self.lives,
+            issuers: &mut self.issuers,
         };
         let step = work(&mut slot.stream, &mut turn);
         if matches!(step, Ok(Flow::On)) {

@@ -147,6 +147,22 @@ mod tests {
     }
 
     #[test]
+    fn no_other_names_make_the_same_key() {
+        // B-21: the same letters split elsewhere, and ids that carry names, as ids are the peer's to choose.
+        let names = ["a", "b", "a.b", "b.c", "a.b.c", "c", "b.a", "ab", "aa"];
+        let ids = ["", "1", " 1", "b 1", "c 1", "a.b c 1", "1 ", "b.c 1"];
+        let mut made = std::collections::BTreeMap::new();
+        for at in 0..names.len() * names.len() * ids.len() {
+            let (pair, id) = (at / ids.len(), ids[at % ids.len()]);
+            let (receiving, originating) = (names[pair / names.len()], names[pair % names.len()]);
+            let key = key(b"secret", &domain(receiving), &domain(originating), id);
+            let before = made.insert(key, (receiving, originating, id));
+            assert_eq!(before, None, "{receiving} {originating} {id:?}");
+        }
+        assert_eq!(made.len(), names.len() * names.len() * ids.len());
+    }
+
+    #[test]
     fn only_valid_is_consent() {
         assert_eq!(Outcome::read(None), None);
         assert_eq!(Outcome::read(Some("valid")), Some(Outcome::Valid));

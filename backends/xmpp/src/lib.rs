@@ -15,6 +15,7 @@ pub mod error;
 pub mod frame;
 mod identity;
 mod inbound;
+mod issuers;
 mod liveness;
 mod made;
 mod negotiate;

@@ -233,6 +233,8 @@ impl Outbound {
                 return Ok(self.give_up(failure, None, turn));
             }
             turn.note(Level::Info, &self.theirs, format!("going on by dialback, as policy allows: {why}"));
+        } else {
+            turn.vouched(&self.theirs, self.secured.as_ref());
         }
         self.open(turn);
         Ok(Flow::On)

@@ -170,6 +170,12 @@ impl<'a> Node<'a> {
         self.data()?.attributes.iter().find(named).map(|(_, _, value)| &**value)
     }
 
+    /// Every attribute, in order: namespace (empty for none), local name, value. Declarations of namespaces are none.
+    pub fn attributes(self) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
+        let all = self.data().map(|data| data.attributes.as_slice()).unwrap_or_default();
+        all.iter().map(|(namespace, local, value)| (&**namespace, &**local, &**value))
+    }
+
     /// The element's own `xml:lang`.
     pub fn lang(self) -> Option<&'a str> {
         self.attribute_in(Namespace::Xml.name(), "lang")

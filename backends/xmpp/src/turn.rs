@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use turnout_core::io::{Level, LinkId, Outbox, Side};
+use turnout_core::io::{Level, LinkId, Outbox, Secured, Side};
 use turnout_core::jid::Domain;
 use turnout_core::world::World;
 
 use crate::addresses::Addresses;
 use crate::dialback::{Answer, Ask};
 use crate::error::StreamCondition;
+use crate::issuers::Issuers;
 use crate::liveness::Lives;
 use crate::random::Random;
 use turnout_core::backend::Fault;
@@ -40,6 +41,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) accounts: &'a mut HashMap<Domain, u32>,
     /// What is known of the partners streams go out to.
     pub(crate) lives: &'a mut Lives,
+    /// Who vouched for partners.
+    pub(crate) issuers: &'a mut Issuers,
 }
 
 /// Whether a stream lives on after an input.
@@ -64,6 +67,21 @@ impl Turn<'_> {
     /// A line for the operator.
     pub(crate) fn note(&mut self, level: Level, about: &str, text: impl Into<String>) {
         self.out.note(level, self.side, self.link, about, text);
+    }
+
+    /// A partner's certificate was found good: says so where another authority vouches for it than before (B-32).
+    pub(crate) fn vouched(&mut self, theirs: &Domain, secured: Option<&Secured>) {
+        let Some(certificate) = secured.and_then(|secured| secured.certificate.as_ref()) else { return };
+        if self.side != Side::Partners {
+            return;
+        }
+        if let Some(before) = self.issuers.seen(theirs, &certificate.issuer) {
+            let text = format!(
+                "the certificate of {theirs} has another issuer than before ({before:?}, now {:?}); ask the partner whether that is right, and set pins or ca_file for it",
+                certificate.issuer
+            );
+            self.note(Level::Warn, theirs, text);
+        }
     }
 }
 

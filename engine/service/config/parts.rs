@@ -10,6 +10,7 @@ use turnout_core::jid::Domain;
 use turnout_core::limits;
 use turnout_core::policy::{GatewayLimits, Negotiation};
 
+use super::partners::PartnerEntry;
 use super::read::{At, Spot, Table};
 use super::{DirectoryConfig, DriverChoice, EngineConfig, Federation, HomeConfig, KeyPair};
 
@@ -90,8 +91,19 @@ pub(super) fn limits(table: &Table<'_, '_>) -> GatewayLimits {
     made
 }
 
+/// Connections one address may have unless the configuration says: a sixteenth of all, or what the largest partner may have.
+pub(super) fn connections_per_address(limits: &GatewayLimits, partners: &[PartnerEntry]) -> usize {
+    let of_partners = partners.iter().filter_map(|entry| entry.partner.connections_max).max().unwrap_or(0);
+    let most = (limits.connections_max / 16).max(limits.connections_per_partner_max).max(of_partners);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
 /// The rest of `[federation]`.
-pub(super) fn federation(table: &Table<'_, '_>, domains: &[At<Domain>]) -> Option<Federation> {
+pub(super) fn federation(
+    table: &Table<'_, '_>,
+    domains: &[At<Domain>],
+    connections_per_address: usize,
+) -> Option<Federation> {
     let listens = |key| -> Vec<SocketAddr> {
         let given: Option<Vec<At<Listen>>> = table.list(key);
         given.unwrap_or_default().into_iter().map(|at| at.value.0).collect()
@@ -107,6 +119,11 @@ pub(super) fn federation(table: &Table<'_, '_>, domains: &[At<Domain>]) -> Optio
         default_identity: key_pair(table),
         identities: identities(table, domains),
         ca_file: table.file("ca_file"),
+        crl_file: table.file("crl_file"),
+        connections_per_address_max: table
+            .number("connections_per_address_max", 1..=1_000_000)
+            .and_then(|number| usize::try_from(number).ok())
+            .unwrap_or(connections_per_address),
         dialback_secret_file: table.file("dialback_secret_file"),
         stanza_bytes_max: table
             .number(

@@ -71,6 +71,7 @@ fn the_whole_example_is_understood() {
         certificate = "contoso.pem"
         key = "contoso.key"
         ca_file = "extra-roots.pem"
+        crl_file = "revoked.pem"
         unlisted_partners = "allow"
         [[partner]]
         domain = "partner.example"
@@ -107,6 +108,8 @@ fn the_whole_example_is_understood() {
     assert_eq!(partner.proxy.unwrap().to_string(), "xmpp.partner.example:5269");
     assert_eq!(partner.trust, Some(TrustId(1)));
     assert_eq!(config.trusts()[0].files, [Path::new("/base/extra-roots.pem")]);
+    assert_eq!(config.federation.connections_per_address_max, 62);
+    assert_eq!(config.federation.crl_file.as_deref(), Some(Path::new("/base/revoked.pem")));
     assert!(config.policy.find("somebody.example").is_some());
     assert_eq!(config.dns_servers, ["10.0.0.2:53".parse().unwrap(), "[::1]:5353".parse().unwrap()]);
     let world = config.world(7, config.dialback_secret([9; 32]).unwrap()).unwrap();

@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use mio::Events;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::Receiver;
 use turnout_core::io::{
     ClientTls, Close, Closed, Door, Input, LinkId, Outbox, Output, Side, TlsRole, earlier,
@@ -29,7 +28,7 @@ use turnout_core::io::{
 use turnout_core::shard::Shard;
 
 use super::{Driver, Turn};
-use crate::mail::{Mail, Overflow, Post};
+use crate::mail::{Admission, Mail, Overflow, Post};
 use crate::outside::{Outside, Report};
 use crate::store::outlet::Outlet;
 use bell::Bell;
@@ -128,7 +127,7 @@ impl Poll {
         stream: StdStream,
         door: Door,
         peer: Arc<str>,
-        permit: OwnedSemaphorePermit,
+        permit: Admission,
         inputs: &mut Vec<Input>,
     ) {
         self.accepted += 1;
@@ -145,7 +144,7 @@ impl Poll {
         link: LinkId,
         stream: StdStream,
         tls: Option<TlsRole>,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Option<Admission>,
         answers_only: bool,
         inputs: &mut Vec<Input>,
     ) {

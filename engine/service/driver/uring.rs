@@ -23,7 +23,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::Receiver;
 use turnout_core::io::{
     ClientTls, Close, Closed, Door, Input, LinkId, Outbox, Output, Side, TlsRole, earlier,
@@ -32,7 +31,7 @@ use turnout_core::shard::Shard;
 
 use super::{Driver, Turn};
 use crate::buffers::Buffers;
-use crate::mail::{Alarm, Mail, Overflow, Post};
+use crate::mail::{Admission, Alarm, Mail, Overflow, Post};
 use crate::outside::{Outside, Report};
 use crate::store::outlet::Outlet;
 use connection::Connection;
@@ -149,7 +148,7 @@ impl Uring {
         Turn::Next
     }
 
-    fn take_accepted(&mut self, link: LinkId, socket: TcpStream, door: Door, permit: OwnedSemaphorePermit) {
+    fn take_accepted(&mut self, link: LinkId, socket: TcpStream, door: Door, permit: Admission) {
         let tls = door.direct_tls.then_some(TlsRole::Server(door.side));
         let answers_only = door.side == Side::Partners;
         self.adopt(Connection::new(link, socket, Some(permit), answers_only), tls);

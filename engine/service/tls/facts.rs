@@ -14,7 +14,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-use super::trust::TrustTable;
+use super::trust::{Judged, TrustTable};
 
 /// id-on-xmppAddr (RFC 6120 §13.7.1.4).
 const XMPP_ADDR: &str = "1.3.6.1.5.5.7.8.5";
@@ -66,12 +66,17 @@ pub fn facts(chain: &[CertificateDer<'_>], trusts: &TrustTable, now: SystemTime)
     let Some(leaf) = chain.first() else {
         return untrusted("an empty chain");
     };
-    let names = match names(leaf) {
+    let mut names = match names(leaf) {
         Ok(names) => names,
         Err(error) => return untrusted(&error.to_string()),
     };
     let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (trusted, reason) = trusts.judge(chain, UnixTime::since_unix_epoch(since_epoch));
+    let Judged { trusted, reason, constrained } =
+        trusts.judge(chain, UnixTime::since_unix_epoch(since_epoch));
+    if constrained || chain.iter().skip(1).any(is_constrained) {
+        names.srv.clear();
+        names.xmpp_addresses.clear();
+    }
     let shared = |texts: Vec<String>| texts.into_iter().map(Arc::from).collect();
     PeerCertificate {
         trusted,
@@ -83,6 +88,16 @@ pub fn facts(chain: &[CertificateDer<'_>], trusts: &TrustTable, now: SystemTime)
         common_name: names.common_name.map(Arc::from),
         spki_sha256: names.spki_sha256,
         issuer: names.issuer.into(),
+    }
+}
+
+/// Whether an authority on the way may vouch for some names only. Such constraints are written and checked for dNSNames; an SRVName
+/// or an xmppAddr slips through beside them (RFC 5280 §4.2.1.10 lets kinds without a constraint pass), so under a
+/// constrained authority these name nobody.
+fn is_constrained(authority: &CertificateDer<'_>) -> bool {
+    match X509Certificate::from_der(authority) {
+        Ok((_, certificate)) => !matches!(certificate.name_constraints(), Ok(None)),
+        Err(_) => true,
     }
 }
 
@@ -189,6 +204,7 @@ fn reason_text(error: &webpki::Error) -> String {
     match error {
         webpki::Error::CertExpired { .. } => "it has expired".to_owned(),
         webpki::Error::CertNotValidYet { .. } => "it is not valid yet".to_owned(),
+        webpki::Error::CertRevoked => "its authority has revoked it".to_owned(),
         webpki::Error::UnknownIssuer => "no authority we trust vouches for it".to_owned(),
         webpki::Error::CaUsedAsEndEntity => "it is the certificate of an authority itself".to_owned(),
         webpki::Error::EndEntityUsedAsCa => {

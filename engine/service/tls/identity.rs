@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use turnout_core::jid::Domain;
+use webpki::OwnedCertRevocationList;
 
 use crate::config::KeyPair;
 
@@ -25,6 +26,23 @@ pub fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let chain = chain.map_err(|error| format!("{} is not PEM: {error}", path.display()))?;
     if chain.is_empty() { Err(format!("{} holds no certificate", path.display())) } else { Ok(chain) }
+}
+
+/// Reads the lists of revoked certificates of a PEM file.
+pub(super) fn read_crls(path: &Path) -> Result<Vec<OwnedCertRevocationList>, String> {
+    let pem = read(path)?;
+    let mut crls = Vec::new();
+    for der in CertificateRevocationListDer::pem_slice_iter(&pem) {
+        let der = der.map_err(|error| format!("{} is not PEM: {error}", path.display()))?;
+        let crl = OwnedCertRevocationList::from_der(&der)
+            .map_err(|error| format!("{} holds a list that cannot be used: {error}", path.display()))?;
+        crls.push(crl);
+    }
+    if crls.is_empty() {
+        Err(format!("{} holds no list of revoked certificates", path.display()))
+    } else {
+        Ok(crls)
+    }
 }
 
 /// Reads a chain and its key, and checks that they belong together.

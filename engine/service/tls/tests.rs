@@ -371,6 +371,10 @@ fn wrong_files_are_told_by_name() {
     assert_eq!(errors.0.len(), 2, "{text}");
     assert!(text.contains("contoso.com.key does not belong to"), "{text}");
     assert!(text.contains("turnout.contoso.com.pem holds no certificate"), "{text}");
+    let mut config = config;
+    config.federation.crl_file = Some(directory.join("ca.pem"));
+    let text = TlsContext::load(&config).unwrap_err().to_string();
+    assert!(text.contains("federation.crl_file") && text.contains("ca.pem holds no list"), "{text}");
     std::fs::write(directory.join("ca.pem"), "-----BEGIN CERTIFICATE-----\n!\n").unwrap();
     assert!(TlsContext::load(&config).unwrap_err().to_string().contains("ca.pem"));
     std::fs::remove_dir_all(&directory).unwrap();

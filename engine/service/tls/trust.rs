@@ -1,8 +1,11 @@
-//! The trust sets: anchors by number.
+//! The trust sets: anchors by number, and what their authorities took back.
 
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use turnout_core::io::TrustId;
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{
+    CertRevocationList, EndEntityCert, KeyUsage, OwnedCertRevocationList, RevocationOptions,
+    RevocationOptionsBuilder, UnknownStatusPolicy,
+};
 
 use super::identity::read_chain;
 use crate::config::TrustSource;
@@ -10,7 +13,19 @@ use crate::config::TrustSource;
 /// All trust sets of one configuration; the index is the [`TrustId`].
 pub struct TrustTable {
     sets: Vec<Vec<TrustAnchor<'static>>>,
+    crls: Vec<CertRevocationList<'static>>,
     algorithms: &'static [&'static dyn rustls::pki_types::SignatureVerificationAlgorithm],
+}
+
+/// What the table says of a chain.
+#[derive(Default)]
+pub(super) struct Judged {
+    /// The sets it leads to.
+    pub(super) trusted: Vec<TrustId>,
+    /// Where there is none, the most telling reason.
+    pub(super) reason: Option<webpki::Error>,
+    /// An anchor it leads to may vouch for some names only.
+    pub(super) constrained: bool,
 }
 
 impl TrustTable {
@@ -42,7 +57,16 @@ impl TrustTable {
     /// Of these sets.
     pub fn new(sets: Vec<Vec<TrustAnchor<'static>>>) -> Self {
         let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
-        Self { sets, algorithms }
+        Self { sets, crls: Vec::new(), algorithms }
+    }
+
+    /// With lists of revoked certificates. A list counts for the authority that signed it, in every set; certificates of
+    /// authorities without a list are taken as not revoked, and a list counts also when its next one is due: what it
+    /// revoked stays revoked (XC-08).
+    #[must_use]
+    pub fn with_crls(mut self, crls: Vec<OwnedCertRevocationList>) -> Self {
+        self.crls = crls.into_iter().map(CertRevocationList::from).collect();
+        self
     }
 
     /// How many anchors a set has.
@@ -50,35 +74,35 @@ impl TrustTable {
         self.sets.get(usize::from(id.0)).map_or(0, Vec::len)
     }
 
-    /// The sets a chain leads to at this time, and, where there is none, the most telling reason.
+    /// Judges a chain at this time.
     ///
     /// The purpose asked for is that of a server in both roles: public authorities no longer issue for clients, and a
     /// certificate for clients alone names no service (XC-06). A certificate without a purpose fits.
-    pub(super) fn judge(
-        &self,
-        chain: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> (Vec<TrustId>, Option<webpki::Error>) {
-        let Some((leaf, intermediates)) = chain.split_first() else {
-            return (Vec::new(), None);
-        };
+    pub(super) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Judged {
+        let mut judged = Judged::default();
+        let Some((leaf, intermediates)) = chain.split_first() else { return judged };
         let leaf = match EndEntityCert::try_from(leaf) {
             Ok(leaf) => leaf,
-            Err(error) => return (Vec::new(), Some(error)),
+            Err(error) => return Judged { reason: Some(error), ..judged },
         };
-        let (mut trusted, mut reason) = (Vec::new(), None);
+        let crls: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
         for (id, set) in (0_u16..).map(TrustId).zip(&self.sets) {
-            let usage = KeyUsage::server_auth();
-            match leaf.verify_for_usage(self.algorithms, set, intermediates, now, usage, None, None) {
-                Ok(_) => trusted.push(id),
-                Err(webpki::Error::UnknownIssuer) => {
-                    reason = reason.or(Some(webpki::Error::UnknownIssuer));
+            let (usage, revoked) = (KeyUsage::server_auth(), revocation(&crls));
+            match leaf.verify_for_usage(self.algorithms, set, intermediates, now, usage, revoked, None) {
+                Ok(path) => {
+                    judged.trusted.push(id);
+                    judged.constrained |= path.anchor().name_constraints.is_some();
                 }
-                Err(error) => reason = Some(error),
+                Err(webpki::Error::UnknownIssuer) => {
+                    judged.reason = judged.reason.or(Some(webpki::Error::UnknownIssuer));
+                }
+                Err(error) => judged.reason = Some(error),
             }
         }
-        let reason = if trusted.is_empty() { reason } else { None };
-        (trusted, reason)
+        if !judged.trusted.is_empty() {
+            judged.reason = None;
+        }
+        judged
     }
 }
 
@@ -86,6 +110,12 @@ impl std::fmt::Debug for TrustTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.sets.iter().map(Vec::len)).finish()
     }
+}
+
+fn revocation<'a>(crls: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
+    // Without lists there is nothing to ask, and webpki says so with an error.
+    let builder = RevocationOptionsBuilder::new(crls).ok()?;
+    Some(builder.with_status_policy(UnknownStatusPolicy::Allow).build())
 }
 
 fn read_anchors(file: &std::path::Path) -> Result<Vec<TrustAnchor<'static>>, String> {

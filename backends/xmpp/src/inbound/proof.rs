@@ -128,6 +128,7 @@ impl Inbound {
             &theirs,
             format!("proved by its certificate that it is {theirs} towards {ours} ({version})"),
         );
+        turn.vouched(&theirs, self.secured.as_ref());
         self.pairs.only(ours, theirs);
         self.authenticated = true;
         self.framer.restart();

@@ -4,7 +4,9 @@
 
 mod abuse;
 mod answers;
+mod bypass;
 mod cuts;
+mod forged;
 mod inside;
 mod life;
 mod matrix;

@@ -27,7 +27,7 @@ pub struct Raw {
     pub unready: Vec<Option<Refusal>>,
     /// What it gave to other shards.
     pub handoffs: Vec<(u16, Handoff)>,
-    said: Vec<(LinkId, String)>,
+    pub said: Vec<(LinkId, String)>,
     count: u64,
 }
 

@@ -2,13 +2,13 @@
 //! nothing more is written to it: by then its stanzas are on their way elsewhere.
 
 use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX};
+use crate::mail::Admission;
 use std::io::{ErrorKind, Read as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use mio::net::TcpStream;
 use socket2::SockRef;
-use tokio::sync::OwnedSemaphorePermit;
 use turnout_core::io::{Closed, Input, LinkId};
 
 use crate::buffers::Buffers;
@@ -61,7 +61,7 @@ pub(super) struct Connection {
     active: bool,
     answers_only: bool,
     /// Its place under the listener's limit.
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: Option<Admission>,
 }
 
 impl Connection {
@@ -69,7 +69,7 @@ impl Connection {
     pub(super) fn new(
         link: LinkId,
         stream: TcpStream,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Option<Admission>,
         answers_only: bool,
     ) -> Self {
         Self {

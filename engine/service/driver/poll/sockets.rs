@@ -2,6 +2,7 @@
 //! closed leaves both, and the shard is told, in the same step, so it is told once.
 
 use crate::driver::limits::LINGER;
+use crate::mail::Admission;
 use std::collections::VecDeque;
 use std::net::TcpStream as StdStream;
 use std::sync::Arc;
@@ -12,7 +13,6 @@ use hashbrown::HashMap;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use tokio::sync::OwnedSemaphorePermit;
 use turnout_core::io::{Closed, Input, LinkId, TlsRole};
 
 use super::connection::{Connection, Memory, Read};
@@ -74,7 +74,7 @@ impl Sockets {
         &mut self,
         link: LinkId,
         stream: StdStream,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Option<Admission>,
         answers_only: bool,
     ) -> Result<(), Arc<str>> {
         let mut stream = TcpStream::from_std(stream);

@@ -2,12 +2,12 @@
 //! its operations is under way, so that nothing can be written after that and everything that was written has been told.
 
 use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX};
+use crate::mail::Admission;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 use turnout_core::io::{Closed, Input, LinkId, TlsRole};
 
 use super::ring::buffers::Filled;
@@ -40,7 +40,7 @@ pub(super) struct Connection {
     ending: Option<Closed>,
     waiting_max: u64,
     /// Its place under the listener's limit.
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: Option<Admission>,
 }
 
 impl Connection {
@@ -48,7 +48,7 @@ impl Connection {
     pub(super) fn new(
         link: LinkId,
         socket: TcpStream,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Option<Admission>,
         answers_only: bool,
     ) -> Self {
         Self {

@@ -101,11 +101,52 @@ fn tags_full_of_attributes_and_declarations_cost_a_bounded_amount_a_byte() {
     check(|n| format!("<a{declarations}>{}</a>", "<p0:b/><c/>".repeat(n)));
 }
 
+/// Without the limits on depth and size, so that what is measured is the reading and not the refusing.
+fn check_unlimited(id: &str, unit: impl Fn(usize) -> String) {
+    for size in [1, 7, 1 << 22] {
+        let work = |n: usize| {
+            let limits =
+                FrameLimits { stanza_bytes_max: 1 << 24, depth_max: 1 << 20, ..FrameLimits::default() };
+            let mut framer = Framer::new(limits);
+            let input = format!("{HEADER}{}", unit(n));
+            for chunk in input.as_bytes().chunks(size) {
+                framer.feed(Bytes::copy_from_slice(chunk));
+                while framer.next().is_ok_and(|frame| frame.is_some()) {}
+            }
+            assert!(framer.next().is_ok(), "{id}: refused, so nothing was measured");
+            framer.scanner.work + framer.scanner.bindings.work
+        };
+        let (once, twice) = (work(3_000), work(6_000));
+        assert!(twice * 10 < once * 23, "{id}, pieces of {size}: {once} then {twice}");
+    }
+}
+
+#[test]
+fn each_family_of_attacks_costs_what_it_weighs() {
+    let attributes: String = (0..60).map(|at| format!(" a{at}=''")).collect();
+    let declarations: String = (0..9).map(|at| format!(" xmlns:p{at}='u'")).collect();
+    let prefixed: String = (0..9).map(|at| format!(" xmlns:p{at}='u{at}' p{at}:b=''")).collect();
+    check_unlimited("B-05", |n| format!("<a>{}", "<b/>".repeat(n)));
+    check_unlimited("B-05", |n| format!("<a>{}", "x<![CDATA[y]]>&#122;".repeat(n)));
+    check_unlimited("B-06", |n| format!("<a>{}", "x".repeat(n)));
+    check_unlimited("B-06", |n| format!("<a b='{}", "x".repeat(n)));
+    check_unlimited("B-06", |n| format!("<a b='c'{}", " ".repeat(n)));
+    check_unlimited("B-06", |n| format!("<a><![CDATA[{}", "]".repeat(n)));
+    check_unlimited("B-07", |n| format!("<a>{}", format!("<b{attributes}/>").repeat(n / 100)));
+    check_unlimited("B-07", |n| format!("<a>{}", format!("<b{prefixed}/>").repeat(n / 100)));
+    check_unlimited("B-08", |n| format!("<a>{}", format!("<b{declarations}><p8:c/></b>").repeat(n / 100)));
+    check_unlimited("B-08", |n| format!("<a{declarations}>{}", "<p8:b p0:c=''/>".repeat(n)));
+    check_unlimited("B-09", |n| "<a>".repeat(n));
+    check_unlimited("B-09", |n| format!("{}{}", "<a>".repeat(n), "</a>".repeat(n)));
+    check_unlimited("B-09", |n| format!("{}{}", "<a b='c'>d".repeat(n), "</a>".repeat(n)));
+}
+
 #[test]
 fn hostile_counts_are_refused_early() {
     let attributes: String = (0..80_000).map(|at| format!(" a{at}=''")).collect();
     let declarations: String = (0..100_000).map(|at| format!(" xmlns:a{at}='u'")).collect();
-    for tag in [format!("<a{attributes}/>"), format!("<a{declarations}/>")] {
+    let deep = "<a>".repeat(1_000_000);
+    for tag in [format!("<a{attributes}/>"), format!("<a{declarations}/>"), deep] {
         assert!(work(&format!("{HEADER}{tag}"), 1 << 22) < 10_000);
     }
 }

@@ -1,0 +1,274 @@
+//! Stanza smuggling needs two readers that differ. Here three read the same: turnout's, expat and rxml. What turnout takes, the
+//! others take and see the same tree in it, as it came and as it goes on; what either refuses, turnout refused.
+//!
+//! Deliberate differences. Turnout is stricter, and refuses what a reader takes:
+//! 1. comments, processing instructions and document types (RFC 6120 §11.1), of which expat knows nothing else;
+//! 2. what is well-formed but no XMPP, and what goes over a limit: by the conditions in `stricter`;
+//! 3. two rules rxml 0.14 does not check: `xmlns` twice in one tag, and the namespace of `xmlns` under a prefix.
+//!
+//! A reader is stricter, and refuses what turnout takes:
+//! 4. expat has the names of XML 1.0's fourth edition, turnout those of the fifth, which RFC 6120 refers to;
+//! 5. rxml lacks the name characters U+FDF0 to U+FFFD, refuses numeric references of more than a few digits, and a carriage return in a
+//!    value that no line feed follows; where it is the last of the value rxml drops it, against XML 1.0 §2.11, so that documents with
+//!    one are compared with expat alone.
+//!
+//! Nobody is let off for anything else.
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "test code")]
+
+mod families;
+mod mutants;
+mod ours;
+mod readers;
+mod trees;
+
+use families::{Expect, Family};
+use ours::{HEADER, Taken, onward, take};
+use trees::Reading;
+use turnout_xmpp::error::StreamCondition::{
+    BadFormat, BadNamespacePrefix, InvalidNamespace, PolicyViolation, UnsupportedVersion,
+};
+
+fn document(inside: &[u8]) -> Vec<u8> {
+    [HEADER.as_bytes(), inside, b"</stream:stream>"].concat()
+}
+
+/// Differences 1 to 3.
+fn stricter(taken: &Taken, reading: &Reading) -> bool {
+    let said = taken.error.as_ref().map(ToString::to_string).unwrap_or_default();
+    let rules = ["namespace of xmlns declared", "attribute 'xmlns' twice"];
+    reading.restricted
+        || rules.iter().any(|rule| said.contains(rule))
+        || matches!(
+            taken.condition(),
+            Some(BadFormat | BadNamespacePrefix | InvalidNamespace | PolicyViolation | UnsupportedVersion)
+        )
+}
+
+/// Difference 4. Latin, Greek, Cyrillic, CJK and the like have been names in all editions; that a document has no other characters
+/// anywhere is more than enough to say that it has none in names.
+fn newer_names(document: &[u8]) -> bool {
+    String::from_utf8_lossy(document).chars().any(|c| {
+        let old = matches!(c, '\0'..='\u{7f}' | '\u{b7}' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{ff}'
+            | '\u{430}'..='\u{44f}' | '\u{4e00}'..='\u{9fa5}');
+        !old
+    })
+}
+
+/// Difference 5.
+fn rxml_is_stricter(document: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(document);
+    let long_reference = text.split("&#").skip(1).any(|tail| tail.find(';').is_some_and(|len| len > 6));
+    let names = text.chars().any(|c| matches!(c, '\u{FDF0}'..='\u{FFFD}'));
+    long_reference || names
+}
+
+/// Difference 5, of carriage returns.
+fn lone_return(document: &[u8]) -> bool {
+    String::from_utf8_lossy(document).replace("\r\n", "").contains('\r')
+}
+
+/// One document, read by all: `excused` says whether the reader may refuse what we take.
+#[track_caller]
+fn compare(document: &[u8], taken: &Taken, reading: &Reading, excused: bool) {
+    let shown = format!("{}\n{:?}\n{reading:?}", document.escape_ascii(), taken.error);
+    for (at, element) in taken.elements.iter().enumerate() {
+        match (reading.shapes.get(at), taken.flat(element)) {
+            (Some(theirs), Some(mine)) => assert_eq!(mine, theirs.flat, "element {at} of {shown}"),
+            (Some(_), None) => {}
+            (None, _) => {
+                assert!(excused, "element {at} is taken and the reader refuses it: {shown}");
+                break;
+            }
+        }
+    }
+    if taken.whole {
+        assert!(reading.whole || excused, "taken whole: {shown}");
+    } else if reading.whole {
+        assert!(stricter(taken, reading), "refused, and by no rule that is ours: {shown}");
+    }
+}
+
+/// What we take goes on as the same tree, under a header that binds less.
+#[track_caller]
+fn compare_onward(taken: &Taken, came: &Reading, goes: &Reading) {
+    for (at, element) in taken.elements.iter().enumerate() {
+        if let (Some(came), Some(goes)) = (came.shapes.get(at), goes.shapes.get(at)) {
+            assert_eq!(came.placed, goes.placed, "{}", element.bytes().escape_ascii());
+        }
+    }
+    if came.shapes.len() >= taken.elements.len() {
+        assert_eq!(goes.shapes.len(), taken.elements.len());
+        assert!(goes.whole);
+    }
+}
+
+/// Every document by every reader; how many elements were taken.
+fn agree(documents: &[Vec<u8>]) -> usize {
+    let taken: Vec<Taken> = documents.iter().map(|document| take([&document[..]])).collect();
+    let onward: Vec<Vec<u8>> = taken.iter().map(|taken| onward(&taken.elements)).collect();
+    let (came, goes) = (readers::expat(documents), readers::expat(&onward));
+    for (at, document) in documents.iter().enumerate() {
+        compare(document, &taken[at], &came[at], newer_names(document));
+        compare_onward(&taken[at], &came[at], &goes[at]);
+        if lone_return(document) {
+            continue;
+        }
+        let (came, goes) = (readers::rxml(document), readers::rxml(&onward[at]));
+        compare(document, &taken[at], &came, rxml_is_stricter(document));
+        compare_onward(&taken[at], &came, &goes);
+    }
+    taken.iter().map(|taken| taken.elements.len()).sum()
+}
+
+fn family(id: &str) -> Vec<Family> {
+    families::all().into_iter().filter(|family| family.id == id).collect()
+}
+
+/// A family as expected, by all readers, and the same wherever a read cuts it.
+fn check(id: &str) {
+    for Family { name, expect, inputs, .. } in family(id) {
+        let documents: Vec<Vec<u8>> = inputs.iter().map(|inside| document(inside)).collect();
+        agree(&documents);
+        for document in &documents {
+            let whole = take([&document[..]]);
+            let shown = || format!("{id}, {name}: {}\n{whole:?}", document.escape_ascii());
+            match expect {
+                Expect::Refused => assert!(whole.error.is_some() && whole.elements.is_empty(), "{}", shown()),
+                Expect::Taken => assert!(whole.error.is_none() && whole.elements.len() == 1, "{}", shown()),
+                Expect::Either => {}
+            }
+            assert_eq!(take(document.chunks(1)), whole, "octet by octet: {}", shown());
+            if document.len() < 1_500 {
+                for at in HEADER.len()..document.len() {
+                    let (left, right) = document.split_at(at);
+                    assert_eq!(take([left, right]), whole, "cut at {at}: {}", shown());
+                }
+            }
+        }
+        // What is cut off for good gives nothing that the whole does not give, to any reader.
+        let ends = documents.iter().step_by(1 + documents.len() / 40).filter(|document| document.len() < 600);
+        let cut: Vec<Vec<u8>> = ends
+            .flat_map(|document| (HEADER.len()..document.len()).map(|at| document[..at].to_vec()))
+            .collect();
+        agree(&cut);
+    }
+}
+
+#[test]
+fn b01_octets_that_are_no_utf8() {
+    check("B-01");
+}
+
+#[test]
+fn b02_separators_in_namespaces() {
+    check("B-02");
+    // None of them is taken for the namespace it resembles.
+    for Family { inputs, .. } in family("B-02") {
+        for inside in inputs {
+            for element in take([&document(&inside)[..]]).elements {
+                let name = element.name();
+                let is_server = name.namespace == turnout_xmpp::frame::Namespace::Server;
+                assert_eq!(is_server, name.namespace_name == "jabber:server", "{}", inside.escape_ascii());
+            }
+        }
+    }
+}
+
+#[test]
+fn b03_confused_namespaces() {
+    check("B-03");
+}
+
+#[test]
+fn b04_entities_and_document_types() {
+    check("B-04");
+    for inside in family("B-04").iter().flat_map(|family| &family.inputs) {
+        // Also before the stream: there is no place for a document type.
+        let early = [inside, HEADER.as_bytes()].concat();
+        assert!(take([&early[..]]).header.is_none(), "{}", early.escape_ascii());
+    }
+}
+
+#[test]
+fn b05_many_small_parts() {
+    check("B-05");
+}
+
+#[test]
+fn b07_attributes() {
+    check("B-07");
+}
+
+#[test]
+fn b08_declarations() {
+    check("B-08");
+}
+
+#[test]
+fn b09_depth() {
+    check("B-09");
+}
+
+#[test]
+fn b11_odd_and_harmless() {
+    check("B-11");
+}
+
+#[test]
+fn b12_references_and_markup() {
+    check("B-12");
+}
+
+/// The differences that are let pass really are there, and are what is said of them.
+#[test]
+fn the_list_of_differences_is_true() {
+    let check = |inside: &str, ours: bool, expat: bool, rxml: bool| {
+        let document = document(inside.as_bytes());
+        let verdicts = (
+            take([&document[..]]).whole,
+            readers::expat(std::slice::from_ref(&document))[0].whole,
+            readers::rxml(&document).whole,
+        );
+        assert_eq!(verdicts, (ours, expat, rxml), "{inside}");
+    };
+    check("<a/>", true, true, true);
+    check("<!-- -->", false, true, false);
+    check("<a><?b?></a>", false, true, false);
+    check("text", false, true, true);
+    check("<a xmlns='b' xmlns='b'/>", false, false, true);
+    check("<a xmlns:b='http://www.w3.org/2000/xmlns/'/>", false, false, true);
+    check("<a\u{fdf0}/>", true, false, false);
+    check("<a\u{2c00}/>", true, false, true);
+    check("<a>&#0000000065;</a>", true, true, false);
+    check("<a b='\rc'/>", true, true, false);
+    let last = document(b"<a b='\r'/>");
+    let flat = |reading: Reading| reading.shapes[0].flat.clone();
+    let (expat, rxml) =
+        (flat(readers::expat(std::slice::from_ref(&last)).remove(0)), flat(readers::rxml(&last)));
+    assert!(expat.contains("\" \")]") && rxml.contains("\"\")]"), "{expat} {rxml}");
+}
+
+#[test]
+fn b01_to_b12_whatever_grows_out_of_the_families() {
+    // Of what is refused a part only: nearly all that grows out of it is refused as well.
+    let step = |family: &Family| if family.expect == Expect::Refused { 60 } else { 1 };
+    let mut seeds: Vec<Vec<u8>> = families::all()
+        .iter()
+        .flat_map(|family| family.inputs.iter().step_by(step(family)).cloned().collect::<Vec<_>>())
+        .filter(|seed| seed.len() < 400)
+        .collect();
+    let mut taken = 0;
+    for round in 0..10 {
+        let grown = mutants::grow(&seeds, 0xD1B5_4A32_D192_ED03 + round, 2_000);
+        let documents: Vec<Vec<u8>> = grown.iter().map(|inside| document(inside)).collect();
+        taken += agree(&documents);
+        // What still says something is what the next round grows from.
+        let fit = |document: &&Vec<u8>| !take([&document[..]]).elements.is_empty();
+        let kept = documents
+            .iter()
+            .filter(fit)
+            .map(|document| document[HEADER.len()..document.len() - "</stream:stream>".len()].to_vec());
+        seeds.extend(kept.filter(|seed| seed.len() < 400).take(500));
+    }
+    assert!(taken > 4_000, "{taken}: what grows is hardly ever taken");
+}

@@ -1,0 +1,84 @@
+//! The table: every class of attack, what is tried, where it ends, and the tests that show it.
+
+mod certificates;
+mod identity;
+mod sip;
+mod xml;
+
+/// How far a row is shown.
+pub enum State {
+    /// All that the class names is tried.
+    Held,
+    /// This is left.
+    Partly(&'static str),
+}
+
+pub use State::{Held, Partly};
+
+/// One class of attack.
+pub struct Row {
+    pub id: &'static str,
+    pub attack: &'static str,
+    /// What the tests try.
+    pub tried: &'static str,
+    /// The file, or folder, in which the attack ends.
+    pub ends_in: &'static str,
+    /// Files, and the names of tests in them.
+    pub tests: Tests,
+    pub state: State,
+}
+
+/// Files, and the names of tests in them.
+pub type Tests = &'static [(&'static str, &'static [&'static str])];
+
+/// XML and streams, identity, certificates, SIP.
+pub const PARTS: [(&str, &[Row]); 4] = [
+    ("XML and streams", xml::ROWS),
+    ("Who speaks", identity::ROWS),
+    ("Certificates", certificates::ROWS),
+    ("SIP", sip::ROWS),
+];
+
+/// Rules for the whole of it, each with its test.
+pub const WHOLE: &[(&str, Tests)] = &[
+    (
+        "The process runs without privileges, in a sandbox whose exposure systemd's own tool puts at 2.0 of 10 at most.",
+        &[(
+            "tests/sandbox.rs",
+            &[
+                "the_unit_is_confined",
+                "the_unit_allows_what_the_router_does_and_not_what_an_intruder_would",
+                "the_unit_needs_no_privilege",
+            ],
+        )],
+    ),
+    (
+        "Unsafe code is in the vector instructions of the framer and in the driver, nowhere else; what is depended on, and under which licence, is held by a test.",
+        &[(
+            "tests/tidy.rs",
+            &[
+                "what_decides_is_safe_and_backends_are_siblings",
+                "banned_crates_are_absent",
+                "licences_are_allowed",
+                "arrows_between_crates",
+            ],
+        )],
+    ),
+    (
+        "One stranger cannot take the places of partners: connections are counted by the address they come from, those of a partner once it is proven.",
+        &[
+            ("engine/service/listen.rs", &["one_address_does_not_take_all_places"]),
+            (
+                "backends/xmpp/tests/streams/abuse.rs",
+                &["only_streams_that_proved_whose_they_are_take_a_partners_places"],
+            ),
+        ],
+    ),
+    (
+        "A panic ends the process, which is started anew; no input is known that brings one about.",
+        &[
+            ("engine/service/router.rs", &["a_panic_of_a_shard_ends_the_process"]),
+            ("backends/xmpp/tests/streams/cuts.rs", &["any_bytes_are_survived", "cuts_change_nothing"]),
+        ],
+    ),
+];
