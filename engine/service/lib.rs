@@ -16,6 +16,7 @@ pub mod desk;
 pub mod dev_certs;
 pub mod directory;
 pub mod driver;
+pub mod exports;
 pub mod listen;
 pub mod log;
 pub mod look;
