@@ -17,6 +17,7 @@ mod table;
 mod tests;
 mod value;
 
+pub(crate) use value::shown;
 pub use value::{Record, Value};
 
 /// Most octets of a JSON or CLIXML file, after decoding. A table of any length is read row by row.

@@ -29,7 +29,7 @@ struct Node {
     /// Attribute `RefId`.
     id: Option<String>,
     text: String,
-    children: Vec<Node>,
+    children: Vec<Self>,
 }
 
 pub(super) fn read(source: impl BufRead, each: &mut Each<'_>) -> Result<(), ExportError> {
