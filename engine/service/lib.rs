@@ -1,6 +1,6 @@
 //! The service: everything that touches the world.
 //!
-//! Invariant: it knows no XML and no SIP; it names a backend only where it builds one. What decides is in `turnout-core`.
+//! Invariant: it knows no XML and no SIP of peers; it names a backend only where it builds one, or lets one read what a peer said. What decides is in `turnout-core`.
 //!
 //! Where to begin: [`turn`] is the one loop, [`driver`] what joins it to sockets, [`router`] puts everything together.
 
