@@ -216,25 +216,61 @@ fn routes(home: &HomeConfig, pools: &[String], partners: &Partners, port: u16, m
     made.list("Domains", &partners.all);
     let scopes: Vec<String> = pools.iter().map(|pool| scope(pool)).collect();
     made.list("Scopes", &scopes);
-    made.line("foreach ($Scope in $Scopes) {");
-    made.line("    if (-not (Get-CsStaticRoutingConfiguration | Where-Object { $_.Identity -eq $Scope })) {");
-    made.line("        New-CsStaticRoutingConfiguration -Identity $Scope");
-    made.line("    }");
-    made.line("    $Known = @((Get-CsStaticRoutingConfiguration -Identity $Scope).Route | ForEach-Object { $_.MatchUri })");
-    made.line("    foreach ($Domain in $Domains) {");
-    made.line("        if ($Known -contains $Domain) {");
-    made.line("            Write-Warning \"$Scope has a route for $Domain already; it is left as it is\"");
-    made.line("            continue");
-    made.line("        }");
-    made.line(&format!(
-        "        $Route = New-CsStaticRoute -TLSRoute -Destination $Router -Port {port} -MatchUri $Domain -UseDefaultCertificate $true"
-    ));
-    made.line("        Set-CsStaticRoutingConfiguration -Identity $Scope -Route @{Add = $Route}");
-    made.comment("The way back takes these routes out and no others.");
-    made.line("        Add-Content -Path $Added -Value \"$Scope`t$Domain\"");
-    made.line("    }");
-    made.line("}");
+    made.comment("A collection of its own takes the place of the global one for that registrar, so it gets the global routes as well.");
+    made.comment("What is added is written down: the way back takes that out and nothing else.");
+    for line in ROUTES {
+        made.line(&line.replace("PORT", &port.to_string()));
+    }
 }
+
+/// Adds routes for `$Domains` in `$Scopes`.
+const ROUTES: [&str; 19] = [
+    "foreach ($Scope in $Scopes) {",
+    "    if (-not (Get-CsStaticRoutingConfiguration | Where-Object { $_.Identity -eq $Scope })) {",
+    "        New-CsStaticRoutingConfiguration -Identity $Scope",
+    "        Add-Content -Path $Added -Value \"$Scope`t*\"",
+    "        foreach ($Route in (Get-CsStaticRoutingConfiguration -Identity Global).Route | Where-Object { $_ }) {",
+    "            Set-CsStaticRoutingConfiguration -Identity $Scope -Route @{Add = $Route}",
+    "        }",
+    "    }",
+    "    $Known = @((Get-CsStaticRoutingConfiguration -Identity $Scope).Route | ForEach-Object { $_.MatchUri })",
+    "    foreach ($Domain in $Domains) {",
+    "        if ($Known -contains $Domain) {",
+    "            Write-Warning \"$Scope has a route for $Domain already; it is left as it is\"",
+    "            continue",
+    "        }",
+    "        $Route = New-CsStaticRoute -TLSRoute -Destination $Router -Port PORT -MatchUri $Domain -UseDefaultCertificate $true",
+    "        Set-CsStaticRoutingConfiguration -Identity $Scope -Route @{Add = $Route}",
+    "        Add-Content -Path $Added -Value \"$Scope`t$Domain\"",
+    "    }",
+    "}",
+];
+
+/// Takes out what [`ROUTES`] added, then the trusted application.
+const ROUTES_BACK: [&str; 22] = [
+    "if (Test-Path -Path $Added) {",
+    "    $Own = @()",
+    "    foreach ($Line in Get-Content -Path $Added) {",
+    "        $Scope, $Domain = $Line -split \"`t\"",
+    "        if ($Domain -eq '*') {",
+    "            $Own += $Scope",
+    "            continue",
+    "        }",
+    "        $Config = Get-CsStaticRoutingConfiguration -Identity $Scope",
+    "        foreach ($Route in @($Config.Route | Where-Object { $_.MatchUri -eq $Domain })) {",
+    "            Set-CsStaticRoutingConfiguration -Identity $Scope -Route @{Remove = $Route}",
+    "        }",
+    "    }",
+    "    # Collections that were made by the script: the global one holds again for these registrars.",
+    "    foreach ($Scope in $Own) {",
+    "        Remove-CsStaticRoutingConfiguration -Identity $Scope",
+    "    }",
+    "    Remove-Item -Path $Added",
+    "}",
+    "Get-CsTrustedApplication | Where-Object { $_.TrustedApplicationPoolFqdn -eq $Router } | Remove-CsTrustedApplication",
+    "Get-CsTrustedApplicationPool | Where-Object { $_.PoolFqdn -eq $Router } | Remove-CsTrustedApplicationPool",
+    "Enable-CsTopology",
+];
 
 fn pool_back(estate: &Estate<'_>, made: &mut Script) {
     let mut told = Script::default();
@@ -246,21 +282,7 @@ fn pool_back(estate: &Estate<'_>, made: &mut Script) {
         ));
         made.line(&format!("$Router = {}", literal(&name)));
         made.line(&format!("$Added = {}", literal(&added_file(home))));
-        made.line("if (Test-Path -Path $Added) {");
-        made.line("    foreach ($Line in Get-Content -Path $Added) {");
-        made.line("        $Scope, $Domain = $Line -split \"`t\"");
-        made.line("        $Config = Get-CsStaticRoutingConfiguration -Identity $Scope");
-        made.line(
-            "        foreach ($Route in @($Config.Route | Where-Object { $_.MatchUri -eq $Domain })) {",
-        );
-        made.line("            Set-CsStaticRoutingConfiguration -Identity $Scope -Route @{Remove = $Route}");
-        made.line("        }");
-        made.line("    }");
-        made.line("    Remove-Item -Path $Added");
-        made.line("}");
-        made.line("Get-CsTrustedApplication | Where-Object { $_.TrustedApplicationPoolFqdn -eq $Router } | Remove-CsTrustedApplication");
-        made.line("Get-CsTrustedApplicationPool | Where-Object { $_.PoolFqdn -eq $Router } | Remove-CsTrustedApplicationPool");
-        made.line("Enable-CsTopology");
+        ROUTES_BACK.iter().for_each(|line| made.line(line));
     }
 }
 

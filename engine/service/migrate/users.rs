@@ -187,6 +187,7 @@ fn found(report: &Report, made: &mut Imported) {
 
 /// Who may use XMPP federation.
 fn xmpp_access(found: &BTreeMap<String, u64>, access: Option<&Access>, made: &mut Imported) {
+    made.comment("External access policies of the users:");
     for (policy, users) in found {
         let name = if policy.is_empty() {
             "no policy of their own".to_owned()
