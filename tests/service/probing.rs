@@ -1,7 +1,7 @@
 //! `turnout probe` against servers that behave, and servers that do not.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use rustls::ServerConfig;
 use serde_json::Value;
 
 use crate::estate::{Ground, Plan, free_port, issue};
+use crate::peers::dns::Zone;
 use crate::peers::inbox::PATIENCE;
 use crate::peers::server::{Manner, Server};
 
@@ -45,7 +46,7 @@ fn diagnosis(report: &Value) -> (String, String) {
     (text("what"), text("cure"))
 }
 
-/// A server that says this to whoever connects, and then reads to the end.
+/// A server that says this to whoever connects and nothing more, and then reads to the end.
 fn says(text: impl Into<String>) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -55,6 +56,7 @@ fn says(text: impl Into<String>) -> SocketAddr {
             // The prober may be gone already.
             drop(socket.set_read_timeout(Some(PATIENCE)));
             drop(socket.write_all(text.as_bytes()));
+            drop(socket.shutdown(Shutdown::Write));
             drop(socket.read_to_end(&mut Vec::new()));
         }
     });
@@ -253,20 +255,71 @@ fn plain_dialback_is_good_where_policy_says_so() {
     has(&report, "dialback", "good offered; not tried");
 }
 
+/// A probe of a domain, with this name server.
+fn probe_by_dns(ground: &Ground, zone: Zone, domain: &str, policy: &str) -> (i32, Value) {
+    let file = ground.configure(&Plan::default());
+    let text = std::fs::read_to_string(&file).unwrap();
+    let more =
+        format!("[[partner]]\ndomain = \"dns.example\"\n{policy}\n[dns]\nservers = [\"{}\"]\n", zone.serve());
+    std::fs::write(&file, format!("{text}\n{more}")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_turnout"))
+        .args(["probe", domain, "--json", "--config"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn every_record_and_every_address_is_looked_at() {
+    let ground = Ground::new(&Plan::default());
+    issue(&ground.folder, &ground.authority, "dns.example");
+    let (_server, address) = server(&ground, "dns.example");
+    let dead = free_port();
+    let zone = Zone::default()
+        .service("_xmpp-server._tcp.dns.example", 20, "xmpp.dns.example", address.port())
+        .service("_xmpp-server._tcp.dns.example", 10, "old.dns.example", dead)
+        .service("_xmpp-server._tcp.dns.example", 30, "gone.dns.example", 5269)
+        .host("xmpp.dns.example", Ipv4Addr::new(127, 0, 0, 9))
+        .host("xmpp.dns.example", Ipv4Addr::LOCALHOST)
+        .host("old.dns.example", Ipv4Addr::LOCALHOST);
+    let (code, report) = probe_by_dns(&ground, zone, "dns.example", "");
+    assert_eq!(code, 1, "dead servers are a finding: {report:#}");
+    has(&report, "dns", "good 3 record(s)");
+    has(&report, "dns", &format!("10 0 old.dns.example:{dead}"));
+    has(&report, "dns", "good no records, as usual");
+    has(&report, "address", "good 127.0.0.");
+    has(&report, "address", "bad gone.dns.example has no address");
+    assert_eq!(steps(&report, "tcp").iter().filter(|step| step.starts_with("bad")).count(), 2, "{report:#}");
+    assert_eq!(steps(&report, "tcp").iter().filter(|step| step.starts_with("good")).count(), 1);
+    has(&report, "external", "good it takes us for contoso.com");
+    let told: Vec<&str> =
+        report["diagnosis"].as_array().unwrap().iter().map(|of| of["what"].as_str().unwrap()).collect();
+    assert!(
+        told[0].contains("gone.dns.example has no address") && told[1].contains("some of the addresses"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn what_the_dns_says_is_believed() {
+    let ground = Ground::new(&Plan::default());
+    let denied = Zone::default().service("_xmpp-server._tcp.dns.example", 0, ".", 0);
+    let (code, report) = probe_by_dns(&ground, denied, "dns.example", "");
+    assert_eq!(code, 1);
+    has(&report, "dns", "bad the domain declares that it has no such service");
+    assert!(diagnosis(&report).0.contains("says that it has no XMPP service"), "{report:#}");
+    assert!(steps(&report, "tcp").is_empty());
+    let (_, report) = probe_by_dns(&ground, Zone::default(), "dns.example", "");
+    has(&report, "dns", "note no records: the addresses of the domain itself are tried");
+    assert!(diagnosis(&report).0.contains("neither SRV records nor an address"), "{report:#}");
+}
+
 #[test]
 fn a_partner_nobody_listed_is_a_finding_and_is_looked_at_all_the_same() {
     let ground = Ground::new(&Plan::default());
-    let config = ground.configure(&Plan::default());
-    // Asked of a name server that is not there.
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, format!("{text}\n[dns]\nservers = [\"127.0.0.1:{}\"]\n", free_port())).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_turnout"))
-        .args(["probe", "nobody.example", "--json", "--config"])
-        .arg(&config)
-        .output()
-        .unwrap();
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    let (code, report) = probe_by_dns(&ground, Zone::refusing(), "nobody.example", "");
+    assert_eq!(code, 1);
     has(&report, "policy", "bad is no [[partner]]");
     assert_eq!(steps(&report, "dns").len(), 2, "both sets: {report:#}");
     assert!(diagnosis(&report).0.contains("is in no [[partner]]"), "{report:#}");
