@@ -19,3 +19,4 @@ mod probing;
 mod process;
 mod reload;
 mod tracks;
+mod weekend;

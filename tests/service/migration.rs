@@ -42,7 +42,7 @@ registrar_pools = ["pool2019.contoso.com"]
 
 "#;
 
-const PARTNERS: &str = r#"<Objs Version="1.1.0.1" xmlns="http://schemas.microsoft.com/powershell/2004/04">
+pub const PARTNERS: &str = r#"<Objs Version="1.1.0.1" xmlns="http://schemas.microsoft.com/powershell/2004/04">
  <Obj RefId="0"><TN RefId="0"><T>Microsoft.Rtc.Management.WritableConfig.Settings.XmppFederation.XmppAllowedPartner</T></TN>
   <Props><S N="Identity">partner.example</S><S N="Domain">partner.example</S>
    <Obj N="AdditionalDomains" RefId="1"><TN RefId="1"><T>System.Collections.Generic.List`1[[System.String]]</T></TN>
@@ -59,11 +59,11 @@ const PARTNERS: &str = r#"<Objs Version="1.1.0.1" xmlns="http://schemas.microsof
    <B N="SupportDialbackNegotiation">false</B></Props></Obj>
 </Objs>"#;
 
-const GATEWAY: &str = r#"{"Identity":"Global","ConnectionLimit":500,"PartnerConnectionLimit":10,"StreamEstablishmentTimeout":60,
+pub const GATEWAY: &str = r#"{"Identity":"Global","ConnectionLimit":500,"PartnerConnectionLimit":10,"StreamEstablishmentTimeout":60,
  "StreamInactivityTimeout":600,"KeepAliveInterval":300,"SubscriptionRefreshInterval":28800,"DialbackPassphrase":"hunter2",
  "EnableLoggingAllMessageBodies":false}"#;
 
-const USERS: &str = r#"[{"SipAddress":"sip:anna@contoso.com","RegistrarPool":"sfb2015.contoso.com","HostingProvider":"SRV:",
+pub const USERS: &str = r#"[{"SipAddress":"sip:anna@contoso.com","RegistrarPool":"sfb2015.contoso.com","HostingProvider":"SRV:",
  "EnabledForFederation":true,"Enabled":true,"ExternalAccessPolicy":"Sales"},
  {"SipAddress":"sip:carla@contoso.com","RegistrarPool":"pool2019.contoso.com","HostingProvider":"SRV:",
  "EnabledForFederation":true,"Enabled":true,"ExternalAccessPolicy":null}]"#;

@@ -191,3 +191,28 @@ fn a_file_has_a_limit() {
     Bounded { inner: &b"abcd"[..], left: 4 }.read_to_string(&mut text).unwrap();
     assert_eq!(text, "abcd");
 }
+
+proptest::proptest! {
+    /// Whatever is in a file, reading it ends, with objects or with an error.
+    #[test]
+    fn damage_is_an_error_and_no_panic(
+        which in 0..3_usize,
+        cuts in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::prelude::any::<u8>()), 0..6),
+        end in proptest::prelude::any::<proptest::sample::Index>(),
+    ) {
+        let mut bytes = [CSV, JSON, CLIXML][which].as_bytes().to_vec();
+        for (at, byte) in cuts {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.truncate(end.index(bytes.len() + 1));
+        if let Ok((_, records)) = objects(&bytes) {
+            for record in records {
+                for name in record.names() {
+                    // Each may fail and none may panic.
+                    drop((record.text(name), record.word(name), record.flag(name), record.number(name), record.list(name)));
+                }
+            }
+        }
+    }
+}
