@@ -45,11 +45,13 @@ fn from_the_exports_to_the_last_user_and_back() {
     let partners = good(&["import", "partners", "partners.xml"]);
     let users = ["import", "users", "users.json", "--csv", "imported.csv", "--policies", "policies.csv"];
     let directory = good(&users);
-    let limits = good(&["import", "gateway", "gateway.json"]).replace("[federation]\n", "");
+    let limits = good(&["import", "gateway", "gateway.json"]);
+    let (limits, presence) = limits.split_once("[federation]\n").unwrap().1.split_once("[presence]").unwrap();
     // 3 Put together, check, ask.
     let text = std::fs::read_to_string(ground.configure(&plan)).unwrap();
     let whole = without_imports(&text).replacen("[federation]\n", &format!("[federation]\n{limits}"), 1);
-    let config = folder.write("turnout.toml", format!("{whole}\n{partners}\n{directory}"));
+    let config =
+        folder.write("turnout.toml", format!("{whole}\n{partners}\n{directory}\n[presence]{presence}"));
     good(&["check", "--config", "turnout.toml"]);
     let explained = good(&["explain", "--config", "turnout.toml", "bob@partner.example", "anna@contoso.com"]);
     assert!(explained.contains("home legacy"), "{explained}");

@@ -37,7 +37,7 @@ pub enum Import {
     Users(UsersArgs),
     /// Get-CsXmppAllowedPartner, to [[partner]] tables
     Partners(FileArgs),
-    /// Get-CsXmppGatewayConfiguration, to [federation]
+    /// Get-CsXmppGatewayConfiguration, to [federation] and [presence]
     Gateway(FileArgs),
 }
 

@@ -1,4 +1,4 @@
-//! `Get-CsXmppGatewayConfiguration` to `[federation]`.
+//! `Get-CsXmppGatewayConfiguration` to `[federation]` and `[presence]`.
 
 use std::io::Read;
 
@@ -29,10 +29,13 @@ const FIGURES: [Figure; 6] = [
     figure("StreamEstablishmentTimeout", "establishment_seconds", 1, 3600, 60),
     figure("StreamInactivityTimeout", "idle_seconds", 10, 604_800, 600),
     figure("KeepAliveInterval", "keep_alive_seconds", 5, 604_800, 300),
-    figure("SubscriptionRefreshInterval", "subscription_refresh_seconds", 60, 604_800, 28_800),
+    figure("SubscriptionRefreshInterval", "subscription_seconds", 60, 604_800, 28_800),
 ];
 
-/// Makes keys of `[federation]` of an export.
+/// Where the keys of `[federation]` end and those of `[presence]` begin.
+const PRESENCE: usize = 5;
+
+/// Makes keys of `[federation]` and `[presence]` of an export.
 ///
 /// # Errors
 /// The file cannot be read, or has more than the one object there is.
@@ -50,7 +53,7 @@ pub fn gateway(source: impl Read, name: &str) -> Result<Imported, ExportError> {
     let mut made = Imported::default();
     made.comment(format!("Settings of the legacy gateway, out of {name} ({format})."));
     made.comment(
-        "Where your configuration has a [federation] table already, move the lines below the header into it:",
+        "Where your configuration has one of these tables already, move the lines below its header into it:",
     );
     made.comment("TOML has a table once only.");
     match found {
@@ -85,12 +88,19 @@ fn settings(record: &Record, made: &mut Imported) {
         }
     }
     fit(&mut values, &place, made);
-    for (figure, value) in FIGURES.iter().zip(values) {
+    lines(FIGURES.iter().zip(values).take(PRESENCE), made);
+    secrets(record, &place, made);
+    made.line("");
+    made.line("[presence]");
+    lines(FIGURES.iter().zip(values).skip(PRESENCE), made);
+}
+
+fn lines<'a>(figures: impl Iterator<Item = (&'a Figure, Option<u64>)>, made: &mut Imported) {
+    for (figure, value) in figures {
         if let Some(number) = value {
             made.line(format!("{} = {number}", figure.key));
         }
     }
-    secrets(record, &place, made);
 }
 
 /// Takes out what would be refused together, because the legacy gateway allows what cannot work.
