@@ -18,16 +18,25 @@ use crate::dev_certs::{self, Trial};
 
 mod check;
 mod explain;
+mod export;
+mod import;
+mod manual;
+mod probe;
 
 #[cfg(test)]
 mod tests;
 
 pub use check::{Checked, Finding, Severity, Summary, check};
 pub use explain::{CannotExplain, Explained, Told, explain};
+pub use export::{Export, ExportArgs, PowershellArgs, run_export};
+pub use import::{FileArgs, Import, ImportArgs, UsersArgs, run_import};
+pub use manual::{CompletionsArgs, ManArgs, run_completions, run_man};
+pub use probe::{ProbeArgs, run_probe};
 
 /// Routes federated XMPP stanzas, by user, to a legacy XMPP gateway or to a Skype for Business Server 2019 pool.
 #[derive(Debug, Parser)]
 #[command(name = "turnout", version, about, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 good, 1 a finding, 2 wrong usage. Each command's --help has examples.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -49,6 +58,16 @@ pub enum Command {
     DevCerts(DevCertsArgs),
     /// List, show and move users of a running router
     User(UserArgs),
+    /// Find out why a partner cannot be reached: DNS, TCP, TLS, certificate, features, and a cure
+    Probe(ProbeArgs),
+    /// Make configuration of exports: users, partners, gateway settings
+    Import(ImportArgs),
+    /// Print what other systems need to know: the cmdlets for the Skype for Business estate
+    Export(ExportArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print or write the manual pages
+    Man(ManArgs),
 }
 
 /// Of `turnout run`.

@@ -1,6 +1,6 @@
 //! The service: everything that touches the world.
 //!
-//! Invariant: it knows no XML and no SIP; it names a backend only where it builds one. What decides is in `turnout-core`.
+//! Invariant: it knows no XML and no SIP of peers; it names a backend only where it builds one, or lets one read what a peer said. What decides is in `turnout-core`.
 //!
 //! Where to begin: [`turn`] is the one loop, [`driver`] what joins it to sockets, [`router`] puts everything together.
 
@@ -16,12 +16,15 @@ pub mod desk;
 pub mod dev_certs;
 pub mod directory;
 pub mod driver;
+pub mod exports;
 pub mod listen;
 pub mod log;
 pub mod look;
 pub mod mail;
 pub mod metrics;
+pub mod migrate;
 pub mod outside;
+pub mod probe;
 pub mod resolve;
 pub mod router;
 pub mod run;

@@ -114,7 +114,8 @@ impl Resolver {
         select(&ascii, plain, direct, random)
     }
 
-    async fn services(&self, domain: &str, service: &str) -> Answer {
+    /// What the DNS says of one service of a domain, both given in ASCII: `_xmpp-server` or `_xmpps-server` over TCP.
+    pub async fn services(&self, domain: &str, service: &str) -> Answer {
         let name = format!("{service}._tcp.{domain}.");
         let Ok(name) = Name::from_ascii(&name) else {
             return Answer::Failed(format!("{name} is no name for the DNS"));

@@ -61,21 +61,29 @@ pub(crate) fn judge(
 /// Whether a certificate names a domain: by dNSName, by SRVName `_xmpp-server.<domain>`, or by xmppAddr (RFC 6120 §13.7.1.2.1).
 /// A wildcard counts in a dNSName only, as its whole left-most label, for exactly one label.
 pub(crate) fn names(certificate: &PeerCertificate, domain: &Domain) -> bool {
+    matched(certificate, domain).is_some()
+}
+
+/// The rule by which a certificate names a domain, and the name in it.
+pub(crate) fn matched(certificate: &PeerCertificate, domain: &Domain) -> Option<(&'static str, String)> {
     if let Some(ascii) = domain.to_ascii() {
-        if certificate.dns.iter().any(|name| dns_fits(name, &ascii)) {
-            return true;
+        if let Some(name) = certificate.dns.iter().find(|name| dns_fits(name, &ascii)) {
+            let rule = if name.starts_with("*.") { "wildcard dNSName" } else { "dNSName" };
+            return Some((rule, name.to_string()));
         }
         let srv_fits = |name: &str| {
             name.split_once('.').is_some_and(|(service, of)| {
                 service.eq_ignore_ascii_case("_xmpp-server") && of.eq_ignore_ascii_case(&ascii)
             })
         };
-        if certificate.srv.iter().any(|name| srv_fits(name)) {
-            return true;
+        if let Some(name) = certificate.srv.iter().find(|name| srv_fits(name)) {
+            return Some(("SRVName", name.to_string()));
         }
     }
     // An xmppAddr may be written with U-labels or A-labels; preparing it makes them one (RFC 6120 §13.7.1.4).
-    certificate.xmpp_addresses.iter().any(|name| Domain::parse(name).is_ok_and(|name| name == *domain))
+    let fits = |name: &str| Domain::parse(name).is_ok_and(|name| name == *domain);
+    let found = certificate.xmpp_addresses.iter().find(|name| fits(name));
+    found.map(|name| ("xmppAddr", name.to_string()))
 }
 
 fn dns_fits(name: &str, ascii: &str) -> bool {

@@ -22,6 +22,7 @@ mod negotiate;
 mod outbound;
 mod pairs;
 pub mod parse;
+pub mod probe;
 mod random;
 mod terms;
 mod turn;

@@ -115,6 +115,41 @@ fn check_finds_what_is_wrong_outside_the_file() {
     assert_eq!(json["findings"][0]["line"], 1);
 }
 
+/// Every command line in the documentation is one.
+#[test]
+fn documents_name_commands_that_exist() {
+    let documents = [
+        ("migrating", include_str!("../../../docs/migrating.md")),
+        ("operating", include_str!("../../../docs/operating.md")),
+        ("README", include_str!("../../../README.md")),
+    ];
+    let mut seen = 0;
+    for (name, text) in documents {
+        let blocks = text.lines().filter_map(|line| line.strip_prefix("    turnout "));
+        let quoted = text.split('`').skip(1).step_by(2).filter_map(|code| code.strip_prefix("turnout "));
+        let all = blocks.map(|command| (command, false)).chain(quoted.map(|command| (command, true)));
+        for (command, mentioned) in all {
+            let command = command.split(" && ").next().unwrap().split("  #").next().unwrap().trim();
+            // Forms and bare names are no examples.
+            if command.contains(['[', '|', '…'])
+                || !command.contains(' ')
+                || command == "is up"
+                || command.ends_with("SHELL")
+            {
+                continue;
+            }
+            seen += 1;
+            let parsed = parse(&format!("turnout {command}"));
+            // In running text a command may be named without what it needs.
+            let bare = |error: &clap::Error| {
+                mentioned && error.kind() == clap::error::ErrorKind::MissingRequiredArgument
+            };
+            assert!(parsed.is_ok() || parsed.as_ref().is_err_and(bare), "{name}: turnout {command}");
+        }
+    }
+    assert!(seen > 20, "only {seen} commands found");
+}
+
 #[test]
 fn colours_are_given_only_where_asked() {
     assert_eq!(painted("good", GREEN, false), "good");

@@ -32,10 +32,10 @@ mod text;
 mod words;
 
 pub use error::CsvError;
+pub(crate) use text::Text;
 pub use text::TextFault;
 
 use columns::Columns;
-use text::Text;
 use words::Words;
 
 /// Most octets of one record, its line ends included.

@@ -109,6 +109,7 @@ fn alerts_and_dashboard_name_metrics_that_exist() {
     }
     for (file, text) in [
         ("config/alerts.yml", include_str!("../../../config/alerts.yml")),
+        ("config/alerts_test.yml", include_str!("../../../config/alerts_test.yml")),
         ("config/dashboard.json", include_str!("../../../config/dashboard.json")),
     ] {
         let named = named(text);

@@ -5,6 +5,7 @@ use std::io::{BufRead, ErrorKind, IoSlice, Read, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::pki_types::CertificateDer;
 use rustls::{Connection, ProtocolVersion};
 use turnout_core::io::{Closed, Secured};
 
@@ -217,6 +218,12 @@ impl TlsSession {
         let chain = self.connection.peer_certificates().unwrap_or_default();
         let certificate = (!chain.is_empty()).then(|| Box::new(facts(chain, &self.trusts, now)));
         Some(Secured { certificate, version: if self.is_tls12() { "TLSv1.2" } else { "TLSv1.3" } })
+    }
+
+    /// The chain the peer showed, its own certificate first; empty where it showed none, or before the handshake is over.
+    pub fn peer_chain(&self) -> Vec<CertificateDer<'static>> {
+        let chain = self.connection.peer_certificates().unwrap_or_default();
+        chain.iter().map(|certificate| certificate.clone().into_owned()).collect()
     }
 
     /// The name the client asked for, on our listeners.

@@ -36,6 +36,6 @@ def case(seconds: float = 90.0, router: bool = True) -> Callable[[CaseBody], Cas
 
 def load() -> dict[str, Case]:
     """All cases, the rig's own first."""
-    from . import itself, handshakes, tracks, content, refusals, sessions, moves, peers  # noqa: F401 - importing registers
+    from . import itself, handshakes, tracks, content, refusals, sessions, moves, peers, probing  # noqa: F401 - importing registers
 
     return CASES

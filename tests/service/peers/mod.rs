@@ -2,6 +2,7 @@
 //! the same misreading on the other.
 
 pub mod cards;
+pub mod dns;
 pub mod inbox;
 pub mod server;
 pub mod sip;

@@ -50,7 +50,7 @@ enum Encoding {
 }
 
 /// A reader that yields UTF-8 whatever of the known encodings the source has.
-pub(super) struct Text<R> {
+pub(crate) struct Text<R> {
     source: R,
     encoding: Encoding,
     chunk: Box<[u8; CHUNK_BYTES]>,
@@ -68,7 +68,7 @@ pub(super) struct Text<R> {
 
 impl<R: Read> Text<R> {
     /// Looks at the first octets to learn the encoding.
-    pub(super) fn new(source: R) -> io::Result<Self> {
+    pub(crate) fn new(source: R) -> io::Result<Self> {
         let mut text = Self {
             source,
             encoding: Encoding::Utf8,
@@ -102,7 +102,7 @@ impl<R: Read> Text<R> {
     }
 
     /// Lets this many more octets be read before the record counts as too long.
-    pub(super) fn allow(&mut self, bytes: usize) {
+    pub(crate) fn allow(&mut self, bytes: usize) {
         self.allowance = bytes;
     }
 
