@@ -91,7 +91,7 @@ async def rig_pools_watch() -> None:
         await asyncio.gather(pool.start(), other.start())
         await other.home(BOB)
         await other.ask("policy", user=BOB, policy="pending")
-        assert (await pool.ask("watch", user=ALICE, peer=BOB, expires=4))["code"] == 200
+        assert (await pool.ask("watch", user=ALICE, peer=BOB, expires=4, accept="application/pidf+xml"))["code"] == 200
         await pool.sees(ALICE, BOB, state="pending", basic="")
         await other.ask("present", user=BOB, basic="open", activity="away", note="é <&>")
         await other.ask("policy", user=BOB, policy="active")

@@ -96,8 +96,7 @@ class Answerer:
         elif rule is not None and rule.get("code"):
             self._scripted(link, message, rule)
         elif pair[0] not in pool.home:
-            self._reply(link, message, 404, [("ms-diagnostics", '1003;reason="User does not exist";source="'
-                                              f'{pool.settings.fqdn}"')])
+            self._reply(link, message, 404, [("ms-diagnostics", self.notifier.absence(pair[0]))])
         else:
             self._accept(link, message, pair)
 

@@ -16,6 +16,7 @@ from .message import Message, address, param, user_of
 from .pool import Pool
 from .subscription import Subscription, state_of
 
+_CATEGORIES = "application/msrtc-event-categories+xml"
 _OFFLINE: dict[str, Any] = {"basic": "closed"}
 
 
@@ -30,6 +31,7 @@ class Notifier:
         # Users who were here once: they are not unknown, they are elsewhere.
         self.known: set[str] = set()
         self.notify_first = False
+        self.routed = True
         self.max_expires = 28800
         self.log: list[dict[str, Any]] = []
         self._turns: dict[str, asyncio.Lock] = {}
@@ -37,6 +39,11 @@ class Notifier:
     def policy(self, pair: Pair) -> str:
         """The most exact policy there is: the pair's, the user's, or that everybody may see everybody."""
         return self.policies.get("|".join(pair)) or self.policies.get(pair[0]) or "active"
+
+    def absence(self, user: str) -> str:
+        """What ms-diagnostics says of a user who is not homed here."""
+        text = '4006;reason="User not found in this pool"' if user in self.known else '1003;reason="User does not exist"'
+        return f'{text};source="{self.pool.settings.fqdn}"'
 
     def subscribe(self, link: Link, message: Message, reply: Any, rule: dict[str, Any] | None, scripted: Any) -> None:
         """A SUBSCRIBE of turnout's."""
@@ -81,9 +88,7 @@ class Notifier:
         pool, fqdn = self.pool, self.pool.settings.fqdn
         policy = self.policy(pair)
         if pair[0] not in pool.home:
-            known = pair[0] in self.known
-            text = '4006;reason="User not found in this pool"' if known else '1003;reason="User does not exist"'
-            reply(link, message, 404, [("ms-diagnostics", f'{text};source="{fqdn}"')])
+            reply(link, message, 404, [("ms-diagnostics", self.absence(pair[0]))])
             return
         if policy.isdigit():
             reply(link, message, int(policy))
@@ -94,7 +99,8 @@ class Notifier:
                         sending_routes=message.listed("Record-Route"), remote_seq=message.cseq[0], open=True)
         # Nobody waits for the ACK of a SUBSCRIBE.
         dialog.acked.set()
-        subscription = Subscription(dialog, expires, "pending" if policy == "pending" else "active", established=True)
+        subscription = Subscription(dialog, expires, "pending" if policy == "pending" else "active", established=True,
+                                    accept=", ".join(message.tokens("Accept")))
         subscription.extend(expires)
         if policy == "rejected" or expires == 0:
             subscription.state, subscription.reason = "terminated", "rejected" if policy == "rejected" else "timeout"
@@ -121,12 +127,19 @@ class Notifier:
             body = b""
             fetched = state == "terminated" and subscription.reason == "timeout" and policy == "active"
             if state == "active" or fetched:
-                body = pidf.single_tuple(dialog.pair[0], self.states.get(dialog.pair[0], _OFFLINE))
-                headers.append(("Content-Type", "application/pidf+xml"))
+                shown = self.states.get(dialog.pair[0], _OFFLINE)
+                rich = _CATEGORIES in [a.strip() for a in subscription.accept.split(",")]
+                body = (pidf.categories if rich else pidf.single_tuple)(dialog.pair[0], shown)
+                headers.append(("Content-Type", _CATEGORIES if rich else "application/pidf+xml"))
             request = dialog.request("NOTIFY", self.pool.vias(), headers, body)
+            if dialog.local_seq == 1:
+                # Who wants to see the whole dialog says so in its first NOTIFY as well (RFC 6665 section 4.3).
+                request.headers[0:0] = [("Record-Route", r) for r in reversed(dialog.record_routes)] if self.routed else []
             try:
                 answer = await self.pool.transact(await self.pool.out(dialog.pair), request)
             except OSError:
+                # Nobody to be told: the watcher is gone as after a time-out (RFC 6665 section 4.2.2).
+                self.subscriptions.pop(dialog.call_id, None)
                 return
         if answer.code in (404, 405, 408, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604):
             self.subscriptions.pop(dialog.call_id, None)

@@ -85,8 +85,8 @@ class Watching:
     # The partner's users watch ours --------------------------------------------------------------------------------------
 
     async def do_present(self, c: Command) -> dict[str, Any]:
-        """A user's presence: basic (open, closed), activity, note, name. "users" for many at once."""
-        state = {k: c[k] for k in ("basic", "activity", "note", "name") if k in c}
+        """A user's presence: basic (open, closed), activity, note, name, availability. "users" for many at once."""
+        state = {k: c[k] for k in ("basic", "activity", "note", "name", "availability") if k in c}
         return {"told": sum(self.notifier.present(u.lower(), state) for u in c.get("users", [c.get("user", "")]))}
 
     async def do_policy(self, c: Command) -> dict[str, Any]:
@@ -121,7 +121,8 @@ class Watching:
         return {"log": [e for e in self.notifier.log if user in (None, e["user"])][-int(c.get("last", 200)):]}
 
     async def do_notifier(self, c: Command) -> dict[str, Any]:
-        """Switches: notify_first (NOTIFY before the 200), max_expires."""
+        """Switches: notify_first (NOTIFY before the 200), max_expires, routed (Record-Route in the first NOTIFY too)."""
+        self.notifier.routed = bool(c.get("routed", self.notifier.routed))
         self.notifier.notify_first = bool(c.get("notify_first", self.notifier.notify_first))
         self.notifier.max_expires = int(c.get("max_expires", self.notifier.max_expires))
         return {}
