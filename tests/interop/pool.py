@@ -26,7 +26,9 @@ import sys
 from skype.answerer import Answerer
 from skype.caller import Caller
 from skype.control import Control
+from skype.notifier import Notifier
 from skype.pool import Pool, PoolSettings
+from skype.subscriber import Subscriber
 
 
 def _context(options: argparse.Namespace, server: bool) -> ssl.SSLContext | None:
@@ -63,7 +65,7 @@ async def _main(options: argparse.Namespace) -> None:
         next_port=int(port), next_name=options.next_name or options.turnout_name, server_context=_context(options, True),
         client_context=_context(options, False), turnout_secure=bool(options.certificate), contact=options.contact))
     caller = Caller(pool)
-    control = Control(pool, caller, Answerer(pool, caller))
+    control = Control(pool, caller, Answerer(pool, caller, Subscriber(pool), Notifier(pool)))
     await pool.listen()
     server = await asyncio.start_server(control.serve, options.control_address, 0, limit=4 * 1024 * 1024)
     print(f"ready control={server.sockets[0].getsockname()[1]}", flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -99,8 +100,13 @@ class Ejabberd(Server):
 
         def post() -> None:
             request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                answer.read()
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    answer.read()
+            except urllib.error.HTTPError as error:
+                # The account is there already: somebody comes back.
+                if error.code != 409:
+                    raise
 
         await asyncio.get_running_loop().run_in_executor(None, post)
 

@@ -24,7 +24,9 @@ from .jabberd2 import Jabberd2
 from .kamailio import Kamailio
 from .net import Block, free_port
 from .poolctl import SkypePool
+from .presence_server import PresenceServer
 from .prosody import Prosody
+from .roster import Roster
 from .server import Server, ServerSettings
 from .tap import Tap
 from .turnout import Partner, Settings, SipHome, Turnout
@@ -41,12 +43,16 @@ PARTNER, LOCAL = "partner.example", "contoso.com"
 _PARTNER, _GATEWAY, _OUTSIDE, _INSIDE, _POOL, _PROXY, _DNS, _DNS_GATEWAY = 2, 3, 4, 5, 6, 7, 53, 54
 # Taps: before the partner, before the gateway, before turnout's outside and inside listeners.
 _TAP_OUT, _TAP_IN, _TAP_OUTSIDE, _TAP_INSIDE = 12, 13, 14, 15
-_STRANGER = 16
+_STRANGER, _AGENT = 16, 17
 
 
 @dataclass
 class Plan:
-    """What an estate is made of. `partner_cert`: good | server-only | self-signed | wrong-name | stranger | expired."""
+    """What an estate is made of.
+
+    `partner_cert`: good | server-only | self-signed | wrong-name | stranger | expired. `pool`: skype | simple | simple-tcp (both
+    brought by the case) | presence (Kamailio with an agent behind it) | none. `presence`: keys of that table; none, no store.
+    """
 
     partner: str = "prosody"
     gateway: str = "ejabberd"
@@ -63,6 +69,7 @@ class Plan:
     pool: str = "skype"
     proxy: bool = False
     taps: bool = False
+    presence: dict[str, int | bool] = field(default_factory=dict)
     users: dict[str, str] = field(default_factory=lambda: {
         "legacy@contoso.com": "legacy", "modern@contoso.com": "sfb2019", "mover@contoso.com": "legacy"})
 
@@ -81,8 +88,10 @@ class Estate:
         self.block = Block()
         self._stops: list[object] = []
         self._users: list[User] = []
+        self._rosters: list[Roster] = []
         self.proxy: Kamailio | None = None
         self.pool: SkypePool | None = None
+        self.presence: PresenceServer | None = None
         self.tap_out: Tap | None = None
         self.tap_in: Tap | None = None
         self.tap_before_outside: Tap | None = None
@@ -139,7 +148,8 @@ class Estate:
         outside_at = self.at(_TAP_OUTSIDE if p.taps else _GATEWAY if BYPASS else _OUTSIDE)
         zone = (Zone().host("xmpp.partner.example", partner_at).host("access.contoso.com", outside_at)
                 .host("edge2015.contoso.com", self.at(_GATEWAY)).host("pool2019.contoso.com", self.at(_POOL))
-                .host("sipproxy.contoso.com", self.at(_PROXY)).host("turnout.contoso.com", self.at(_INSIDE)))
+                .host("agent.contoso.com", self.at(_AGENT)).host("sipproxy.contoso.com", self.at(_PROXY))
+                .host("turnout.contoso.com", self.at(_INSIDE)))
         if not p.only_direct_tls:
             zone.service("_xmpp-server._tcp.partner.example", "xmpp.partner.example", 5269)
             zone.service("_xmpp-server._tcp.contoso.com", "access.contoso.com", 5269)
@@ -173,10 +183,10 @@ class Estate:
             hop = "sipproxy.contoso.com" if p.proxy else "pool2019.contoso.com"
             plain = p.pool == "simple-tcp"
             sip = SipHome([f"{hop}:5061"], f"{self.at(_INSIDE)}:5061", self.ca.issue("turnout-sip", ["turnout.contoso.com"]),
-                          self.ca.certificate, "simple" if p.pool.startswith("simple") else "skype", "tcp" if plain else "tls")
+                          self.ca.certificate, "skype" if p.pool == "skype" else "simple", "tcp" if plain else "tls")
         gateway = f"{self.at(_TAP_IN)}:5269" if p.taps else "edge2015.contoso.com:5269"
         return Settings(self.at(_OUTSIDE), self.at(_INSIDE), gateway, self.ca.issue("turnout", [LOCAL]), self.ca.certificate,
-                        [p.policy], sip, p.users, p.inside_tls, direct_tls=True)
+                        [p.policy], sip, p.users, p.inside_tls, direct_tls=True, presence=p.presence)
 
     async def _tap(self) -> None:
         self.tap_out = Tap((self.at(_TAP_OUT), 5269), (self.at(_PARTNER), 5269))
@@ -200,6 +210,14 @@ class Estate:
                                   pool_tls=p.pool == "skype")
             self._stops.append(self.proxy)
             await self.proxy.start()
+        if p.pool == "presence":
+            self.pool = SkypePool("agent.contoso.com", self.at(_AGENT), (self.at(_POOL), 5061), PresenceServer.name,
+                                  self.ca.issue("agent", ["agent.contoso.com"]), self.ca.certificate, self.dir / "pool.log")
+            self.presence = PresenceServer(self.at(_POOL), self.ca.issue("pool", [PresenceServer.name]), self.ca.certificate, self.dns,
+                                           self.dir / "kamailio", self.pool, self.at(_INSIDE), list(p.users))
+            self._stops += [self.pool, self.presence]
+            await asyncio.gather(self.pool.start(), self.presence.start())
+            await self.pool.home(*p.users)
         if p.pool == "skype":
             hop, name = ((self.at(_PROXY), "sipproxy.contoso.com") if p.proxy else (self.at(_INSIDE), "turnout.contoso.com"))
             self.pool = SkypePool("pool2019.contoso.com", self.at(_POOL), (hop, 5061), name,
@@ -238,6 +256,31 @@ class Estate:
         self._users.append(user)
         return await user.login()
 
+    async def roster(self, name: str = "romeo", resource: str = "orchard", accepting: bool = False) -> Roster:
+        """A person at the partner's who has contacts."""
+        return self._kept(Roster(await self.partner_user(name, resource), accepting))
+
+    async def legacy_roster(self, name: str, accepting: bool = False) -> Roster:
+        """A person on the legacy gateway who has contacts."""
+        return self._kept(Roster(await self.legacy_user(name), accepting))
+
+    def _kept(self, roster: Roster) -> Roster:
+        self._rosters.append(roster)
+        return roster
+
+    async def again(self, roster: Roster) -> None:
+        """Log a person in once more, after his server was away."""
+        old = roster.user
+        await old.logout()
+        roster.again(await self._login(User(old.server, old.name, old.resource)))
+
+    async def restart(self, one: Turnout | SkypePool | PresenceServer | Server, away: float = 0.5, kill: bool = False) -> None:
+        """End a party, leave it away for a while, start it again. A server's clients come back with `again`."""
+        stop = one.kill if kill and isinstance(one, (Turnout, Prosody)) else one.stop
+        await asyncio.get_running_loop().run_in_executor(None, stop)
+        await asyncio.sleep(away)
+        await one.start()
+
     async def warm(self, *users: User) -> None:
         """Have the users' servers set their streams up before a case that looks at order.
 
@@ -253,8 +296,7 @@ class Estate:
     def report(self) -> str:
         """Tails of every log, for a failure."""
         paths = [self.dir / "turnout" / "turnout.log", *self.partner.logs(), *self.gateway.logs(), self.dir / "pool.log"]
-        if self.proxy is not None:
-            paths.append(self.proxy.log)
+        paths += [kamailio.log for kamailio in (self.proxy, self.presence) if kamailio is not None]
         out = []
         for path in paths:
             if path.exists() and path.stat().st_size:
@@ -273,6 +315,8 @@ class Estate:
                 pass
 
     async def _tear_down(self) -> None:
+        for roster in self._rosters:
+            roster.close()
         for user in self._users:
             await user.logout()
         if self.failed:

@@ -61,7 +61,7 @@ request_route {{
 }}
 """
 
-_TLS = """[server:default]
+TLS = """[server:default]
 method = TLSv1.2+
 verify_certificate = yes
 require_certificate = yes
@@ -91,7 +91,7 @@ class Kamailio:
         self.log = directory / "kamailio.log"
         self.process: Process | None = None
         tcp = "" if pool_tls else f"listen=tcp:{address}:5060 advertise {self.name}:5060"
-        (directory / "tls.cfg").write_text(_TLS.format(key=identity.key, certificate=identity.certificate, ca=ca_file))
+        (directory / "tls.cfg").write_text(TLS.format(key=identity.key, certificate=identity.certificate, ca=ca_file))
         (directory / "kamailio.cfg").write_text(_CONFIG.format(
             name=self.name, address=address, tcp=tcp, dir=directory, pool_host=pool[0], pool_port=pool[1],
             pool_transport="tls" if pool_tls else "tcp", turnout_host=turnout[0], turnout_port=turnout[1]))

@@ -33,9 +33,10 @@ class SkypePool:
 
     async def start(self) -> None:
         """Start and wait for the ready line."""
+        before = len(self._log.read_text()) if self._log.exists() else 0
         self.process = Process("skype pool", self._argv, self._log)
         end = time.monotonic() + 15
-        while not (found := re.search(r"ready control=(\d+)", self._log.read_text())):
+        while not (found := re.search(r"ready control=(\d+)", self._log.read_text()[before:])):
             if not self.process.alive() or time.monotonic() > end:
                 raise RuntimeError(f"the scripted pool did not start:\n{self.process.tail()}")
             await asyncio.sleep(0.05)
@@ -73,6 +74,21 @@ class SkypePool:
         found = await self.ask("received", user=user, peer=peer, kind="text", text=text, count=1, seconds=seconds,
                                limit=seconds + 10)
         assert len(found["messages"]) == 1, f"{user} got {len(found['messages'])} copies of {text[:60]!r} from {peer}, expected 1"
+
+    async def sees(self, user: str, peer: str, seconds: float = 10.0, **want: str) -> dict[str, Any]:
+        """Wait until a pool user sees this of the partner's user: state, basic, activity, note."""
+        seen = await self.ask("seen", user=user, peer=peer, want=want, seconds=seconds, limit=seconds + 10)
+        shown = {k: seen[k] for k in ("state", "reason", "basic", "activity", "note", "lost")}
+        told = [(n["state"], n["reason"], n.get("basic")) for n in seen["notifies"]]
+        assert seen["met"], (f"{user} should see {want} of {peer} within {seconds:.0f} s, sees {shown}; told {told}; "
+                             f"answers {[a['code'] for a in seen['answers']]}")
+        return seen
+
+    async def watchers(self, user: str, count: int, seconds: float = 10.0, **more: str) -> list[dict[str, Any]]:
+        """Wait until this many watch a pool user."""
+        found = (await self.ask("watchers", user=user, count=count, seconds=seconds, limit=seconds + 10, **more))["watchers"]
+        assert len(found) == count, f"{user} should have {count} watchers {more or ''} within {seconds:.0f} s, has {found}"
+        return found
 
     async def no_violations(self) -> None:
         """Fail with whatever turnout did wrong on the SIP side."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import time
 import urllib.error
@@ -87,6 +88,7 @@ class Settings:
     inside_tls: str = "optional"
     direct_tls: bool = True
     spool: str = "memory"
+    presence: dict[str, int | bool] = field(default_factory=dict)
 
 
 _POOLS = {"legacy": "sfb2015.contoso.com", "sfb2019": "pool2019.contoso.com"}
@@ -129,9 +131,16 @@ class Turnout:
                  '[directory]\nsource = "csv"\nfile = "users.csv"\nxmpp_access_policies = ["XmppUsers"]\n',
                  '[engine]\nshards = 2\ndriver = "poll"\n',
                  f'[spool]\nmode = "{s.spool}"\npath = "spool"\n',
+                 self._presence(),
                  f'[dns]\nservers = ["{self._dns.address}:53"]\n',
                  f'[admin]\nlisten = "{self.admin[0]}:{self.admin[1]}"\n']
         return "\n".join(p for p in parts if p)
+
+    def _presence(self) -> str:
+        if not self.settings.presence:
+            return ""
+        keys = "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.settings.presence.items())
+        return f'[presence]\nstore = "presence.redb"\n{keys}'
 
     async def start(self) -> None:
         """Write the files, start, wait until every listener accepts."""
@@ -165,10 +174,11 @@ class Turnout:
         """GET from the admin API."""
         return await self._http(urllib.request.Request(f"http://{self.admin[0]}:{self.admin[1]}{path}"), parse)
 
-    async def move(self, user: str, home: str) -> None:
-        """Move a user as an administrator would, by the admin API."""
+    async def move(self, user: str | list[str], home: str) -> None:
+        """Move a user, or several at once, as an administrator would, by the admin API."""
+        who = {"user": user} if isinstance(user, str) else {"users": user}
         request = urllib.request.Request(
-            f"http://{self.admin[0]}:{self.admin[1]}/api/users/move", json.dumps({"user": user, "home": home}).encode(),
+            f"http://{self.admin[0]}:{self.admin[1]}/api/users/move", json.dumps({**who, "home": home}).encode(),
             {"Content-Type": "application/json"}, method="POST")
         await self._http(request, False)
 
@@ -195,6 +205,11 @@ class Turnout:
             if line.startswith(name) and line[len(name):len(name) + 1] in ("{", " "):
                 total += float(line.rpartition(" ")[2])
         return total
+
+    def kill(self) -> None:
+        """End it without any warning."""
+        if self.process is not None:
+            self.process.stop(signal.SIGKILL)
 
     def stop(self) -> None:
         """End it the polite way first."""

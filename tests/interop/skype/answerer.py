@@ -11,7 +11,9 @@ from .caller import Caller
 from .dialog import REASONS, Dialog, Pair, response_to
 from .link import Link
 from .message import Message, address, param, user_of
+from .notifier import Notifier
 from .pool import Pool
+from .subscriber import Subscriber
 
 _ACK_SECONDS = 10.0
 
@@ -19,8 +21,9 @@ _ACK_SECONDS = 10.0
 class Answerer:
     """The server half: a Skype for Business user's endpoint behind its pool."""
 
-    def __init__(self, pool: Pool, caller: Caller) -> None:
+    def __init__(self, pool: Pool, caller: Caller, subscriber: Subscriber, notifier: Notifier) -> None:
         self.pool, self.caller = pool, caller
+        self.subscriber, self.notifier = subscriber, notifier
         self.glare: dict[Pair, str] = {}
         self._cancelled: dict[str, asyncio.Event] = {}
         pool.on_request = self.handle
@@ -38,7 +41,12 @@ class Answerer:
         elif message.method in ("MESSAGE", "INFO", "BYE"):
             self._within(link, message)
         elif message.method == "SUBSCRIBE":
-            self._reply(link, message, 489, [("Allow-Events", "presence")])
+            pair = (user_of(message.uri), user_of(address(message.get("From"))))
+            within = self.notifier.subscriptions.get(message.call_id)
+            rule = self._rule(message, within.dialog.pair if within is not None else pair)
+            self.notifier.subscribe(link, message, self._reply, rule, self._scripted)
+        elif message.method in ("NOTIFY", "BENOTIFY"):
+            self.subscriber.notify(link, message, self._reply)
         else:
             self._reply(link, message, 405, [("Allow", shapes.ALLOW)])
 
@@ -88,8 +96,7 @@ class Answerer:
         elif rule is not None and rule.get("code"):
             self._scripted(link, message, rule)
         elif pair[0] not in pool.home:
-            self._reply(link, message, 404, [("ms-diagnostics", '1003;reason="User does not exist";source="'
-                                              f'{pool.settings.fqdn}"')])
+            self._reply(link, message, 404, [("ms-diagnostics", self.notifier.absence(pair[0]))])
         else:
             self._accept(link, message, pair)
 
@@ -169,6 +176,9 @@ class Answerer:
         pool = self.pool
         dialog = pool.dialogs.get(message.call_id)
         if dialog is None:
+            if not param(message.get("To"), "tag") and message.method == "MESSAGE" and pool.pager:
+                self._page(link, message)
+                return
             if not param(message.get("To"), "tag"):
                 pool.complain(f"{message.summary()}: outside a dialog")
             self._reply(link, message, 481)
@@ -185,6 +195,16 @@ class Answerer:
             asyncio.get_running_loop().call_later(rule["delay"], self._settle, link, message, dialog)
         else:
             self._settle(link, message, dialog)
+
+    def _page(self, link: Link, message: Message) -> None:
+        """A pager-mode MESSAGE (RFC 3428): no session, so nothing to end either."""
+        pair = (user_of(message.uri), user_of(address(message.get("From"))))
+        kind = message.get("Content-Type").split(";")[0].strip().lower()
+        typing = kind == "application/im-iscomposing+xml"
+        for bad in checks.instant_message(message):
+            self.pool.complain(f"{message.summary()}: {bad}")
+        self.pool.note(pair, "typing" if typing else "text", message.text(), message.call_id)
+        self._reply(link, message, 200)
 
     def _settle(self, link: Link, message: Message, dialog: Dialog) -> None:
         kind = message.get("Content-Type").split(";")[0].strip().lower()

@@ -153,3 +153,54 @@ def accepted(sent: Message, answer: Message, user: str, peer: str, fqdn: str) ->
     elif peer not in media[0].lower():
         bad.append(f"the answer names {media[0]!r}, the answering user is {peer}")
     return bad
+
+
+def subscribe(message: Message, fqdn: str) -> list[str]:
+    """A SUBSCRIBE of turnout's, first or refresh (RFC 6665 section 4.1)."""
+    bad = contact(message, fqdn)
+    if message.get("Event").split(";")[0].strip() != "presence":
+        bad.append(f"SUBSCRIBE with Event {message.get('Event')!r}")
+    if not message.get("Expires").isdigit():
+        bad.append(f"SUBSCRIBE with Expires {message.get('Expires')!r}")
+    if "application/pidf+xml" not in message.tokens("Accept"):
+        bad.append(f"SUBSCRIBE that does not accept PIDF: {message.tokens('Accept')}")
+    for name in ("Proxy-Require", "Supported"):
+        if "ms-benotify" in message.tokens(name) or "ms-piggyback-first-notify" in message.tokens(name):
+            bad.append(f"SUBSCRIBE with {name}: {message.tokens(name)}, which turnout must not ask for")
+    if message.body:
+        bad.append("SUBSCRIBE with a body")
+    return bad
+
+
+def notify(message: Message, fqdn: str, accept: str) -> list[str]:
+    """A NOTIFY of turnout's (RFC 6665 section 4.2.2)."""
+    bad = contact(message, fqdn)
+    if message.method != "NOTIFY":
+        bad.append(f"{message.method}, which was not asked for")
+    if message.get("Event").split(";")[0].strip() != "presence":
+        bad.append(f"NOTIFY with Event {message.get('Event')!r}")
+    state, _, params = message.get("Subscription-State").partition(";")
+    if state not in ("active", "pending", "terminated"):
+        bad.append(f"NOTIFY with Subscription-State {message.get('Subscription-State')!r}")
+    if state in ("active", "pending") and not re.search(r"(^|;)\s*expires=\d+", params):
+        bad.append(f"Subscription-State without expires: {message.get('Subscription-State')!r}")
+    if state == "terminated" and "reason=" not in params:
+        bad.append(f"Subscription-State terminated without a reason: {params!r}")
+    kind = message.get("Content-Type").split(";")[0].strip().lower()
+    if message.body and kind not in [a.strip() for a in accept.split(",")]:
+        bad.append(f"NOTIFY with {kind!r}, accepted was {accept}")
+    if message.body and state == "pending":
+        bad.append("NOTIFY pending with presence in it")
+    return bad
+
+
+def subscribed(answer: Message, fqdn: str, asked: int) -> list[str]:
+    """The 2xx to a SUBSCRIBE of ours (RFC 6665 sections 4.2.1 and 8.3.1)."""
+    bad = contact(answer, fqdn)
+    if answer.code == 202:
+        bad.append("202 to SUBSCRIBE, which RFC 6665 has done away with")
+    if not answer.get("Expires").isdigit():
+        bad.append(f"2xx to SUBSCRIBE with Expires {answer.get('Expires')!r}")
+    elif int(answer.get("Expires")) > asked:
+        bad.append(f"2xx to SUBSCRIBE with Expires {answer.get('Expires')}, asked was {asked}")
+    return bad

@@ -17,15 +17,17 @@ from .caller import Caller, expand
 from .dialog import Pair
 from .message import Message
 from .pool import Pool
+from .watching import Watching
 
 Command = dict[str, Any]
 
 
-class Control:
+class Control(Watching):
     """Runs commands against one pool."""
 
     def __init__(self, pool: Pool, caller: Caller, answerer: Answerer) -> None:
         self.pool, self.caller, self.answerer = pool, caller, answerer
+        self.subscriber, self.notifier, self._published = answerer.subscriber, answerer.notifier, {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One control connection."""
@@ -52,17 +54,21 @@ class Control:
 
     async def do_home(self, c: Command) -> dict[str, Any]:
         """Say who is homed here: "users" replaces the set; "add" and "remove" change it."""
+        self.notifier.known |= self.pool.home
         if "users" in c:
             self.pool.home = {u.lower() for u in c["users"]}
         self.pool.home |= {u.lower() for u in c.get("add", [])}
+        self.notifier.known |= self.pool.home
         self.pool.home -= {u.lower() for u in c.get("remove", [])}
         return {"users": sorted(self.pool.home)}
 
     async def do_set(self, c: Command) -> dict[str, Any]:
-        """Switches: takes_first (claim ms-text-format), progress (send 101), links (1 to 4 connections of our own)."""
+        """Switches: takes_first (claim ms-text-format), progress (send 101), links (1 to 4 connections of our own),
+        pager (take messages outside sessions)."""
         pool = self.pool
         pool.takes_first = c.get("takes_first", pool.takes_first)
         pool.progress = c.get("progress", pool.progress)
+        pool.pager = c.get("pager", pool.pager)
         pool.links_wanted = max(1, min(4, int(c.get("links", pool.links_wanted))))
         return {}
 

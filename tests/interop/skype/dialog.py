@@ -62,7 +62,8 @@ def response_to(request: Message, code: int, reason: str, to_tag: str = "", head
 
 
 REASONS = {100: "Trying", 101: "Progress Report", 200: "OK", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-           408: "Request Timeout", 415: "Unsupported Media Type", 480: "Temporarily Unavailable",
-           481: "Call Leg/Transaction Does Not Exist", 486: "Busy Here", 487: "Request Terminated", 488: "Not Acceptable Here",
+           408: "Request Timeout", 415: "Unsupported Media Type", 420: "Bad Extension", 423: "Interval Too Brief",
+           480: "Temporarily Unavailable", 481: "Call Leg/Transaction Does Not Exist", 486: "Busy Here",
+           487: "Request Terminated", 488: "Not Acceptable Here",
            489: "Bad Event", 491: "Request Pending", 500: "Server Internal Error", 503: "Service Unavailable", 504: "Server Time-out",
            603: "Decline", 606: "Not Acceptable"}

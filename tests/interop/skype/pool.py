@@ -59,6 +59,7 @@ class Pool:
         self.home: set[str] = set()
         self.rules: list[dict[str, Any]] = []
         self.takes_first = False
+        self.pager = False
         self.progress = True
         self.links_wanted = 1
         self.dialogs: dict[str, Dialog] = {}
