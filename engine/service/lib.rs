@@ -22,6 +22,7 @@ pub mod look;
 pub mod mail;
 pub mod metrics;
 pub mod outside;
+pub mod questions;
 pub mod resolve;
 pub mod router;
 pub mod run;
