@@ -10,9 +10,12 @@
 //! | `GET /healthz` | 200 while every shard's loop turns: restart the process when not |
 //! | `GET /readyz` | 200 while it may be sent traffic |
 //! | `GET /api/status`, `/api/partners`, `/api/homes` | what is running |
-//! | `GET /api/users?prefix=&after=&limit=`, `/api/users/{jid}` | the directory |
+//! | `GET /api/users?prefix=&after=&limit=` | the directory |
+//! | `GET /api/users/{jid}` | one user: his place, his contacts, what is open for him |
 //! | `GET /api/explain?from=&to=&kind=` | which way a stanza would go, and why |
 //! | `POST /api/users/move` | `{"user": …}` or `{"users": […]}`, and `"home"` |
+//! | `DELETE /api/users/{jid}/contacts/{partner}` | ends what holds between the two, on both sides |
+//! | `DELETE /api/users/{jid}/contacts/{partner}/veto` | the partner's user may be asked again |
 //! | `POST /api/reload` | configuration and directory are read anew |
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,9 +25,12 @@ use axum::Router as Paths;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{Semaphore, oneshot};
+use turnout_core::contact::{Contact, Pair};
+use turnout_core::contacts::Forget;
+use turnout_core::io::Told;
 use turnout_core::jid::Jid;
 
 use crate::look::Look;
@@ -33,6 +39,7 @@ use health::Watch;
 use problem::Failure;
 
 pub mod answers;
+mod contacts;
 mod explain;
 mod guard;
 mod health;
@@ -62,6 +69,10 @@ pub enum Ask {
     Look(oneshot::Sender<Look>),
     /// Give users, by prepared bare address, another home.
     Move(Vec<Jid>, String, oneshot::Sender<Result<MovedAnswer, String>>),
+    /// What is known of this local user, and what is open for him.
+    Tell(Jid, oneshot::Sender<Result<Told, String>>),
+    /// Take back what holds between these two; the answer is the contact as it was, if there was something to take back.
+    Forget(Pair, Forget, oneshot::Sender<Result<Option<Contact>, String>>),
     /// Read configuration and directory anew.
     Reload(oneshot::Sender<Result<ReloadedAnswer, String>>),
 }
@@ -129,7 +140,9 @@ fn paths(app: Arc<App>) -> Paths {
         .route("/api/homes", get(status::homes))
         .route("/api/users", get(users::list))
         .route("/api/users/move", post(users::relocate))
-        .route("/api/users/{jid}", get(users::show))
+        .route("/api/users/{jid}", get(contacts::show))
+        .route("/api/users/{jid}/contacts/{partner}", delete(contacts::forget))
+        .route("/api/users/{jid}/contacts/{partner}/veto", delete(contacts::lift_veto))
         .route("/api/explain", get(explain::explain))
         .route("/api/reload", post(users::reload))
         .fallback(problem::no_such_path)

@@ -48,7 +48,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the router
     Run(RunArgs),
-    /// Run a router with a simulated partner, legacy gateway and 2019 pool on loopback, with traffic
+    /// Run a router with a simulated partner, legacy gateway and 2019 pool on loopback, with traffic, presence and moves
     Demo(DemoArgs),
     /// Check the configuration, the certificates and the directory
     Check(CheckArgs),

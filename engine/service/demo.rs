@@ -4,6 +4,7 @@
 
 pub mod clients;
 pub mod pool;
+pub mod presence;
 pub mod score;
 
 use std::io::IsTerminal;
@@ -23,7 +24,8 @@ use crate::dev_certs;
 use crate::router::{MakeBackend, Router};
 use clients::{Clients, Habit};
 use pool::Pool;
-use score::{Score, Totals};
+use presence::PHONE;
+use score::{Score, Totals, Track};
 
 /// Local users, half of them on each track at the start.
 const LOCAL_USERS: usize = 200;
@@ -37,8 +39,11 @@ const MOVED_AT_ONCE: usize = 10;
 /// Time between moves.
 const MOVE_EVERY: Duration = Duration::from_millis(500);
 
-/// How long to wait at the end for what is on its way.
+/// How long to wait at the end for what is on its way, and at the start until everybody sees whom he may see.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often what is seen is compared with what is so.
+const JUDGE_EVERY: Duration = Duration::from_millis(250);
 
 /// How long "until interrupted" is at most: years.
 const YEARS_SECONDS: u64 = 1 << 30;
@@ -77,40 +82,65 @@ pub async fn run(
     let directory = Scratch::new()?;
     let ports = Ports::reserve()?;
     let start = crate::clock::now();
-    let score = Arc::new(Score::new(start, LOCAL_USERS));
+    let score = Arc::new(Score::new(start, LOCAL_USERS, PARTNER_USERS));
     write_estate(directory.path(), &ports, options.admin)?;
 
     let load = |name: &str| Config::load(&directory.path().join(name)).map_err(|errors| errors.to_string());
-    let pool = start_peer(load("pool.toml")?, pool_backend(&score)).await?;
+    let pool = start_peer(load("pool.toml")?, pool_backend(&score, start)).await?;
     let gateway = start_peer(load("gateway.toml")?, client_backend(&score, Habit::Answer, start)).await?;
     let router = Router::start(load("turnout.toml")?).await?;
     started(&router).await?;
-    let begin = crate::clock::now() + Duration::from_millis(200);
-    let until = begin + Duration::from_secs(options.seconds.unwrap_or(YEARS_SECONDS));
-    let habit = Habit::Write { pairs: pairs()?, rate: options.rate, until };
-    let partner = start_peer(load("partner.toml")?, client_backend(&score, habit, begin)).await?;
+    let length = Duration::from_secs(options.seconds.unwrap_or(YEARS_SECONDS));
+    let habit = Habit::Write { pairs: pairs()?, rate: options.rate, length };
+    let partner = start_peer(load("partner.toml")?, client_backend(&score, habit, start)).await?;
 
-    let totals = watch(&options, &router, &score, until).await;
+    let met = meet(&score).await;
+    let totals = match &met {
+        Ok(()) => watch(&options, &router, &score, crate::clock::now() + length).await,
+        Err(_) => score.totals(),
+    };
     for running in [&partner, &router, &gateway, &pool] {
         running.drain().await;
     }
-    Ok(totals)
+    met.map(|()| totals)
+}
+
+/// Users ask each other whether they may see each other, and wait until all do.
+async fn meet(score: &Arc<Score>) -> Result<(), String> {
+    score.stage.meet();
+    let give_up = crate::clock::now() + PATIENCE;
+    while score.stage.ready() < LOCAL_USERS {
+        if crate::clock::now() >= give_up {
+            return Err(format!(
+                "only {} of {LOCAL_USERS} pairs of users see each other after {} seconds",
+                score.stage.ready(),
+                PATIENCE.as_secs()
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    score.stage.run();
+    Ok(())
 }
 
 /// Shows what happens and moves users until the time is up or somebody interrupts, then waits for what is on its way.
 async fn watch(options: &Options, router: &Router, score: &Arc<Score>, until: Instant) -> Totals {
     let mut moves = tokio::time::interval(MOVE_EVERY);
     let mut table = tokio::time::interval(Duration::from_secs(1));
+    let mut judge = tokio::time::interval(JUDGE_EVERY);
     let mut moved = 0_usize;
     let mut shown = Table::new(options.json);
     moves.tick().await;
     loop {
         tokio::select! {
             _ = moves.tick() => {
-                if let Err(error) = move_some(router, moved).await {
+                if let Err(error) = move_some(router, score, moved).await {
                     tracing::warn!("move: {error}");
                 }
                 moved += MOVED_AT_ONCE;
+            }
+            _ = judge.tick() => {
+                score.stage.judge(crate::clock::now());
             }
             _ = table.tick() => shown.row(&score.totals(), moved),
             () = tokio::time::sleep_until(until.into()) => break,
@@ -118,7 +148,10 @@ async fn watch(options: &Options, router: &Router, score: &Arc<Score>, until: In
         }
     }
     let give_up = crate::clock::now() + PATIENCE;
-    while score.in_flight() > 0 && crate::clock::now() < give_up {
+    score.stage.end();
+    while (score.in_flight() > 0 || score.stage.judge(crate::clock::now()) > 0)
+        && crate::clock::now() < give_up
+    {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let totals = score.totals();
@@ -127,22 +160,33 @@ async fn watch(options: &Options, router: &Router, score: &Arc<Score>, until: In
 }
 
 /// Moves the next users to the other track.
-async fn move_some(router: &Router, from: usize) -> Result<(), String> {
+async fn move_some(router: &Router, score: &Score, from: usize) -> Result<(), String> {
     let mut there = (Vec::new(), Vec::new());
+    let users = || (from..from + MOVED_AT_ONCE).map(|n| n % LOCAL_USERS);
     let directory = router.directory();
     let world = router.world();
     let sip = world.homes.by_name("sfb2019").map(|(id, _)| turnout_core::home::Residence::Home(id));
-    for n in from..from + MOVED_AT_ONCE {
-        let jid = local_user(n % LOCAL_USERS)?;
+    // First the servers know where a user lives, then the router: so an administrator does it.
+    for user in users() {
+        let jid = local_user(user)?;
         let lives = directory.look_up(jid.bare_str()).map(|user| user.residence);
-        if lives == sip { there.0.push(jid) } else { there.1.push(jid) }
-    }
-    for (users, home) in [(there.0, "legacy"), (there.1, "sfb2019")] {
-        if !users.is_empty() {
-            router.move_users(&users, home).await?;
+        if lives == sip {
+            score.stage.leave(user, Track::Legacy);
+            there.0.push(jid);
+        } else {
+            score.stage.leave(user, Track::Sip);
+            there.1.push(jid);
         }
     }
-    Ok(())
+    let mut result = Ok(());
+    for (users, home) in [(there.0, "legacy"), (there.1, "sfb2019")] {
+        if !users.is_empty() {
+            result = result.and(router.move_users(&users, home).await.map(|_| ()));
+        }
+    }
+    let now = crate::clock::now();
+    users().for_each(|user| score.stage.arrive(now, user));
+    result
 }
 
 /// The live table.
@@ -163,7 +207,7 @@ impl Table {
         if self.rows.is_multiple_of(20) {
             let (on, off) = if std::io::stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
             println!(
-                "{on}{:>10} {:>10} {:>10} {:>10} {:>8} {:>9} {:>9} {:>9} {:>9} {:>7}{off}",
+                "{on}{:>10} {:>10} {:>10} {:>10} {:>8} {:>9} {:>9} {:>8} {:>6} {:>8} {:>9} {:>9} {:>7}{off}",
                 "sent",
                 "legacy",
                 "2019",
@@ -171,6 +215,9 @@ impl Table {
                 "bounced",
                 "in flight",
                 "reordered",
+                "presence",
+                "wrong",
+                "prompts",
                 "p50 us",
                 "p99 us",
                 "moved"
@@ -178,7 +225,7 @@ impl Table {
         }
         self.rows += 1;
         println!(
-            "{:>10} {:>10} {:>10} {:>10} {:>8} {:>9} {:>9} {:>9} {:>9} {:>7}",
+            "{:>10} {:>10} {:>10} {:>10} {:>8} {:>9} {:>9} {:>8} {:>6} {:>8} {:>9} {:>9} {:>7}",
             totals.sent,
             totals.delivered_legacy,
             totals.delivered_sip,
@@ -186,6 +233,9 @@ impl Table {
             totals.bounced,
             totals.lost,
             totals.reordered,
+            totals.presence_seen,
+            totals.presence_wrong,
+            totals.prompts,
             totals.p50_us,
             totals.p99_us,
             moved
@@ -205,10 +255,10 @@ fn client_backend(score: &Arc<Score>, habit: Habit, start: Instant) -> Box<MakeB
     })
 }
 
-fn pool_backend(score: &Arc<Score>) -> Box<MakeBackend> {
+fn pool_backend(score: &Arc<Score>, start: Instant) -> Box<MakeBackend> {
     let score = Arc::clone(score);
     Box::new(move |_: BackendKind, _: HomeId, _: &Arc<World>| {
-        Ok(Box::new(Pool::new(Arc::clone(&score))) as Box<dyn Backend>)
+        Ok(Box::new(Pool::new(Arc::clone(&score), start)) as Box<dyn Backend>)
     })
 }
 
@@ -216,10 +266,14 @@ fn pool_backend(score: &Arc<Score>) -> Box<MakeBackend> {
 fn pairs() -> Result<Arc<[(Jid, Jid)]>, String> {
     (0..LOCAL_USERS)
         .map(|n| {
-            let partner = Jid::parse(&format!("p{}@partner.example/phone", n % PARTNER_USERS));
+            let partner = Jid::parse(&format!("{}/{PHONE}", partner_user(n % PARTNER_USERS)?));
             Ok((partner.map_err(|error| error.to_string())?, local_user(n)?))
         })
         .collect()
+}
+
+fn partner_user(n: usize) -> Result<Jid, String> {
+    Jid::parse(&format!("p{n}@partner.example")).map_err(|error| error.to_string())
 }
 
 fn local_user(n: usize) -> Result<Jid, String> {
@@ -339,6 +393,9 @@ registrar_pools = ["pool2019.contoso.com"]
 source = "csv"
 file = "users.csv"
 default_xmpp_access = true
+
+[presence]
+store = "contacts.redb"
 
 [admin]
 listen = "{admin}"

@@ -1,5 +1,5 @@
-//! The router's end of the admin desk: answers what the admin listener asks. Invariant: a look is answered at once; a move or a
-//! reload runs beside, so that none of them keeps the others waiting.
+//! The router's end of the admin desk: answers what the admin listener asks. Invariant: a look is answered at once; a move, a reload or
+//! a question to a shard runs beside, so that none of them keeps the others waiting.
 
 use std::net::SocketAddr;
 
@@ -34,6 +34,14 @@ async fn answer(router: Router, mut asked: Receiver<Ask>) {
                 tokio::spawn(
                     async move { drop(done.send(router.move_users(&users, &home).await.map(moved))) },
                 );
+            }
+            Ask::Tell(user, done) => {
+                let router = router.clone();
+                tokio::spawn(async move { drop(done.send(router.tell(&user).await)) });
+            }
+            Ask::Forget(pair, what, done) => {
+                let router = router.clone();
+                tokio::spawn(async move { drop(done.send(router.forget(pair, what).await)) });
             }
             Ask::Reload(done) => {
                 let router = router.clone();

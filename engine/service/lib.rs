@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod migrate;
 pub mod outside;
 pub mod probe;
+pub mod questions;
 pub mod resolve;
 pub mod router;
 pub mod run;

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use turnout_core::contacts::ContactCounts;
 use turnout_core::directory::Directory;
 use turnout_core::home::HomeId;
 use turnout_core::io::Side;
@@ -68,6 +69,12 @@ pub struct Totals {
     pub spooled_bytes: u64,
     /// Users held for a move. Every shard holds all of them, so this is no sum.
     pub moving_users: u64,
+    /// What holds between users, by state.
+    pub contacts: ContactCounts,
+    /// Presence that waits for the store or for its turn.
+    pub presence_waiting: u64,
+    /// Questions of the router's own about presence that wait.
+    pub wishes_waiting: u64,
     /// Stanzas that came in, went nowhere and are not held, or the other way round. Anything but 0 is a fault of the router.
     pub unaccounted: u64,
 }
@@ -123,6 +130,9 @@ impl Look {
             totals.held += tally.held;
             totals.spooled_bytes += tally.spooled_bytes;
             totals.moving_users = totals.moving_users.max(tally.moving_users);
+            totals.contacts.add(&tally.contacts);
+            totals.presence_waiting += tally.presence_waiting;
+            totals.wishes_waiting += tally.wishes_waiting;
             let off = u64::try_from(shard.unaccounted().unsigned_abs()).unwrap_or(u64::MAX);
             totals.unaccounted = totals.unaccounted.saturating_add(off);
         }
@@ -159,5 +169,7 @@ fn add_side(total: &mut SideTally, side: &SideTally) {
     total.failed += side.failed;
     total.faults += side.faults;
     total.links += side.links;
+    total.watches += side.watches;
+    total.subscriptions += side.subscriptions;
     total.latency.add(&side.latency);
 }

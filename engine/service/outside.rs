@@ -1,5 +1,6 @@
-//! What a shard's driver asks of the rest of the process: connections made by the control plane, TLS sessions, the way to
-//! the store, a place for its counters. Invariant: nothing here blocks a shard; the one mutex guards a copy made ten times a second.
+//! What a shard's driver asks of the rest of the process: connections made by the control plane, TLS sessions, the way to the store, a
+//! place for its counters and for its answers. Invariant: nothing here blocks a shard; the mutexes guard a copy made ten times a
+//! second, and the table of an administrator's questions.
 
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use turnout_core::shard::Shard;
 use turnout_core::tally::Tally;
 
 use crate::mail::{Mail, Post};
+use crate::questions::Questions;
 use crate::resolve::{self, Resolver, system_random};
 use crate::store::outlet::{Delivery, Outlet};
 use crate::tls::{TlsContext, TlsSession};
@@ -54,6 +56,8 @@ pub struct Outside {
     resolver: ArcSwap<Resolver>,
     /// Where drivers report.
     pub reports: Sender<Report>,
+    /// What administrators have asked shards.
+    pub questions: Questions,
     published: Box<[Mutex<Published>]>,
     store: Option<SyncSender<Delivery>>,
 }
@@ -69,7 +73,8 @@ impl Outside {
     ) -> Self {
         let published = (0..shards).map(|_| Mutex::default()).collect();
         let (tls, resolver) = (ArcSwap::new(tls), ArcSwap::from_pointee(resolver));
-        Self { handle, tls, resolver, reports, published, store: None }
+        let questions = Questions::default();
+        Self { handle, tls, resolver, reports, questions, published, store: None }
     }
 
     /// With a store of contacts at the other end of this queue. Without one contacts live in memory.

@@ -12,10 +12,13 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{oneshot, watch};
 use turnout_core::backend::Backend;
+use turnout_core::contact::{Contact, Pair};
+use turnout_core::contacts::Forget;
 use turnout_core::directory::{Directory, Overlay, Snapshot, User, diff, guard};
 use turnout_core::home::{BackendKind, HomeId};
-use turnout_core::io::{Outbox, Side};
+use turnout_core::io::{Input, Outbox, Side, Told};
 use turnout_core::jid::Jid;
+use turnout_core::placement::owner_of_user;
 use turnout_core::shard::Shard;
 use turnout_core::world::World;
 use turnout_sip::SipBackend;
@@ -262,6 +265,30 @@ impl Router {
         self.command(|done| Command::Move(changes, done)).await
     }
 
+    /// What is known of a local user and what is open for him, from the shard that owns him.
+    ///
+    /// # Errors
+    /// The shard does not answer.
+    pub async fn tell(&self, user: &Jid) -> Result<Told, String> {
+        let bare: Arc<str> = user.bare_str().into();
+        self.question(&Arc::clone(&bare), |number| Input::Ask(number, bare)).await
+    }
+
+    /// Takes back what holds between two users; the contact as it was, if there was something to take back.
+    ///
+    /// # Errors
+    /// The shard does not answer.
+    pub async fn forget(&self, pair: Pair, what: Forget) -> Result<Option<Contact>, String> {
+        let local = Arc::clone(&pair.local);
+        let told = self.question(&local, |number| Input::Forget(number, pair, what)).await?;
+        Ok(told.contacts.into_iter().next().map(|record| record.contact))
+    }
+
+    async fn question(&self, local: &str, make: impl FnOnce(u64) -> Input) -> Result<Told, String> {
+        let Inner { post, outside, .. } = &*self.inner;
+        outside.questions.put(post, owner_of_user(local, post.shards()), make).await
+    }
+
     /// Reads configuration and directory again and swaps them in; nothing changes when anything is wrong.
     ///
     /// # Errors
@@ -304,7 +331,7 @@ impl Router {
         self.inner.draining.send_replace(true);
         self.inner.stop_listening.send_replace(true);
         for shard in 0..self.inner.post.shards() {
-            self.inner.post.send(shard, Mail::Control(turnout_core::io::Input::Drain)).await;
+            self.inner.post.send(shard, Mail::Control(Input::Drain)).await;
         }
         let patience = Duration::from_secs(self.state().config.engine.drain_seconds);
         if let Some(drained) = self.inner.drained.lock().await.take() {

@@ -64,10 +64,7 @@ pub fn run_demo(args: &DemoArgs) -> ExitCode {
         Ok(())
     }));
     match result {
-        Ok(totals) => {
-            let good = totals.lost == 0 && totals.reordered == 0 && totals.bounced == 0;
-            finish(json, &totals, |_, _| Ok(()), good)
-        }
+        Ok(totals) => finish(json, &totals, |_, _| Ok(()), totals.is_good()),
         Err(error) => fail(json, &error),
     }
 }

@@ -88,6 +88,7 @@ fn wrong_usage_is_two() {
         &["explain", "--kind", "letter", "a@b.example", "c@contoso.com"],
         &["check", "--config"],
         &["user", "move", "a@contoso.com"],
+        &["user", "forget", "a@contoso.com"],
     ] {
         let output = turnout(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");

@@ -6,6 +6,7 @@
 /// What these routers are driven by: what this machine has.
 const DRIVER: &str = "auto";
 
+mod administration;
 mod cli;
 mod contacts;
 mod errors;

@@ -198,12 +198,13 @@ fn the_demo_loses_nothing() {
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{json} {said}");
     let number = |key: &str| json[key].as_u64().unwrap_or_else(|| panic!("no {key} in {json}"));
-    for key in ["lost", "reordered", "bounced"] {
+    for key in ["lost", "reordered", "bounced", "presence_wrong", "prompts"] {
         assert_eq!(number(key), 0, "{key}: {json} {said}");
     }
     assert!(number("sent") > 0 && number("delivered_legacy") > 0 && number("delivered_sip") > 0, "{json}");
     assert_eq!(number("delivered_legacy") + number("delivered_sip"), number("sent"), "{json}");
     assert_eq!(number("replies"), number("sent"), "{json}");
+    assert!(number("presence_told") > 0 && number("presence_seen") > number("presence_told"), "{json}");
     assert!(number("p50_us") <= number("p99_us"), "{json}");
 }
 

@@ -348,7 +348,13 @@ impl Backend for SipBackend {
     }
 
     fn describe(&self, now: Instant, bare: &str) -> Vec<String> {
-        self.describe_events(now, bare)
+        let mut lines = self.describe_events(now, bare);
+        lines.extend(self.sessions.describe(bare));
+        lines
+    }
+
+    fn presence_open(&self) -> (u64, u64) {
+        (self.events.watches.len() as u64, self.events.audiences.len() as u64)
     }
 
     fn closed(&mut self, now: Instant, link: LinkId, _why: &Closed, out: &mut Outbox) {

@@ -245,6 +245,24 @@ impl Sessions {
         self.find_user(hash, bare).and_then(|key| self.users.get(key)).map_or(0, |user| user.kept)
     }
 
+    /// The conversations of a local user that are open, a line each, by the partner's user. Looks at all sessions: for an
+    /// administrator's question, not for what stanzas wait for.
+    pub(crate) fn describe(&self, bare: &str) -> Vec<String> {
+        if self.find_user(self.hasher.hash_one(bare), bare).is_none() {
+            return Vec::new();
+        }
+        let own = self.all.iter().map(|(_, session)| session);
+        let own = own.filter(|session| session.local.as_str() == bare && !session.is_over());
+        let mut lines: Vec<String> = own
+            .map(|session| {
+                let (partner, dialogs) = (session.partner.as_str(), session.dialogs.len());
+                format!("talks to {partner}: dialogs: {dialogs}, texts waiting: {}", session.queue.len())
+            })
+            .collect();
+        lines.sort_unstable();
+        lines
+    }
+
     /// Texts kept in all.
     pub(crate) fn kept(&self) -> usize {
         self.kept

@@ -156,6 +156,11 @@ pub trait Backend: Send {
         Vec::new()
     }
 
+    /// Subscriptions to presence that are open: those we have at the home, and those it has with us. Asked ten times a second.
+    fn presence_open(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
     /// A connection is gone or never came (`Failed` is told as `Closed::Broken`). For a dialed link that has stanzas depending
     /// on it the shard knows by itself; kept stanzas are the backend's to end or to move to another link.
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox);

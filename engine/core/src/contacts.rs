@@ -50,6 +50,15 @@ pub enum Ruling {
     Full,
 }
 
+/// What an administrator takes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Forget {
+    /// All that holds between the two.
+    Contact,
+    /// That the partner's user is not to be asked again.
+    Veto,
+}
+
 /// What a stanza changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changed {
@@ -67,6 +76,77 @@ pub struct Contacts {
     /// In the order of the partner's users, so that whoever goes through them does so in one order.
     users: HashMap<Arc<str>, BTreeMap<Arc<str>, Contact>>,
     count: usize,
+    counts: ContactCounts,
+}
+
+/// How many contacts there are in each state. The first four exclude each other and make up the whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContactCounts {
+    /// Neither may see the other.
+    pub none: u64,
+    /// The local user may see the partner's user.
+    pub to: u64,
+    /// The partner's user may see the local user.
+    pub from: u64,
+    /// Both.
+    pub both: u64,
+    /// The local user has asked and has no answer.
+    pub asked: u64,
+    /// The partner's user has asked and has no answer.
+    pub asking: u64,
+    /// The partner's user is not to be asked again.
+    pub vetoed: u64,
+}
+
+impl ContactCounts {
+    /// The words for the states, with their counts.
+    pub fn by_state(&self) -> [(&'static str, u64); 7] {
+        [
+            ("none", self.none),
+            ("to", self.to),
+            ("from", self.from),
+            ("both", self.both),
+            ("asked", self.asked),
+            ("asking", self.asking),
+            ("vetoed", self.vetoed),
+        ]
+    }
+
+    /// Adds other counts.
+    pub fn add(&mut self, other: &Self) {
+        self.each(|mine, theirs| *mine = mine.wrapping_add(theirs), other);
+    }
+
+    /// A contact has become another one. What is empty is none at all.
+    fn turn(&mut self, before: &Contact, after: &Contact) {
+        self.each(|mine, gone| *mine = mine.wrapping_sub(gone), &Self::of(before));
+        self.add(&Self::of(after));
+    }
+
+    fn of(contact: &Contact) -> Self {
+        if contact.is_empty() {
+            return Self::default();
+        }
+        Self {
+            none: u64::from(!contact.to && !contact.from),
+            to: u64::from(contact.to && !contact.from),
+            from: u64::from(contact.from && !contact.to),
+            both: u64::from(contact.to && contact.from),
+            asked: contact.asked.into(),
+            asking: contact.asking.into(),
+            vetoed: contact.vetoed.into(),
+        }
+    }
+
+    fn each(&mut self, change: impl Fn(&mut u64, u64), other: &Self) {
+        change(&mut self.none, other.none);
+        change(&mut self.to, other.to);
+        change(&mut self.from, other.from);
+        change(&mut self.both, other.both);
+        change(&mut self.asked, other.asked);
+        change(&mut self.asking, other.asking);
+        change(&mut self.vetoed, other.vetoed);
+    }
 }
 
 impl Contacts {
@@ -78,6 +158,11 @@ impl Contacts {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// How many there are in each state.
+    pub fn counts(&self) -> ContactCounts {
+        self.counts
     }
 
     /// What holds between two users, bare.
@@ -96,9 +181,10 @@ impl Contacts {
         if contact.is_empty() {
             return;
         }
-        if self.users.entry(pair.local).or_default().insert(pair.partner, contact).is_none() {
-            self.count += 1;
-        }
+        let after = contact.clone();
+        let before = self.users.entry(pair.local).or_default().insert(pair.partner, contact);
+        self.count += usize::from(before.is_none());
+        self.counts.turn(&before.unwrap_or_default(), &after);
     }
 
     /// The contact of a pair as a record for the store.
@@ -122,6 +208,16 @@ impl Contacts {
             self.change(local, partner, |contact| shown = std::mem::take(&mut contact.shown));
         }
         shown
+    }
+
+    /// Takes back what an administrator says, and gives the contact as it was if that changes anything.
+    pub fn forget(&mut self, local: &str, partner: &str, what: Forget) -> Option<Contact> {
+        let before = self.get(local, partner)?.clone();
+        let changed = self.change(local, partner, |contact| match what {
+            Forget::Contact => *contact = Contact::default(),
+            Forget::Veto => contact.vetoed = false,
+        });
+        changed.unwrap_or(false).then_some(before)
     }
 
     /// Presence between a user of a SIP home and a partner's user: the router is his presence server.
@@ -190,6 +286,7 @@ impl Contacts {
             let before = contact.clone();
             change(contact);
             let changed = *contact != before;
+            self.counts.turn(&before, contact);
             if contact.is_empty() {
                 contacts.remove(partner);
                 self.count -= 1;
@@ -209,6 +306,7 @@ impl Contacts {
             return None;
         }
         self.count += 1;
+        self.counts.turn(&Contact::default(), &contact);
         self.users.entry(local.into()).or_default().insert(partner.into(), contact);
         Some(true)
     }

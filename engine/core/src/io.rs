@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::contact::Record;
-use crate::contacts::Toward;
+use crate::contact::{Pair, Record};
+use crate::contacts::{Forget, Toward};
 use crate::directory::Snapshot;
 use crate::home::{HomeId, HostPort};
 use crate::jid::{Domain, Jid};
@@ -310,6 +310,9 @@ pub enum Input {
     /// What is open for this user (bare JID)? Answered by [`Output::Told`] with this number, from the shard that owns him; put to
     /// any other it is answered with nothing.
     Ask(u64, Arc<str>),
+    /// An administrator takes back what holds between these two. Answered by [`Output::Told`] with this number, from the shard that
+    /// owns the local user: `contacts` is the contact as it was, or empty where there was nothing to take back.
+    Forget(u64, Pair, Forget),
     /// Everything this shard gave the store with a number up to this one is on disk.
     Persisted(u64),
     /// A new directory.
@@ -394,7 +397,7 @@ pub enum Output {
     Handoff(u16, Handoff),
     /// Give to the store; comes back as [`Input::Persisted`] with this number or a higher one. Numbers grow.
     Persist(u64, Box<Record>),
-    /// The answer to [`Input::Ask`].
+    /// The answer to [`Input::Ask`] and [`Input::Forget`].
     Told(u64, Box<Told>),
     /// Step 1 of that move is done here.
     Holding(u64),

@@ -162,6 +162,10 @@ impl Shard {
                 let told = Box::new(self.describe(now, &user));
                 out.outputs.push(Output::Told(number, told));
             }
+            Input::Forget(number, pair, what) => {
+                let told = Box::new(self.forget(now, &pair, what, out));
+                out.outputs.push(Output::Told(number, told));
+            }
             Input::Persisted(number) => self.persisted(now, number, out),
             Input::Directory(snapshot) => self.directory = self.directory.with_snapshot(snapshot),
             Input::World(world) => self.configure(now, world, out),
@@ -205,8 +209,14 @@ impl Shard {
         self.spooled_bytes_bound = self.destinations.values().map(|waiting| waiting.spool.bytes()).sum();
         self.tally.spooled_bytes = self.spooled_bytes_bound as u64;
         self.tally.moving_users = self.holds.users() as u64;
+        self.tally.contacts = self.presences.contacts.counts();
+        self.tally.presence_waiting = self.presences.stanzas() as u64;
+        self.tally.wishes_waiting = self.presences.wishes.len() as u64;
         for side in &mut self.tally.sides {
             side.links = 0;
+        }
+        for (side, backend) in self.tally.sides.iter_mut().zip(&self.backends) {
+            (side.watches, side.subscriptions) = backend.presence_open();
         }
         for link in self.links.values().filter(|link| link.is_opened()) {
             let index = side_index(link.side());

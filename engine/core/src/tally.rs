@@ -2,6 +2,8 @@
 //! `received + handed_in = delivered + bounced + dropped + handed_out + held`, where `held` is counted from the queues
 //! themselves and not from these numbers; the same, apart, for stanzas the router made.
 
+use crate::contacts::ContactCounts;
+
 /// Rules by which a stanza may be dropped without a word. Each is named in `docs/routing.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropRule {
@@ -161,6 +163,10 @@ pub struct SideTally {
     pub faults: u64,
     /// Links open now.
     pub links: u64,
+    /// Subscriptions to presence open now towards this side: the home tells us of its users.
+    pub watches: u64,
+    /// Subscriptions to presence open now from this side: the home is told of partners' users.
+    pub subscriptions: u64,
     /// Time from arrival to delivery to this side.
     pub latency: Histogram,
 }
@@ -182,6 +188,12 @@ pub struct Tally {
     pub spooled_bytes: u64,
     /// Users held for a move now.
     pub moving_users: u64,
+    /// What holds between users, of the local users this shard owns.
+    pub contacts: ContactCounts,
+    /// Presence that waits for the store or for its turn; it is among the held.
+    pub presence_waiting: u64,
+    /// Questions of the router's own about presence that wait for their turn, or for a home that could not be reached.
+    pub wishes_waiting: u64,
     /// Turns of the loop: a watchdog looks whether it moves.
     pub turns: u64,
 }

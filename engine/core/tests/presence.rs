@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use rig::{ANNA, BOB, CARLA, Rig};
 use turnout_core::contact::{Contact, Pair, Record};
+use turnout_core::contacts::{ContactCounts, Forget};
+use turnout_core::io::{Input, Told};
 use turnout_core::stanza::PresenceType::{
     Available, Probe, Subscribe, Subscribed, Unavailable, Unsubscribe, Unsubscribed,
 };
@@ -235,6 +237,70 @@ fn a_partner_that_could_not_be_asked_is_asked_again() {
         assert_eq!(rig.partner_hears(), ["probe carla@contoso.com bob@partner.example"]);
         rig.pass(Duration::from_secs(2_000));
         assert_eq!(rig.partner_hears(), [] as [String; 0]);
+        rig.check();
+    }
+}
+
+fn forget(local: &str, what: Forget) -> Input {
+    Input::Forget(7, Pair { local: local.into(), partner: BOB.into() }, what)
+}
+
+#[test]
+fn an_administrator_sees_what_is_open_and_takes_back_a_veto() {
+    for shards in [1, 3] {
+        let mut rig = Rig::new(shards, true);
+        let vetoed = Contact { from: true, vetoed: true, introduced: true, ..Contact::default() };
+        rig.remember(vec![record(CARLA, vetoed.clone())]);
+        rig.pass(Duration::from_secs(1));
+        assert_eq!(rig.pool_hears().len(), 1, "the watcher is served");
+        assert_eq!(rig.counts(), ContactCounts { from: 1, vetoed: 1, ..ContactCounts::default() });
+        let told = rig.administer(CARLA, Input::Ask(1, CARLA.into()));
+        assert_eq!((told.contacts, told.contacts_total), (vec![record(CARLA, vetoed.clone())], 1));
+
+        let told = rig.administer(CARLA, forget(CARLA, Forget::Veto));
+        assert_eq!((told.contacts, told.contacts_total), (vec![record(CARLA, vetoed)], 1), "as it was");
+        rig.persist();
+        assert_eq!(rig.stored(CARLA), Some(Contact { introduced: true, ..watcher() }));
+        assert_eq!(rig.administer(CARLA, forget(CARLA, Forget::Veto)), Told::default(), "there is none more");
+        assert_eq!(rig.partner_hears(), [] as [String; 0], "nobody is told of it");
+        rig.pool_says(Subscribe, CARLA, BOB);
+        rig.persist();
+        assert_eq!(rig.partner_hears(), ["subscribe carla@contoso.com bob@partner.example"]);
+        rig.check();
+    }
+}
+
+#[test]
+fn a_contact_an_administrator_takes_back_ends_on_both_sides() {
+    for shards in [1, 3] {
+        let mut rig = Rig::new(shards, true);
+        let both = Contact { to: true, shown: vec!["sfb".into()], ..watcher() };
+        rig.remember(vec![record(CARLA, both)]);
+        rig.pass(Duration::from_secs(1));
+        assert_eq!(rig.pool_hears(), ["probe bob@partner.example carla@contoso.com both"]);
+
+        assert_eq!(rig.administer(CARLA, forget(CARLA, Forget::Contact)).contacts.len(), 1);
+        assert_eq!(
+            rig.partner_hears(),
+            [
+                "unavailable carla@contoso.com/sfb bob@partner.example",
+                "unsubscribed carla@contoso.com bob@partner.example",
+                "unsubscribe carla@contoso.com bob@partner.example",
+            ]
+        );
+        assert_eq!(
+            rig.pool_hears(),
+            [
+                "unsubscribe bob@partner.example carla@contoso.com none",
+                "unsubscribed bob@partner.example carla@contoso.com none",
+            ]
+        );
+        rig.persist();
+        assert_eq!(rig.stored(CARLA), Some(Contact::default()), "an empty state: forgotten");
+        assert_eq!(rig.counts(), ContactCounts::default());
+        rig.pool_says(Available, "carla@contoso.com/sfb", BOB);
+        assert_eq!(rig.partner_hears(), [] as [String; 0]);
+        assert_eq!(rig.administer(CARLA, forget(CARLA, Forget::Contact)), Told::default());
         rig.check();
     }
 }

@@ -50,6 +50,13 @@ pub struct Status {
     pub spool_bytes: u64,
     /// Users held for a move.
     pub moving_users: u64,
+    /// Contacts of local users, by state: `none`, `to`, `from` and `both` make up the whole; `asked`, `asking` and `vetoed` are
+    /// marks beside.
+    pub contacts: BTreeMap<String, u64>,
+    /// Presence stanzas that wait for the store or for their turn.
+    pub presence_waiting: u64,
+    /// Questions of the router's own about presence that wait for their turn, or for a home that could not be reached.
+    pub wishes_waiting: u64,
 }
 
 /// A bound address.
@@ -114,6 +121,10 @@ pub struct SideStatus {
     pub name: String,
     /// Links open now.
     pub links: u64,
+    /// Subscriptions to presence we have there.
+    pub watches: u64,
+    /// Subscriptions to presence it has here.
+    pub subscriptions: u64,
     /// Stanzas received from it.
     pub received: u64,
     /// Stanzas delivered to it.
@@ -167,6 +178,52 @@ pub struct UserAnswer {
     pub xmpp_enabled: bool,
     /// He was moved by hand, and the directory's source does not say so yet.
     pub changed: bool,
+}
+
+/// `GET /api/users/{jid}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserDetail {
+    /// As in a listing.
+    #[serde(flatten)]
+    pub user: UserAnswer,
+    /// His contacts by name; the first so many, if he has very many.
+    pub contacts: Vec<ContactAnswer>,
+    /// How many contacts he has.
+    pub contacts_total: u64,
+    /// Stanzas that wait because he is being moved.
+    pub held: u64,
+    /// Watches, subscriptions and dialogs open for him, by home; a line each, in the words of the protocol his home speaks.
+    pub open: BTreeMap<String, Vec<String>>,
+}
+
+/// What holds between a local user and a partner's user, seen from the local user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContactAnswer {
+    /// The partner's user, bare.
+    pub partner: String,
+    /// `none`, `to` (the local user may see him), `from` (he may see the local user: he is a watcher) or `both`.
+    pub subscription: String,
+    /// The local user has asked and has no answer.
+    pub asked: bool,
+    /// The partner's user has asked and has no answer.
+    pub asking: bool,
+    /// The partner's user has refused and is not asked again.
+    pub vetoed: bool,
+    /// The local user has written to him first.
+    pub introduced: bool,
+    /// Resources of the local user he was shown as available and not yet as gone; empty text is the bare address.
+    pub shown: Vec<String>,
+}
+
+/// The answer to `DELETE /api/users/{jid}/contacts/{partner}` and `…/veto`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgottenAnswer {
+    /// The local user.
+    pub user: String,
+    /// `contact` or `veto`.
+    pub forgot: String,
+    /// The contact as it was.
+    pub was: ContactAnswer,
 }
 
 /// `GET /api/users`.

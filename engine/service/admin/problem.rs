@@ -71,5 +71,5 @@ pub(super) async fn no_such_path(uri: Uri) -> Failure {
 
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> Failure {
     let error = format!("{method} is not possible at {}", uri.path());
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, error, "GET reads, POST changes")
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, error, "GET reads, POST and DELETE change")
 }

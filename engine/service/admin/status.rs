@@ -117,6 +117,9 @@ pub(super) fn of(look: &Look, alive: bool) -> Status {
         shards: look.shards.iter().map(shard).collect(),
         spool_bytes: totals.spooled_bytes,
         moving_users: totals.moving_users,
+        contacts: totals.contacts.by_state().map(|(state, count)| (state.to_owned(), count)).into(),
+        presence_waiting: totals.presence_waiting,
+        wishes_waiting: totals.wishes_waiting,
     }
 }
 
@@ -138,6 +141,8 @@ fn side(name: &str, tally: &SideTally) -> SideStatus {
     SideStatus {
         name: name.to_owned(),
         links: tally.links,
+        watches: tally.watches,
+        subscriptions: tally.subscriptions,
         received: tally.received,
         delivered: tally.delivered,
         bounced: tally.bounced,

@@ -46,6 +46,11 @@ async fn router(mut asked: Receiver<Ask>, change: impl Fn(&mut Look), told: Told
                 told.lock().unwrap().push(format!("{} to {home}", names.join(" ")));
                 drop(done.send(Ok(moved(users.len() as u64))));
             }
+            Ask::Tell(user, done) => drop(done.send(example::told(user.as_str()))),
+            Ask::Forget(pair, what, done) => {
+                told.lock().unwrap().push(format!("{pair}: {what:?}"));
+                drop(done.send(Ok(example::forgotten(&pair, what))));
+            }
             Ask::Reload(done) => {
                 told.lock().unwrap().push("reload".to_owned());
                 drop(done.send(Err("turnout.toml:3: homes cannot change".to_owned())));
@@ -73,7 +78,11 @@ impl Rig {
     }
 
     async fn post(&self, path: &str, body: &str) -> (u16, Value) {
-        let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        self.change("POST", path, body).await
+    }
+
+    async fn change(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
         let length = body.len();
         let (status, _, body) = self
             .exchange(&format!(
@@ -105,6 +114,12 @@ async fn status_shows_the_sums() {
     );
     assert_eq!(status["sides"][1]["delivery_p50_us"], 100);
     assert_eq!(status["sides"][2]["delivery_p50_us"], Value::Null);
+    assert_eq!(
+        (&status["sides"][2]["watches"], &status["sides"][2]["subscriptions"]),
+        (&json!(5), &json!(2))
+    );
+    assert_eq!((&status["presence_waiting"], &status["wishes_waiting"]), (&json!(1), &json!(6)));
+    assert_eq!((&status["contacts"]["both"], &status["contacts"]["vetoed"]), (&json!(7), &json!(1)));
     assert_eq!(status["shards"].as_array().unwrap().len(), 2);
     serde_json::from_value::<answers::Status>(status).unwrap();
 }
@@ -158,6 +173,57 @@ async fn partners_homes_and_reasons() {
     let (_, why) = rig.get("/api/explain?from=alice@contoso.com&to=eve@partner.example&kind=iq:get").await;
     assert_eq!((&why["route"], &why["side"]), (&json!("partner partner.example"), &json!("legacy")));
     assert!(why["steps"].as_array().unwrap().len() >= 3);
+}
+
+#[tokio::test]
+async fn a_user_is_shown_in_full() {
+    let rig = rig(|_| ()).await;
+    let (code, bob) = rig.get("/api/users/bob%40contoso.com").await;
+    assert_eq!((code, &bob["home"], &bob["contacts_total"]), (200, &json!("sfb2019"), &json!(5)));
+    assert_eq!(
+        bob["contacts"][0],
+        json!({
+            "partner": "eve@partner.example", "subscription": "none", "asked": true, "asking": false,
+            "vetoed": true, "introduced": true, "shown": []
+        })
+    );
+    assert_eq!(bob["contacts"][2]["shown"], json!(["a-very-long-resource", ""]));
+    assert_eq!(bob["held"], 2);
+    assert_eq!(bob["open"], json!({"sfb2019": ["watch for eve@partner.example, active, ends in 3600 s"]}));
+    serde_json::from_value::<answers::UserDetail>(bob).unwrap();
+    let (code, problem) = rig.get("/api/users/lost%40contoso.com").await;
+    assert_eq!(code, 503);
+    assert_eq!(problem["error"], "shard 1 has not answered within 5 seconds");
+}
+
+#[tokio::test]
+async fn contacts_and_vetoes_are_taken_back() {
+    let rig = rig(|_| ()).await;
+    let eve = "/api/users/BOB%40contoso.com/contacts/Eve%40partner.example";
+    let (code, forgotten) = rig.change("DELETE", eve, "").await;
+    assert_eq!(
+        (code, &forgotten["forgot"], &forgotten["was"]["asked"]),
+        (200, &json!("contact"), &json!(true))
+    );
+    let (code, forgotten) = rig.change("DELETE", &format!("{eve}/veto"), "").await;
+    assert_eq!((code, &forgotten["forgot"]), (200, &json!("veto")));
+    let told = ["Contact", "Veto"].map(|what| format!("bob@contoso.com and eve@partner.example: {what}"));
+    assert_eq!(rig.told(), told);
+    let rows = [
+        ("/api/users/bob%40contoso.com/contacts/partner.example/veto", 404),
+        ("/api/users/bob%40contoso.com/contacts/no%40partner.example", 404),
+        ("/api/users/eve%40partner.example/contacts/bob%40contoso.com", 404),
+        ("/api/users/bob%40contoso.com/contacts/eve%40partner.example%2Fphone", 400),
+        ("/api/users/contoso.com/contacts/eve%40partner.example", 400),
+        ("/api/users/bob%40contoso.com/contacts/%FF", 400),
+        ("/api/users/bob%40contoso.com", 405),
+    ];
+    for (path, expected) in rows {
+        let (code, problem) = rig.change("DELETE", path, "").await;
+        assert_eq!(code, expected, "{path}: {problem}");
+        assert!(!problem["error"].as_str().unwrap().is_empty(), "{path}");
+    }
+    assert_eq!(rig.get(eve).await.0, 405, "reading changes nothing");
 }
 
 #[tokio::test]

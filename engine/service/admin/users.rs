@@ -1,12 +1,12 @@
-//! Users: listing, showing, moving; and the reload. Invariant: a request names only users that are in the directory and a home
+//! Users: listing and moving; and the reload. Invariant: a request names only users that are in the directory and a home
 //! that is configured, or nothing of it is done.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use turnout_core::directory::{Directory, LIST_MAX, User};
@@ -58,18 +58,6 @@ pub(super) async fn list(
     });
     let failed = |_| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the listing failed", "see the log");
     Ok(Json(answer.await.map_err(failed)?))
-}
-
-/// `GET /api/users/{jid}`.
-pub(super) async fn show(
-    State(app): Shared,
-    jid: Result<Path<String>, PathRejection>,
-) -> Result<Json<UserAnswer>, Failure> {
-    let Path(jid) = jid.map_err(|rejection| Failure::bad_request(rejection.body_text(), ""))?;
-    let jid = user(&jid)?;
-    let look = app.desk.look().await?;
-    let found = look.directory.look_up(jid.bare_str()).ok_or_else(|| unknown(&jid))?;
-    Ok(Json(answer(&look.world, &look.directory, jid.bare_str(), &found)))
 }
 
 /// `POST /api/users/move`.
@@ -139,7 +127,7 @@ pub(super) fn user(text: &str) -> Result<Jid, Failure> {
     Ok(jid)
 }
 
-fn unknown(jid: &Jid) -> Failure {
+pub(super) fn unknown(jid: &Jid) -> Failure {
     let hint = "is he in the directory's source? POST /api/reload reads it anew";
     Failure::not_found(format!("{} is not in the directory", jid.bare_str()), hint)
 }
@@ -156,7 +144,8 @@ fn home(world: &Arc<World>, name: &str) -> Result<(), Failure> {
     ))
 }
 
-fn answer(world: &World, directory: &Directory, bare: &str, user: &User) -> UserAnswer {
+/// A user of the directory.
+pub(super) fn answer(world: &World, directory: &Directory, bare: &str, user: &User) -> UserAnswer {
     let (residence, home, pool) = match user.residence {
         Residence::Home(id) => ("home", Some(world.side_name(Side::Home(id))), None),
         Residence::Cloud => ("cloud", None, None),

@@ -59,6 +59,11 @@ impl Client {
         self.exchange(Method::POST, path, body.into()).await
     }
 
+    /// Takes back.
+    pub(super) async fn delete<A: DeserializeOwned>(&self, path: &str) -> Result<A, Fault> {
+        self.exchange(Method::DELETE, path, Bytes::new()).await
+    }
+
     async fn exchange<A: DeserializeOwned>(
         &self,
         method: Method,

@@ -1,4 +1,4 @@
-//! `turnout user`: lists, shows and moves users of a running router. Invariant: exit 0 when it is done, 1 when the router is not there,
+//! `turnout user`: lists, shows and moves users of a running router, and takes back what they hold with partners. Invariant: exit 0 when it is done, 1 when the router is not there,
 //! does not know the user or refuses, 2 when the request itself is wrong.
 
 use std::io::{BufRead, Write};
@@ -10,9 +10,13 @@ use turnout_core::directory::LIST_MAX;
 use turnout_core::limits::MOVE_USERS_MAX;
 
 use super::http::{Client, Fault, encode};
-use crate::admin::answers::{MoveRequest, MovedAnswer, Problem, UserAnswer, UsersAnswer};
+use crate::admin::answers::{
+    ForgottenAnswer, MoveRequest, MovedAnswer, Problem, UserAnswer, UserDetail, UsersAnswer,
+};
 use crate::config::Config;
+use crate::log::escape;
 
+mod detail;
 #[cfg(test)]
 mod tests;
 
@@ -51,10 +55,20 @@ pub enum UserCommand {
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// Show one user.
+    /// Show one user: his place, his contacts, and what is open for him.
     Show {
         /// The address.
         user: String,
+    },
+    /// End what holds between a local user and a partner's user, on both sides.
+    Forget {
+        /// The local user's address.
+        user: String,
+        /// The partner's user's address.
+        partner: String,
+        /// Only that the partner's user has refused: he may be asked again.
+        #[arg(long)]
+        veto: bool,
     },
     /// Move users to another home, in order and without loss.
     Move {
@@ -105,6 +119,9 @@ pub async fn run(args: &UserArgs, out: &mut dyn Write, err: &mut dyn Write) -> u
             list(&client, prefix, after.as_deref(), *limit, args.json, out).await
         }
         UserCommand::Show { user } => show(&client, user, args.json, out).await,
+        UserCommand::Forget { user, partner, veto } => {
+            forget(&client, user, partner, *veto, args.json, out).await
+        }
         UserCommand::Move { users, home, file } => {
             relocate(&client, users, file.as_deref(), home, args.json, out).await
         }
@@ -186,16 +203,35 @@ async fn list(
 }
 
 async fn show(client: &Client, user: &str, json: bool, out: &mut dyn Write) -> Result<(), Stop> {
-    let answer: UserAnswer = client.get(&format!("/api/users/{}", encode(user))).await?;
+    let answer: UserDetail = client.get(&format!("/api/users/{}", encode(user))).await?;
     if json {
         return print(&answer, out);
     }
-    let mark = |on: bool| if on { "yes" } else { "no" };
-    writeln!(out, "{}", line(&answer))?;
-    writeln!(out, "  account in use        {}", mark(answer.enabled))?;
-    writeln!(out, "  federation            {}", mark(answer.federation_enabled))?;
-    writeln!(out, "  XMPP partners         {}", mark(answer.xmpp_enabled))?;
-    writeln!(out, "  moved by hand         {}", mark(answer.changed))?;
+    writeln!(out, "{}", line(&answer.user))?;
+    Ok(detail::write(&answer, out)?)
+}
+
+async fn forget(
+    client: &Client,
+    user: &str,
+    partner: &str,
+    veto: bool,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Stop> {
+    let end = if veto { "/veto" } else { "" };
+    let path = format!("/api/users/{}/contacts/{}{end}", encode(user), encode(partner));
+    let answer: ForgottenAnswer = client.delete(&path).await?;
+    if json {
+        return print(&answer, out);
+    }
+    let (user, partner) = (escape(&answer.user), escape(&answer.was.partner));
+    if veto {
+        writeln!(out, "{user} may ask {partner} again")?;
+    } else {
+        writeln!(out, "{user} and {partner} have nothing to do with each other any more; it was:")?;
+        detail::write_contacts(&[answer.was], out)?;
+    }
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! Users made of code: the home of the demo's partner and of its legacy gateway. Invariant: what reaches `send` has been read by a
-//! user; what a user writes enters the router as any stanza of a home does.
+//! Users made of code: the home of the demo's partner and of its legacy gateway. Invariant: what reaches `send` has been read or seen by
+//! a user; what a user writes enters the router as any stanza of a home does.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,9 +15,15 @@ use turnout_core::stanza::{Kind, MessageType, Origin, Payload, Stanza};
 use turnout_core::world::World;
 
 use super::score::{Numbered, Score, Track};
+use presence::Turns;
+
+pub(super) mod presence;
 
 /// How often messages are made.
 const TICK: Duration = Duration::from_millis(2);
+
+/// How often it is looked whether somebody changes what he shows.
+const PRESENCE_TICK: Duration = Duration::from_millis(25);
 
 /// Messages on their way at which the demo stops adding to them.
 const IN_FLIGHT_MAX: u64 = 20_000;
@@ -31,8 +37,8 @@ pub enum Habit {
         pairs: Arc<[(Jid, Jid)]>,
         /// Messages a second.
         rate: u64,
-        /// When to stop.
-        until: Instant,
+        /// How long.
+        length: Duration,
     },
     /// Answer every message.
     Answer,
@@ -46,6 +52,7 @@ pub struct Clients {
     begun: Option<Instant>,
     made: u64,
     numbers: Vec<u64>,
+    turns: Turns,
     deadline: Option<Instant>,
 }
 
@@ -56,8 +63,8 @@ impl Clients {
             Habit::Write { pairs, .. } => vec![0; pairs.len()],
             Habit::Answer => Vec::new(),
         };
-        let deadline = matches!(habit, Habit::Write { .. }).then_some(start);
-        Self { side, habit, score, begun: None, made: 0, numbers, deadline }
+        let turns = Turns::default();
+        Self { side, habit, score, begun: None, made: 0, numbers, turns, deadline: Some(start) }
     }
 
     fn write(&mut self, now: Instant, from: &Jid, to: &Jid, text: &str, out: &mut Outbox) {
@@ -83,6 +90,10 @@ impl Backend for Clients {
     }
 
     fn send(&mut self, now: Instant, _: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent {
+        if let Kind::Presence(kind) = stanza.kind {
+            self.heed(now, kind, &stanza, out);
+            return Sent::Answered(stanza);
+        }
         if stanza.kind == Kind::Message(MessageType::Error) {
             self.score.bounced.fetch_add(1, Ordering::Relaxed);
             return Sent::Answered(stanza);
@@ -140,13 +151,20 @@ impl Backend for Clients {
     }
 
     fn wake(&mut self, now: Instant, out: &mut Outbox) {
-        let Habit::Write { pairs, rate, until } = self.habit.clone() else { return };
-        let begun = *self.begun.get_or_insert(now);
-        if now >= until || pairs.is_empty() {
-            self.deadline = None;
+        self.show(now, out);
+        let Habit::Write { pairs, rate, length } = self.habit.clone() else {
+            self.deadline = Some(now + PRESENCE_TICK);
+            return;
+        };
+        self.deadline = Some(now + TICK);
+        if !self.score.stage.has_begun() {
             return;
         }
-        self.deadline = Some(now + TICK);
+        let begun = *self.begun.get_or_insert(now);
+        if now.saturating_duration_since(begun) >= length || pairs.is_empty() {
+            self.deadline = Some(now + PRESENCE_TICK);
+            return;
+        }
         let elapsed_us = u64::try_from(now.saturating_duration_since(begun).as_micros()).unwrap_or(u64::MAX);
         let due = elapsed_us.saturating_mul(rate) / 1_000_000;
         if self.score.in_flight() > IN_FLIGHT_MAX {
@@ -172,18 +190,33 @@ impl Backend for Clients {
 
 /// A chat message as an XMPP server would pass it on. `text` holds nothing that needs escaping.
 fn message(now: Instant, side: Side, from: &Jid, to: &Jid, text: &str) -> Option<Stanza> {
-    let head = "<message type='chat' from='";
-    let bytes = format!("{head}{from}' to='{to}'><body>{text}</body></message>");
+    let content = format!("><body>{text}</body></message>");
+    let kind = Kind::Message(MessageType::Chat);
+    stanza(now, side, kind, ("message", " type='chat'"), (from, to), &content)
+}
+
+/// A stanza as an XMPP server would pass it on: the name of its element with attributes, who writes to whom, and what follows,
+/// further attributes first.
+fn stanza(
+    now: Instant,
+    side: Side,
+    kind: Kind,
+    (name, attributes): (&str, &str),
+    (from, to): (&Jid, &Jid),
+    content: &str,
+) -> Option<Stanza> {
+    let head = format!("<{name}{attributes} from='");
+    let bytes = format!("{head}{from}' to='{to}'{content}");
     let from_start = u32::try_from(head.len()).ok()?;
     let from_end = from_start + u32::try_from(from.as_str().len()).ok()?;
     let to_start = from_end + 6;
     let to_end = to_start + u32::try_from(to.as_str().len()).ok()?;
     Some(Stanza {
-        kind: Kind::Message(MessageType::Chat),
+        kind,
         from: from.clone(),
         to: to.clone(),
         bytes: Bytes::from(bytes),
-        insert_at: 8,
+        insert_at: u32::try_from(name.len() + 1).ok()?,
         insert: None,
         from_span: from_start..from_end,
         to_span: to_start..to_end,

@@ -1,10 +1,10 @@
 //! A stand-in for a Skype for Business Server 2019 pool: answers IM sessions, reads their messages and writes back in the same
-//! dialog. Invariant: it follows the shapes of real clients as far as the demo needs them and proves nothing about the real
+//! dialog; is watched, and lets its users watch. Invariant: it follows the shapes of real clients as far as the demo needs them and proves nothing about the real
 //! product; `tests/interop` has the stricter stand-in.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -19,11 +19,17 @@ use turnout_sip::parse::{HeaderName, Message};
 use turnout_sip::write::Builder;
 
 use super::score::{Numbered, Score, Track};
+use presence::Presences;
+
+mod presence;
 
 /// The name in the pool's certificate.
 const POOL: &str = "pool2019.contoso.com";
 
-/// One side of an IM dialog.
+/// How often it is looked whether somebody changes what he shows.
+const PRESENCE_TICK: Duration = Duration::from_millis(25);
+
+/// One side of a dialog.
 struct Dialog {
     /// The local user with the pool's tag, as From of what he writes.
     ours: Vec<u8>,
@@ -40,12 +46,21 @@ pub struct Pool {
     framers: HashMap<LinkId, Framer>,
     dialogs: HashMap<String, Dialog>,
     branches: u64,
+    presences: Presences,
+    deadline: Option<Instant>,
 }
 
 impl Pool {
     /// A pool whose users count for this score.
-    pub fn new(score: Arc<Score>) -> Self {
-        Self { score, framers: HashMap::new(), dialogs: HashMap::new(), branches: 0 }
+    pub fn new(score: Arc<Score>, start: Instant) -> Self {
+        Self {
+            score,
+            framers: HashMap::new(),
+            dialogs: HashMap::new(),
+            branches: 0,
+            presences: Presences::default(),
+            deadline: Some(start),
+        }
     }
 
     fn message(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) -> Option<()> {
@@ -55,6 +70,8 @@ impl Pool {
             b"INVITE" => self.invite(link, &message, out),
             b"MESSAGE" => self.text(now, link, &message, out),
             b"ACK" => Some(()),
+            b"SUBSCRIBE" => self.subscribe(link, &message, out),
+            b"NOTIFY" => self.notified(now, link, &message, out),
             b"BYE" => {
                 self.dialogs.remove(message.call_id().ok()?);
                 answer(link, &message, 200, None, out)
@@ -67,11 +84,7 @@ impl Pool {
         let call_id = request.call_id().ok()?.to_owned();
         let user = request.to().ok()?.uri_text.to_owned();
         let tag = format!("p{}", self.dialogs.len());
-        let contact = request.contact().ok()??.uri_text.to_owned();
-        let mut ours = request.header(HeaderName::To)?.to_vec();
-        ours.extend_from_slice(format!(";tag={tag}").as_bytes());
-        let theirs = request.header(HeaderName::From)?.to_vec();
-        self.dialogs.insert(call_id, Dialog { ours, theirs, target: contact, cseq: 1 });
+        self.dialogs.insert(call_id, Dialog::answered(request, &tag)?);
         let sdp = format!(
             "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=session\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=message 5060 sip {user}\r\n\
              a=accept-types:text/plain text/html multipart/alternative\r\n"
@@ -97,33 +110,49 @@ impl Pool {
 
     /// The local user writes back.
     fn reply(&mut self, link: LinkId, call_id: &str, text: &str, out: &mut Outbox) -> Option<()> {
-        let dialog = self.dialogs.get_mut(call_id)?;
-        dialog.cseq += 1;
         self.branches += 1;
-        let request = Builder::request("MESSAGE", &dialog.target)
-            .ok()?
-            .header(HeaderName::Via, &format!("SIP/2.0/TLS {POOL};branch=z9hG4bKpool{}", self.branches))
-            .ok()?
-            .header(HeaderName::MaxForwards, "70")
-            .ok()?
-            .raw(HeaderName::From, &[&dialog.ours])
-            .ok()?
-            .raw(HeaderName::To, &[&dialog.theirs])
-            .ok()?
-            .header(HeaderName::CallId, call_id)
-            .ok()?
-            .header(HeaderName::CSeq, &format!("{} MESSAGE", dialog.cseq))
-            .ok()?;
+        let branch = format!("pool{}", self.branches);
+        let request = self.dialogs.get_mut(call_id)?.request("MESSAGE", call_id, &branch)?;
         out.transmit(link, request.finish_with("text/plain; charset=UTF-8", text.as_bytes()).ok()?);
         Some(())
     }
 
-    /// An answer that was refused is a bounce.
-    fn response(&self, response: &Message) -> Option<()> {
-        if response.status()? >= 300 {
+    /// An answer that was refused is a bounce; presence that was refused is asked for again.
+    fn response(&mut self, response: &Message) -> Option<()> {
+        if response.status()? < 300 {
+            return Some(());
+        }
+        if response.cseq().ok()?.method == b"MESSAGE" {
             self.score.bounced.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let call_id = response.call_id().ok()?.to_owned();
+            self.refused(&call_id);
         }
         Some(())
+    }
+}
+
+impl Dialog {
+    /// The one that begins with this request, answered with this tag.
+    fn answered(request: &Message, tag: &str) -> Option<Self> {
+        let mut ours = request.header(HeaderName::To)?.to_vec();
+        ours.extend_from_slice(format!(";tag={tag}").as_bytes());
+        let theirs = request.header(HeaderName::From)?.to_vec();
+        let target = request.contact().ok()??.uri_text.to_owned();
+        Some(Self { ours, theirs, target, cseq: 1 })
+    }
+
+    /// The next request in it.
+    fn request(&mut self, method: &str, call_id: &str, branch: &str) -> Option<Builder> {
+        self.cseq += 1;
+        let request = Builder::request(method, &self.target).ok()?;
+        let request =
+            request.header(HeaderName::Via, &format!("SIP/2.0/TLS {POOL};branch=z9hG4bK{branch}")).ok()?;
+        let request = request.header(HeaderName::MaxForwards, "70").ok()?;
+        let request = request.raw(HeaderName::From, &[&self.ours]).ok()?;
+        let request = request.raw(HeaderName::To, &[&self.theirs]).ok()?;
+        let request = request.header(HeaderName::CallId, call_id).ok()?;
+        request.header(HeaderName::CSeq, &format!("{} {method}", self.cseq)).ok()
     }
 }
 
@@ -199,12 +228,17 @@ impl Backend for Pool {
 
     fn configure(&mut self, _: Instant, _: &Arc<World>, _: &mut Outbox) {}
 
-    fn drain(&mut self, _: Instant, _: &mut Outbox) {}
+    fn drain(&mut self, _: Instant, _: &mut Outbox) {
+        self.deadline = None;
+    }
 
-    fn wake(&mut self, _: Instant, _: &mut Outbox) {}
+    fn wake(&mut self, now: Instant, out: &mut Outbox) {
+        self.show(now, out);
+        self.deadline = Some(now + PRESENCE_TICK);
+    }
 
     fn deadline(&self) -> Option<Instant> {
-        None
+        self.deadline
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use turnout_core::tally::{Histogram, LATENCY_BOUNDS_US};
 
+use super::presence::Stage;
+
 /// Which way a message came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Track {
@@ -73,6 +75,8 @@ pub struct Score {
     /// Messages that came after a later one of their pair.
     pub reordered: AtomicU64,
     latency: Mutex<Histogram>,
+    /// Who shows and sees what.
+    pub stage: Stage,
 }
 
 /// The numbers at one moment.
@@ -92,15 +96,32 @@ pub struct Totals {
     pub lost: u64,
     /// Messages and answers that overtook an earlier one of their pair.
     pub reordered: u64,
+    /// Times a user showed something else, towards one other user.
+    pub presence_told: u64,
+    /// Times somebody received presence.
+    pub presence_seen: u64,
+    /// Times what was seen was not what was so, 2 s after a change or a move; a pool, which is told of a contact every 5 s at the
+    /// most, has 7 s.
+    pub presence_wrong: u64,
+    /// Times a user was asked whether somebody may see him whom he had allowed that.
+    pub prompts: u64,
     /// Median time from sending to reading, in microseconds (upper bound of the bucket).
     pub p50_us: u64,
     /// 99th percentile of the same.
     pub p99_us: u64,
 }
 
+impl Totals {
+    /// Whether all went as it should.
+    pub fn is_good(&self) -> bool {
+        let faults = [self.lost, self.reordered, self.bounced, self.presence_wrong, self.prompts];
+        faults == [0; 5]
+    }
+}
+
 impl Score {
-    /// For so many pairs of users.
-    pub fn new(start: Instant, pairs: usize) -> Self {
+    /// For so many pairs of users, and so many users of the partner in them.
+    pub fn new(start: Instant, pairs: usize, partners: usize) -> Self {
         Self {
             start,
             pairs: (0..pairs).map(|_| Mutex::default()).collect(),
@@ -112,6 +133,7 @@ impl Score {
             bounced: AtomicU64::new(0),
             reordered: AtomicU64::new(0),
             latency: Mutex::default(),
+            stage: Stage::new(start, pairs, partners),
         }
     }
 
@@ -153,6 +175,7 @@ impl Score {
     /// The numbers now; what is in flight counts as lost, so ask when nothing should be.
     pub fn totals(&self) -> Totals {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let presence = self.stage.counts();
         let latency = *self.latency.lock().unwrap_or_else(PoisonError::into_inner);
         Totals {
             sent: load(&self.sent),
@@ -162,6 +185,10 @@ impl Score {
             bounced: load(&self.bounced),
             lost: self.in_flight(),
             reordered: load(&self.reordered),
+            presence_told: presence.told,
+            presence_seen: presence.seen,
+            presence_wrong: presence.wrong,
+            prompts: presence.prompts,
             p50_us: quantile(&latency, 50),
             p99_us: quantile(&latency, 99),
         }
@@ -188,7 +215,7 @@ mod tests {
     #[test]
     fn counts_order_and_loss() {
         let start = crate::clock::now();
-        let score = Score::new(start, 1);
+        let score = Score::new(start, 1, 1);
         score.sent.store(4, Ordering::Relaxed);
         let message = |number| Numbered { pair: 0, number, sent_us: 0 };
         for (track, number) in [(Track::Legacy, 0), (Track::Sip, 2), (Track::Legacy, 1)] {

@@ -239,7 +239,7 @@ impl Poll {
             Output::Persist(seq, record) => {
                 self.inputs.extend(self.outlet.take(seq, *record).map(Input::Persisted));
             }
-            Output::Told(..) => {}
+            Output::Told(number, told) => self.outside.questions.answer(number, *told),
             Output::Drained => self.reports.push(Report::Drained(self.index)),
             Output::Note(note) => self.log.note(crate::clock::now(), self.index, &note),
         }

@@ -353,7 +353,7 @@ impl Uring {
             Output::Persist(seq, record) => {
                 self.pending.extend(self.outlet.take(seq, *record).map(Input::Persisted));
             }
-            Output::Told(..) => {}
+            Output::Told(number, told) => self.outside.questions.answer(number, *told),
             Output::Drained => self.reports.push(Report::Drained(self.index)),
             Output::Note(note) => self.log.note(crate::clock::now(), self.index, &note),
         }

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use turnout_core::contact::{Contact, Pair, Record};
+use turnout_core::contacts::{ContactCounts, Forget};
 use turnout_core::directory::{Directory, Overlay, SnapshotBuilder, User};
 use turnout_core::home::{BackendKind, Dialect, Home, HomeId, Homes, HostPort, Residence};
+use turnout_core::io::Told;
 use turnout_core::jid::{Domain, Jid};
 use turnout_core::policy::{Partner, PartnerDefaults, PartnerType, Policy, Unlisted};
 use turnout_core::refusal::Condition;
@@ -74,12 +77,15 @@ fn first() -> Tally {
         sides: vec![
             SideTally { received: 20, links: 2, ..SideTally::default() },
             legacy,
-            SideTally::default(),
+            SideTally { watches: 5, subscriptions: 2, ..SideTally::default() },
         ],
         refusals,
         held: 5,
         spooled_bytes: 900,
         moving_users: 1,
+        contacts: ContactCounts { none: 1, to: 2, both: 4, asked: 1, vetoed: 1, ..ContactCounts::default() },
+        presence_waiting: 1,
+        wishes_waiting: 6,
         turns: 100,
     }
 }
@@ -97,6 +103,7 @@ fn second() -> Tally {
             SideTally::default(),
         ],
         moving_users: 1,
+        contacts: ContactCounts { both: 3, ..ContactCounts::default() },
         turns: 50,
         ..Tally::default()
     }
@@ -127,4 +134,51 @@ pub(crate) fn look() -> Look {
         draining: false,
         now_unix: 1_100,
     }
+}
+
+fn records(local: &str) -> Vec<Record> {
+    let record = |partner: &str, contact| Record {
+        pair: Pair { local: local.into(), partner: partner.into() },
+        contact,
+    };
+    let shown = |resources: &[&str]| resources.iter().map(|resource| (*resource).into()).collect();
+    vec![
+        record(
+            "eve@partner.example",
+            Contact { asked: true, vetoed: true, introduced: true, ..Contact::default() },
+        ),
+        record(
+            "mallory\u{202e}@partner.example",
+            Contact { to: true, from: true, shown: shown(&["sfb"]), ..Contact::default() },
+        ),
+        record(
+            "partner.example",
+            Contact {
+                from: true,
+                asking: true,
+                shown: shown(&["a-very-long-resource", ""]),
+                ..Contact::default()
+            },
+        ),
+    ]
+}
+
+/// What the shards tell of a user: bob has contacts and a watch, the shard that owns lost is stuck.
+pub(crate) fn told(user: &str) -> Result<Told, String> {
+    match user {
+        "bob@contoso.com" => Ok(Told {
+            contacts: records(user),
+            contacts_total: 5,
+            held: 2,
+            open: vec![(HomeId(1), vec!["watch for eve@partner.example, active, ends in 3600 s".to_owned()])],
+        }),
+        "lost@contoso.com" => Err("shard 1 has not answered within 5 seconds".to_owned()),
+        _ => Ok(Told::default()),
+    }
+}
+
+/// What was between two users before it was taken back.
+pub(crate) fn forgotten(pair: &Pair, what: Forget) -> Option<Contact> {
+    let record = records(&pair.local).into_iter().find(|record| record.pair == *pair)?;
+    (what == Forget::Contact || record.contact.vetoed).then_some(record.contact)
 }

@@ -86,7 +86,8 @@ pub static METRICS: &[Metric] = &[
     Metric {
         name: "turnout_stanzas_dropped_total",
         kind: Counter,
-        // rule: error_unanswered, result_unanswered, presence_unanswered, headline_unanswered, for_router, made_undeliverable
+        // rule: error_unanswered, result_unanswered, presence_unanswered, headline_unanswered, for_router, made_undeliverable,
+        // contact_known, contact_unasked, home_left
         labels: &["flow", "rule"],
         help: "Stanzas dropped without a word, by the rule that demands it.",
         read: |now, out| {
@@ -135,6 +136,57 @@ pub static METRICS: &[Metric] = &[
         labels: &[],
         help: "Users whose stanzas are held because they are being moved.",
         read: |now, out| out.put(&[], now.totals.moving_users),
+    },
+    // Who sees whom.
+    Metric {
+        name: "turnout_contacts",
+        kind: Gauge,
+        labels: &["subscription"], // none | to | from | both, seen from the local user
+        help: "Pairs of a local and a partner's user that are remembered, by their subscription.",
+        read: |now, out| {
+            let states = now.totals.contacts.by_state();
+            states.iter().take(4).for_each(|(state, count)| out.put(&[state], *count));
+        },
+    },
+    Metric {
+        name: "turnout_contacts_marked",
+        kind: Gauge,
+        labels: &["mark"], // asked | asking | vetoed
+        help: "Contacts that wait for an answer, or whose partner's user is not asked again.",
+        read: |now, out| {
+            let states = now.totals.contacts.by_state();
+            states.iter().skip(4).for_each(|(state, count)| out.put(&[state], *count));
+        },
+    },
+    Metric {
+        name: "turnout_presence_stanzas_waiting",
+        kind: Gauge,
+        labels: &[],
+        help: "Presence stanzas that wait for the store or for their turn; they are among the held.",
+        read: |now, out| out.put(&[], now.totals.presence_waiting),
+    },
+    Metric {
+        name: "turnout_presence_wishes_waiting",
+        kind: Gauge,
+        labels: &[],
+        help: "Questions of the router's own about presence that wait for their turn or for a home that is away.",
+        read: |now, out| out.put(&[], now.totals.wishes_waiting),
+    },
+    Metric {
+        name: "turnout_presence_watches",
+        kind: Gauge,
+        labels: SIDE,
+        help: "Subscriptions to presence that are open towards a side.",
+        read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.watches)),
+    },
+    Metric {
+        name: "turnout_presence_subscriptions",
+        kind: Gauge,
+        labels: SIDE,
+        help: "Subscriptions to presence that a side has open here.",
+        read: |now, out| {
+            now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.subscriptions));
+        },
     },
     // The sides.
     Metric {

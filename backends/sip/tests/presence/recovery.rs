@@ -177,6 +177,13 @@ fn the_administrator_is_told_what_is_open() {
     stage.watched();
     stage.pass(100);
     assert_eq!(stage.described(), ["watched by bob@partner.example: active, 3500 s left, shown: sfb"]);
+    assert_eq!(stage.rig.with(0, |_, backend, _| backend.presence_open()), (1, 0));
+    let link = stage.link;
+    stage.rig.chat(link, BOBS_PHONE, ALICE, "hi");
+    let talk = "talks to bob@partner.example: dialogs: 0, texts waiting: 1";
+    assert_eq!(stage.described().last().unwrap(), talk);
+    let bobs = stage.rig.with(0, |now, backend, _| backend.describe(now, "bob@partner.example"));
+    assert!(bobs.is_empty(), "he is no user of this home");
 }
 
 #[test]

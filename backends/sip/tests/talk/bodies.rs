@@ -1,3 +1,5 @@
+//! What a message says, in whatever form it comes.
+
 use turnout_core::backend::Sent;
 use turnout_core::home::Dialect;
 use turnout_core::refusal::Condition;

@@ -1,3 +1,5 @@
+//! Receipts: asked for, given, refused, and never made up.
+
 use std::time::Duration;
 
 use turnout_core::backend::{Backend, Sent};

@@ -1,3 +1,5 @@
+//! Typing, from the first key to the end of the conversation.
+
 use std::time::Duration;
 
 use turnout_core::backend::{Backend, Sent};

@@ -100,6 +100,38 @@ fn a_user_has_so_many_contacts_and_no_more() {
     assert_eq!(contacts.of(LOCAL).count(), CONTACTS_PER_USER_MAX);
 }
 
+/// The counts, made anew by looking at what is there.
+fn counted(contacts: &Contacts) -> ContactCounts {
+    let mut counts = ContactCounts::default();
+    for (_, contact) in contacts.of(LOCAL) {
+        match contact.subscription() {
+            "none" => counts.none += 1,
+            "to" => counts.to += 1,
+            "from" => counts.from += 1,
+            _ => counts.both += 1,
+        }
+        counts.asked += u64::from(contact.asked);
+        counts.asking += u64::from(contact.asking);
+        counts.vetoed += u64::from(contact.vetoed);
+    }
+    counts
+}
+
+#[test]
+fn what_the_store_says_twice_counts_once() {
+    let mut contacts = Contacts::default();
+    let record = |to, vetoed| Record {
+        pair: Pair { local: LOCAL.into(), partner: PARTNER.into() },
+        contact: Contact { to, vetoed, ..Contact::default() },
+    };
+    contacts.put(record(true, false));
+    contacts.put(record(false, true));
+    assert_eq!(contacts.counts(), ContactCounts { none: 1, vetoed: 1, ..ContactCounts::default() });
+    assert_eq!(contacts.counts(), counted(&contacts));
+    assert!(contacts.forget(LOCAL, PARTNER, Forget::Veto).is_some());
+    assert_eq!((contacts.counts(), contacts.len()), (ContactCounts::default(), 0));
+}
+
 /// Whatever passes in whatever order: a partner's user sees nothing without a grant, and what is shown is bounded.
 #[test]
 fn no_order_of_stanzas_shows_what_was_not_granted() {
@@ -131,6 +163,7 @@ fn no_order_of_stanzas_shows_what_was_not_granted() {
             let contact = contacts.get(LOCAL, PARTNER).cloned().unwrap_or_default();
             assert_eq!(contact.from, granted);
             assert!(contact.shown.len() <= 3);
+            assert_eq!(contacts.counts(), counted(&contacts), "{contact:?}");
             assert_eq!(Contact::decode(&contact.encode()), Some(contact));
         }
     }

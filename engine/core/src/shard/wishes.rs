@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use super::presence::{Due, pair};
 use super::{Shard, Timer, pace};
 use crate::backend::Composed;
-use crate::contact::{Pair, Record};
-use crate::contacts::Toward;
+use crate::contact::{Contact, Pair, Record};
+use crate::contacts::{Forget, Toward};
 use crate::home::HomeId;
-use crate::io::{Fact, Handoff, Outbox, Output, Side};
+use crate::io::{Fact, Handoff, Outbox, Output, Side, Told};
 use crate::jid::{Domain, Jid};
 use crate::placement::owner_of_user;
 use crate::stanza::{Kind, PresenceType, Stanza};
@@ -168,6 +168,43 @@ impl Shard {
             if let Ok(from) = from {
                 self.compose(now, PresenceType::Unavailable, from, partner.clone(), out);
             }
+        }
+    }
+
+    /// An administrator takes back what holds between two users. With a whole contact both sides are told that it is over, as when
+    /// a user takes the other out of his list (RFC 6121 §2.5.2), so that nobody goes on believing in it.
+    pub(super) fn forget(&mut self, now: Instant, pair: &Pair, what: Forget, out: &mut Outbox) -> Told {
+        if !self.keeps_contacts || owner_of_user(&pair.local, self.world.shards) != self.index {
+            return Told::default();
+        }
+        if what == Forget::Contact {
+            self.show_gone(now, pair, out);
+        }
+        let Some(before) = self.presences.contacts.forget(&pair.local, &pair.partner, what) else {
+            return Told::default();
+        };
+        self.store(&pair.local, &pair.partner, out);
+        if what == Forget::Contact {
+            self.say_it_is_over(now, pair, &before, out);
+        }
+        Told {
+            contacts: vec![Record { pair: pair.clone(), contact: before }],
+            contacts_total: self.presences.contacts.of(&pair.local).count(),
+            ..Told::default()
+        }
+    }
+
+    /// Tells both sides that they see each other no more.
+    fn say_it_is_over(&mut self, now: Instant, pair: &Pair, before: &Contact, out: &mut Outbox) {
+        let (Ok(local), Ok(partner)) = (Jid::parse(&pair.local), Jid::parse(&pair.partner)) else { return };
+        let mut say = |kind, from: &Jid, to: &Jid| self.compose(now, kind, from.clone(), to.clone(), out);
+        if before.from || before.asking {
+            say(PresenceType::Unsubscribe, &partner, &local);
+            say(PresenceType::Unsubscribed, &local, &partner);
+        }
+        if before.to || before.asked {
+            say(PresenceType::Unsubscribed, &partner, &local);
+            say(PresenceType::Unsubscribe, &local, &partner);
         }
     }
 

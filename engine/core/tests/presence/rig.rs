@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use turnout_core::backend::{Backend, Composed, Destination, Fault, Sent, Verdict};
 use turnout_core::contact::{Contact, Record};
+use turnout_core::contacts::ContactCounts;
 use turnout_core::directory::{Directory, Overlay, SnapshotBuilder, User};
 use turnout_core::home::{BackendKind, Dialect, Home, HomeId, Homes, HostPort, Residence};
-use turnout_core::io::{Closed, Door, Event, Input, LinkId, MoveOrder, Outbox, Output, Secured, Side};
+use turnout_core::io::{Closed, Door, Event, Input, LinkId, MoveOrder, Outbox, Output, Secured, Side, Told};
 use turnout_core::jid::{Domain, Jid};
 use turnout_core::placement::owner_of_user;
 use turnout_core::policy::{GatewayLimits, Partner, PartnerDefaults, Policy, Unlisted};
@@ -203,6 +204,8 @@ pub(crate) struct Rig {
     /// Given to the store and not yet confirmed, by shard.
     unconfirmed: Vec<Vec<(u64, Record)>>,
     moves: u64,
+    /// Answers to the administrator, by shard.
+    told: Vec<(usize, Told)>,
 }
 
 impl Rig {
@@ -223,7 +226,16 @@ impl Rig {
             })
             .collect();
         let unconfirmed = shards.iter().map(|_| Vec::new()).collect();
-        let mut rig = Self { now, shards, directory, seen, stored: BTreeMap::new(), unconfirmed, moves: 0 };
+        let mut rig = Self {
+            now,
+            shards,
+            directory,
+            seen,
+            stored: BTreeMap::new(),
+            unconfirmed,
+            moves: 0,
+            told: Vec::new(),
+        };
         for index in 0..rig.shards.len() {
             for (n, side) in (1..).zip(sides) {
                 let link = LinkId::accepted(index as u16, n);
@@ -254,6 +266,7 @@ impl Rig {
                         Output::Persist(number, record) => {
                             self.unconfirmed[index].push((number, *record));
                         }
+                        Output::Told(_, told) => self.told.push((index, *told)),
                         _ => {}
                     }
                 }
@@ -308,6 +321,22 @@ impl Rig {
 
     pub(crate) fn stored(&self, local: &str) -> Option<Contact> {
         self.stored.get(local).cloned()
+    }
+
+    /// The administrator puts a question or a wish about a user to the shard that owns him, and gets one answer, from there.
+    pub(crate) fn administer(&mut self, user: &str, input: Input) -> Told {
+        let owner = usize::from(owner_of_user(user, self.shards.len() as u16));
+        self.handle(owner, input);
+        let [(from, told)] = std::mem::take(&mut self.told).try_into().unwrap();
+        assert_eq!(from, owner);
+        told
+    }
+
+    /// What all shards count of contacts.
+    pub(crate) fn counts(&mut self) -> ContactCounts {
+        let mut counts = ContactCounts::default();
+        self.shards.iter_mut().for_each(|(shard, _)| counts.add(&shard.tally().contacts));
+        counts
     }
 
     pub(crate) fn pool_is_down(&mut self, down: bool) {

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::admin::{self, Ask};
-use crate::look::example::look;
+use crate::look::example::{self, look};
 
 #[derive(clap::Parser)]
 struct Line {
@@ -24,6 +24,8 @@ async fn run_against(moved: Result<MovedAnswer, String>, words: &[&str]) -> (u8,
             match ask {
                 Ask::Look(done) => drop(done.send(look())),
                 Ask::Move(_, _, done) => drop(done.send(moved.clone())),
+                Ask::Tell(user, done) => drop(done.send(example::told(user.as_str()))),
+                Ask::Forget(pair, what, done) => drop(done.send(Ok(example::forgotten(&pair, what)))),
                 Ask::Reload(done) => drop(done.send(Err("no".to_owned()))),
             }
         }
@@ -69,8 +71,10 @@ async fn listing_goes_on_over_pages() {
 #[tokio::test]
 async fn a_user_is_shown_or_not_known() {
     let (code, out, _) = run_against(good(), &["show", "BOB@contoso.com", "--json"]).await;
-    let answer: UserAnswer = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, answer.home.as_deref(), answer.xmpp_enabled), (0, Some("sfb2019"), false));
+    let answer: UserDetail = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, answer.user.home.as_deref(), answer.user.xmpp_enabled), (0, Some("sfb2019"), false));
+    assert_eq!((answer.contacts.len(), answer.contacts_total, answer.held), (3, 5, 2));
+    assert_eq!(answer.open["sfb2019"].len(), 1);
     let (code, out, err) = run_against(good(), &["show", "nobody@contoso.com"]).await;
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.starts_with("nobody@contoso.com is not in the directory; "), "{err}");
@@ -80,6 +84,59 @@ async fn a_user_is_shown_or_not_known() {
         serde_json::from_str::<Problem>(&err).unwrap().error.contains("is not a user's address"),
         "{err}"
     );
+}
+
+#[tokio::test]
+async fn a_user_is_shown_with_his_contacts() {
+    let (code, out, err) = run_against(good(), &["show", "bob@contoso.com"]).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    let lines = [
+        "bob@contoso.com  sfb2019  [no XMPP]",
+        "  account in use        yes",
+        "  federation            yes",
+        "  XMPP partners         no",
+        "  moved by hand         no",
+        "  held for a move       2",
+        "  contacts              5",
+        "    state  waits   marks               shown as              contact",
+        "    none   asked   vetoed, introduced  -                     eve@partner.example",
+        "    both   -       -                   sfb                   mallory\\u{202e}@partner.example",
+        "    from   asking  -                   a-very-long-reso\u{2026} +1  partner.example",
+        "    and 2 more",
+        "  open on sfb2019",
+        "    watch for eve@partner.example, active, ends in 3600 s",
+    ];
+    assert_eq!(out.lines().collect::<Vec<_>>(), lines);
+    let (_, out, _) = run_against(good(), &["show", "alice@contoso.com"]).await;
+    assert_eq!(out.lines().last(), Some("  contacts              0"));
+    let (code, _, err) = run_against(good(), &["show", "lost@contoso.com"]).await;
+    assert_eq!(code, 1);
+    assert_eq!(err, "shard 1 has not answered within 5 seconds; look at /healthz, and ask again\n");
+}
+
+#[tokio::test]
+async fn a_contact_is_forgotten_or_was_not_there() {
+    let words = ["forget", "Bob@contoso.com", "eve@partner.example"];
+    let (code, out, err) = run_against(good(), &words).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    let lines = [
+        "bob@contoso.com and eve@partner.example have nothing to do with each other any more; it was:",
+        "    state  waits  marks               shown as  contact",
+        "    none   asked  vetoed, introduced  -         eve@partner.example",
+    ];
+    assert_eq!(out.lines().collect::<Vec<_>>(), lines);
+    let (code, out, _) = run_against(good(), &[&words[..], &["--veto"]].concat()).await;
+    assert_eq!((code, out.as_str()), (0, "bob@contoso.com may ask eve@partner.example again\n"));
+    let (_, out, _) = run_against(good(), &[&words[..], &["--veto", "--json"]].concat()).await;
+    let answer: ForgottenAnswer = serde_json::from_str(&out).unwrap();
+    assert!(answer.forgot == "veto" && answer.was.vetoed);
+    let (code, out, err) = run_against(good(), &["forget", "bob@contoso.com", "no@partner.example"]).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.starts_with("there is no contact between bob@contoso.com and no@partner.example; "), "{err}");
+    let (code, _, err) = run_against(good(), &["forget", "eve@partner.example", "bob@contoso.com"]).await;
+    assert!(code == 1 && err.contains("eve@partner.example is no local user"), "{err}");
+    let (code, _, err) = run_against(good(), &["forget", "bob@contoso.com", "eve@partner.example/x"]).await;
+    assert!(code == 2 && err.contains("has a resource"), "{err}");
 }
 
 #[tokio::test]
@@ -115,6 +172,7 @@ fn arguments_are_checked() {
         &["move", "--to", "x"],
         &["move", "a@b", "--file", "f", "--to", "x"],
         &["show"],
+        &["forget", "a@b"],
         &[],
     ] {
         assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
