@@ -2,6 +2,8 @@
 //! Invariant: [`Router::start`] either brings everything up or nothing; [`Router::drain`] returns when every accepted stanza has
 //! found its end or the configured time is up, and says which.
 
+mod threads;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,20 +13,14 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{oneshot, watch};
-use turnout_core::backend::Backend;
 use turnout_core::contact::{Contact, Pair};
 use turnout_core::contacts::Forget;
 use turnout_core::directory::{Directory, Overlay, Snapshot, User, diff, guard};
-use turnout_core::home::{BackendKind, HomeId};
-use turnout_core::io::{Input, Outbox, Side, Told};
+use turnout_core::io::{Input, Told};
 use turnout_core::jid::Jid;
 use turnout_core::placement::owner_of_user;
-use turnout_core::shard::Shard;
 use turnout_core::world::World;
-use turnout_sip::SipBackend;
-use turnout_xmpp::XmppBackend;
 
-use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::control::{Command, Control, Moved, SharedDirectory, commands, current};
 use crate::directory::meter::Audience;
@@ -38,7 +34,10 @@ use crate::store::meter::{Meter, StoreLook};
 use crate::store::outlet::Delivery;
 use crate::store::{self, Store};
 use crate::tls::TlsContext;
-use crate::turn;
+
+pub use threads::MakeBackend;
+pub(crate) use threads::standard_backend;
+use threads::{random_bytes, spawn_shards};
 
 /// Users an overlay may hold: moves not yet seen in the directory source.
 const OVERLAY_MAX: usize = 1_000_000;
@@ -428,13 +427,6 @@ fn spawn_listener(bound: Bound, post: &Post, stop: &watch::Receiver<bool>) {
     tokio::spawn(listen::accept(bound, post.clone(), stop.clone()));
 }
 
-/// 32 bytes from the operating system.
-fn random_bytes() -> Result<[u8; 32], String> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random numbers: {error}"))?;
-    Ok(bytes)
-}
-
 /// What a reload cannot change.
 fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     let homes = |config: &Config| -> Vec<_> {
@@ -497,71 +489,6 @@ fn load_anew(config: &Config, old: &Snapshot) -> Result<(Arc<Snapshot>, Vec<Arc<
     let mut names = Vec::new();
     diff(old, &snapshot, |change| names.push(change.bare.into()));
     Ok((snapshot, names))
-}
-
-/// Makes the backend of one home for one shard.
-pub type MakeBackend =
-    dyn Fn(BackendKind, HomeId, &Arc<World>) -> Result<Box<dyn Backend>, String> + Send + Sync;
-
-/// The backends of one shard: the partners' first, then one per home.
-pub(crate) fn backends(world: &Arc<World>, make: &MakeBackend) -> Result<Vec<Box<dyn Backend>>, String> {
-    let mut backends: Vec<Box<dyn Backend>> =
-        vec![Box::new(XmppBackend::new(Side::Partners, Arc::clone(world), random_bytes()?))];
-    for (id, home) in world.homes.iter() {
-        backends.push(make(home.backend, id, world)?);
-    }
-    Ok(backends)
-}
-
-pub(crate) fn standard_backend(
-    kind: BackendKind,
-    id: HomeId,
-    world: &Arc<World>,
-) -> Result<Box<dyn Backend>, String> {
-    let (side, world) = (Side::Home(id), Arc::clone(world));
-    Ok(match kind {
-        BackendKind::Xmpp => Box::new(XmppBackend::new(side, world, random_bytes()?)),
-        BackendKind::Sip => Box::new(SipBackend::new(side, world, random_bytes()?)),
-    })
-}
-
-fn spawn_shards(
-    driver: Kind,
-    world: &Arc<World>,
-    directory: &Directory,
-    post: &Post,
-    outside: &Arc<Outside>,
-    boxes: Vec<Receiver<Mail>>,
-    make: &MakeBackend,
-) -> Result<Vec<JoinHandle<()>>, String> {
-    let mut threads = Vec::with_capacity(boxes.len());
-    for (index, mail) in (0_u16..).zip(boxes) {
-        let (world, directory) = (Arc::clone(world), directory.clone());
-        let (post, outside) = (post.clone(), Arc::clone(outside));
-        let seed = u64::from_le_bytes(random_bytes()?[..8].try_into().unwrap_or_default());
-        let backends = backends(&world, make)?;
-        let (ready, started) = std::sync::mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name(format!("shard {index}")).spawn(move || {
-            let _last = LastWords("a shard's thread");
-            let mut driver = match driver.open(index, mail, post, outside) {
-                Ok(driver) => driver,
-                Err(error) => return drop(ready.send(Err(error))),
-            };
-            drop(ready.send(Ok(())));
-            let mut shard = Shard::new(index, world, directory, backends, seed);
-            let mut out = Outbox::new(index);
-            turn::run(&mut shard, &mut out, &mut *driver, &SystemClock);
-        });
-        threads.push(thread.map_err(|error| format!("shard {index}: no thread: {error}"))?);
-        match started.recv() {
-            Ok(Ok(())) => (),
-            Ok(Err(error)) => {
-                return Err(format!("shard {index}: {error}"));
-            }
-            Err(_) => return Err(format!("shard {index}: its thread ended at once")),
-        }
-    }
-    Ok(threads)
 }
 
 #[cfg(test)]

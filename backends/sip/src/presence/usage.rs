@@ -97,7 +97,10 @@ impl Usage {
         self.remote_tag = Some(vitals.from_tag.as_ref().into());
         self.remote = remote.into();
         self.target = contact.into();
-        self.routes = routes;
+        // A pool that records its routes in the 200 alone means them all the same.
+        if !routes.is_empty() {
+            self.routes = routes;
+        }
         true
     }
 
