@@ -36,6 +36,8 @@ use crate::store::{self, Store};
 use crate::tls::TlsContext;
 
 pub use threads::MakeBackend;
+#[cfg(test)]
+pub(crate) use threads::backends;
 pub(crate) use threads::standard_backend;
 use threads::{random_bytes, spawn_shards};
 

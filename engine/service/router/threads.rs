@@ -33,7 +33,7 @@ pub type MakeBackend =
     dyn Fn(BackendKind, HomeId, &Arc<World>) -> Result<Box<dyn Backend>, String> + Send + Sync;
 
 /// The backends of one shard: the partners' first, then one per home.
-fn backends(world: &Arc<World>, make: &MakeBackend) -> Result<Vec<Box<dyn Backend>>, String> {
+pub(crate) fn backends(world: &Arc<World>, make: &MakeBackend) -> Result<Vec<Box<dyn Backend>>, String> {
     let mut backends: Vec<Box<dyn Backend>> =
         vec![Box::new(XmppBackend::new(Side::Partners, Arc::clone(world), random_bytes()?))];
     for (id, home) in world.homes.iter() {
