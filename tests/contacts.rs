@@ -37,7 +37,7 @@ fn number(name: &str) -> Option<u64> {
 fn in_the_calm_what_is_seen_is_what_is() {
     let (first, count) = match number("SEED") {
         Some(seed) => (seed, 1),
-        None => (1, number("SEEDS").unwrap_or(1_000)),
+        None => (1, number("SEEDS").unwrap_or(150)),
     };
     let mut sights = 0;
     for seed in first..first + count {
