@@ -74,6 +74,8 @@ pub struct Estate {
     /// without acknowledgements.
     pub(super) blurred: BTreeSet<(String, String)>,
     pub(super) starts: u64,
+    /// Partners' domains that were down once.
+    pub(super) were_down: BTreeSet<String>,
     pub log: Vec<String>,
 }
 
@@ -123,6 +125,7 @@ impl Estate {
             asked: BTreeMap::new(),
             blurred: BTreeSet::new(),
             starts: 0,
+            were_down: BTreeSet::new(),
             log: Vec::new(),
         }
     }

@@ -23,7 +23,13 @@ impl Estate {
         let mut out = Vec::new();
         match what {
             0..15 => self.friends.get_mut(&friend).unwrap().becomes(&friend, show, &mut out),
-            15..25 => self.friends.get_mut(&friend).unwrap().asks(&friend, &name, &mut out),
+            15..25 => {
+                self.friends.get_mut(&friend).unwrap().asks(&friend, &name, &mut out);
+                // Who asks himself may be asked once more, whatever he said before.
+                if let Some(asked) = self.asked.get_mut(&(name.clone(), friend.clone())) {
+                    *asked += 1;
+                }
+            }
             25..29 => self.friends.get_mut(&friend).unwrap().leaves(&friend, &name, &mut out),
             29..43 => {
                 let yes = self.random.below(4) > 0;
@@ -123,9 +129,9 @@ impl Estate {
         for (_, record) in std::mem::take(&mut self.router.unconfirmed).into_iter().flatten() {
             self.blurred.insert((record.pair.local.to_string(), record.pair.partner.to_string()));
         }
-        // What waited in memory for a partner that cannot be reached, or for the end of a move.
+        // What waited in memory for a partner that cannot be reached, or is not tried again yet, or for the end of a move.
         let moving: Vec<String> = self.router.moving.values().map(|(name, _)| name.clone()).collect();
-        let down = self.outside.lock().unwrap().down.clone();
+        let down = self.were_down.clone();
         for (name, friend) in self.people.keys().flat_map(|name| self.friends.keys().map(move |f| (name, f)))
         {
             if down.contains(&domain(friend)) || moving.contains(name) {
@@ -170,6 +176,7 @@ impl Estate {
             let mut desk = self.outside.lock().unwrap();
             if !desk.down.remove(&name) {
                 desk.down.insert(name.clone());
+                self.were_down.insert(name.clone());
                 links.extend(desk.links.iter().filter(|(_, at)| **at == name).map(|(link, _)| *link));
             }
         }
