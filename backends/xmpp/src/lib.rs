@@ -18,6 +18,7 @@ mod inbound;
 mod issuers;
 mod liveness;
 mod made;
+mod management;
 mod negotiate;
 mod outbound;
 mod pairs;

@@ -19,6 +19,8 @@ pub(crate) struct Offered {
     pub(crate) starttls_required: bool,
     /// SASL EXTERNAL.
     pub(crate) external: bool,
+    /// Stream management (XEP-0198).
+    pub(crate) acks: bool,
 }
 
 /// Reads `<stream:features/>`; what cannot be read is not offered.
@@ -35,6 +37,7 @@ pub(crate) fn offered(element: &Element, header: &StreamHeader) -> Offered {
         starttls: starttls.is_some(),
         starttls_required: starttls.is_some_and(|node| node.child(Namespace::Tls, "required").is_some()),
         external,
+        acks: root.child(Namespace::StreamManagement, "sm").is_some(),
     }
 }
 

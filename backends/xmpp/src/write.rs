@@ -159,6 +159,8 @@ pub struct Features {
     pub sasl_external: bool,
     /// Dialback with error handling (XEP-0220 §2.5.1).
     pub dialback: bool,
+    /// Stream management (XEP-0198 §2).
+    pub acks: bool,
 }
 
 /// Appends stream features; empty ones too, which say that negotiation is over (RFC 6120 §4.3.2).
@@ -174,6 +176,9 @@ pub fn features(out: &mut BytesMut, features: &Features) {
     }
     if features.dialback {
         put(out, &["<dialback xmlns='", Namespace::DialbackFeature.name(), "'><errors/></dialback>"]);
+    }
+    if features.acks {
+        empty(out, "sm", Namespace::StreamManagement);
     }
     put(out, &["</stream:features>"]);
 }

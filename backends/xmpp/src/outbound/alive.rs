@@ -1,5 +1,6 @@
 //! Keeping a stream alive, and finding out whether it is. Invariant: towards the gateway nothing but white space is ever sent for
-//! it, and towards partners a ping only after the keep-alive interval without a sign of life (XI-02).
+//! it, and towards partners a ping, or an `<r/>` where the peer acknowledges, only after the keep-alive interval without a sign of life
+//! (XI-02).
 
 use std::time::{Duration, Instant};
 
@@ -18,15 +19,27 @@ impl Outbound {
     pub(super) fn alive_at(&self, world: &World) -> Instant {
         let after = keep_alive(world);
         let space = self.sent + after / 2;
+        if self.is_acknowledged() {
+            let look = self.acks_due(self.silence(after));
+            return look.map_or(space, |look| look.min(space));
+        }
         let look = self.pulse.due(after).filter(|_| self.terms.keep_alive);
         look.map_or(space, |look| look.min(space))
+    }
+
+    /// When the peer has been silent for too long, where its silence is looked into.
+    fn silence(&self, after: Duration) -> Option<Instant> {
+        self.pulse.due(after).filter(|_| self.terms.keep_alive)
     }
 
     /// The stream carries nothing just now, or nothing comes back: white space keeps it open, a ping finds out whether
     /// anybody is there (XEP-0199 §4.4, RFC 6120 §4.6.4).
     pub(super) fn keep_alive(&mut self, turn: &mut Turn<'_>) -> Flow {
         let after = keep_alive(turn.world);
-        let look = match self.terms.keep_alive {
+        if self.is_acknowledged() && self.look_after_acks(self.silence(after), turn) == Flow::Over {
+            return Flow::Over;
+        }
+        let look = match self.terms.keep_alive && !self.is_acknowledged() {
             true => self.pulse.look(turn.now, after, &self.theirs, turn.lives),
             false => Look::Fine,
         };

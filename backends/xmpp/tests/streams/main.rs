@@ -14,3 +14,4 @@ mod net;
 mod pings;
 mod proofs;
 mod raw;
+mod smacks;
