@@ -37,8 +37,7 @@ class Tap:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    @staticmethod
-    async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, keep: bytearray) -> None:
+    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, keep: bytearray) -> None:
         try:
             while data := await source.read(65536):
                 keep += data
