@@ -410,6 +410,10 @@ impl Backend for XmppBackend {
                         wrong("a stanza was given to the stream of another pair of domains"),
                     );
                 }
+                if !stream.bounds().take(stanza.len()) {
+                    let refusal = stream.bounds().refusal(stanza.len());
+                    return Sent::Refused(stanza, refusal);
+                }
                 true
             }
             _ => false,
@@ -430,7 +434,7 @@ impl Backend for XmppBackend {
     fn send_run(&mut self, now: Instant, link: LinkId, run: Run, out: &mut Outbox) -> SentRun {
         match self.streams.get(&link) {
             Some(Slot { stream: Stream::Out(stream), .. }) if stream.is_ready() => {
-                if stream.pair() != (&run.from, &run.to) {
+                if stream.pair() != (&run.from, &run.to) || !stream.bounds().take_all(&run) {
                     return SentRun::Alone(run);
                 }
             }

@@ -10,6 +10,7 @@ mod addresses;
 mod answer;
 mod arrival;
 mod backend;
+pub mod bounds;
 mod dialback;
 pub mod error;
 pub mod frame;

@@ -13,6 +13,7 @@ use turnout_core::refusal::{Condition, Retry};
 use turnout_core::run::Run;
 use turnout_core::world::World;
 
+use crate::bounds::Bounds;
 use crate::dialback::{Ask, Outcome};
 use crate::error::StreamCondition;
 use crate::frame::{Element, Frame, FrameLimits, Framer, Namespace, StreamHeader};
@@ -101,6 +102,8 @@ pub(crate) struct Outbound {
     pulse: Pulse,
     /// The features the peer showed last offer stream management.
     offers_acks: bool,
+    /// What the peer says it takes.
+    bounds: Bounds,
     /// The peer acknowledges.
     acks: Option<Acks>,
 }
@@ -132,6 +135,7 @@ impl Outbound {
             room: BytesMut::new(),
             pulse: Pulse::new(now),
             offers_acks: false,
+            bounds: Bounds::default(),
             acks: None,
         }
     }
@@ -164,6 +168,11 @@ impl Outbound {
     /// Whether stanzas are taken.
     pub(crate) fn is_ready(&self) -> bool {
         self.purpose == Purpose::Deliver && matches!(self.phase, Phase::Ready(_))
+    }
+
+    /// What the peer says it takes.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     /// Writes a stanza's slices; the caller has seen that the stream [is ready](Self::is_ready).
@@ -425,6 +434,7 @@ impl Outbound {
     /// The peer's features: TLS first, where there is any to be had (XT-04).
     fn offered(&mut self, offered: Offered, turn: &mut Turn<'_>) -> Flow {
         self.offers_acks = offered.acks;
+        self.bounds = offered.bounds;
         if self.secured.is_some() {
             return self.prove(offered, turn);
         }

@@ -5,6 +5,7 @@
 //! XML cannot carry becomes U+FFFD: it can only be in texts meant for people. Where the exact value matters (an
 //! address, an id), ask [`is_xml`] first and refuse.
 
+use crate::bounds::Bounds;
 use crate::error::StreamCondition;
 use crate::frame::{Namespace, Version};
 use base64::Engine;
@@ -161,6 +162,8 @@ pub struct Features {
     pub dialback: bool,
     /// Stream management (XEP-0198 §2).
     pub acks: bool,
+    /// What is taken (XEP-0478).
+    pub bounds: Option<Bounds>,
 }
 
 /// Appends stream features; empty ones too, which say that negotiation is over (RFC 6120 §4.3.2).
@@ -179,6 +182,9 @@ pub fn features(out: &mut BytesMut, features: &Features) {
     }
     if features.acks {
         empty(out, "sm", Namespace::StreamManagement);
+    }
+    if let Some(bounds) = &features.bounds {
+        bounds.write(out);
     }
     put(out, &["</stream:features>"]);
 }

@@ -1,6 +1,8 @@
 //! The answer to a peer's header: ours, and what is offered to him. Invariant: every header is answered, before anything is said of
 //! it, and nothing is offered that would not be accepted.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use turnout_core::io::Side;
 use turnout_core::jid::Domain;
@@ -8,6 +10,7 @@ use turnout_core::policy::Negotiation;
 use turnout_core::world::World;
 
 use super::{Inbound, Phase};
+use crate::bounds::Bounds;
 use crate::frame::StreamHeader;
 use crate::negotiate;
 use crate::terms::Terms;
@@ -56,6 +59,8 @@ impl Inbound {
     /// What is offered now: nothing but TLS where TLS is required (XT-01), EXTERNAL only for a certificate that would be
     /// accepted (XE-01).
     fn features(&self, world: &World, side: Side) -> Features {
+        let idle = Duration::from_secs(world.policy.limits().idle_seconds.into());
+        let bounds = Bounds { bytes_max: Some(world.stanza_bytes_max), idle: Some(idle) };
         let Some(secured) = &self.secured else {
             let required = self.tls_required();
             let dialback = !required && self.terms.as_ref().is_none_or(Terms::plain_allowed);
@@ -65,6 +70,7 @@ impl Inbound {
                 sasl_external: false,
                 dialback,
                 acks: false,
+                bounds: (!required).then_some(bounds),
             };
         };
         let dialback = match (&self.terms, &self.theirs) {
@@ -77,6 +83,7 @@ impl Inbound {
             sasl_external: !self.authenticated && self.external_fits(),
             dialback,
             acks: self.pairs.any_proven() && world.policy.limits().stream_management,
+            bounds: Some(bounds),
         }
     }
 

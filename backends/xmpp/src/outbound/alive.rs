@@ -18,13 +18,18 @@ impl Outbound {
     /// When [`Self::keep_alive`] is wanted, on a stream that carries stanzas.
     pub(super) fn alive_at(&self, world: &World) -> Instant {
         let after = keep_alive(world);
-        let space = self.sent + after / 2;
+        let space = self.sent + self.space_after(after);
         if self.is_acknowledged() {
             let look = self.acks_due(self.silence(after));
             return look.map_or(space, |look| look.min(space));
         }
         let look = self.pulse.due(after).filter(|_| self.terms.keep_alive);
         look.map_or(space, |look| look.min(space))
+    }
+
+    /// How long nothing may go out before white space does: half of what the peer allows, or of what we expect of it.
+    fn space_after(&self, after: Duration) -> Duration {
+        self.bounds().idle.map_or(after, |idle| idle.min(after)) / 2
     }
 
     /// When the peer has been silent for too long, where its silence is looked into.
@@ -73,7 +78,7 @@ impl Outbound {
             }
             Look::Fine => {}
         }
-        if turn.now >= self.sent + after / 2 {
+        if turn.now >= self.sent + self.space_after(after) {
             turn.send(&b" "[..]);
             self.sent = turn.now;
         }

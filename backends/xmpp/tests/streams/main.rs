@@ -9,6 +9,7 @@ mod cuts;
 mod forged;
 mod inside;
 mod life;
+mod limits;
 mod matrix;
 mod net;
 mod pings;

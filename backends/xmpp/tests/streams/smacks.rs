@@ -168,7 +168,7 @@ fn xm01_it_is_offered_to_whom_we_know() {
     assert!(!raw.tell(link, &open).contains(FEATURE));
     raw.tell(link, "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>");
     let said = raw.tell(link, &open);
-    assert!(said.contains(&format!("{FEATURE}</stream:features>")), "{said}");
+    assert!(said.contains(FEATURE), "{said}");
     assert_eq!(raw.tell(link, ENABLE), ENABLED);
 }
 
