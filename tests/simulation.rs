@@ -88,11 +88,15 @@ fn toy_cast(shards: u16, ledger: &Ledger) -> Cast {
 fn real_cast(seed: u64, world: &Arc<World>, ledger: &Ledger) -> Cast {
     let manner = [Manner::Plain, Manner::TlsDialback, Manner::External][usize::try_from(seed % 3).unwrap()];
     let mut peers: Vec<Box<dyn support::peer::Peer>> = Vec::new();
+    // Half of the partners' worlds know acknowledgements, and a quarter of the gateways'.
+    let acks = |peer: XmppPeer, yes: bool| if yes { peer.acknowledging() } else { peer };
     for name in PARTNERS {
-        peers.push(Box::new(XmppPeer::new(manner, &[name], TrustId::FEDERATION)));
+        let peer = XmppPeer::new(manner, &[name], TrustId::FEDERATION);
+        peers.push(Box::new(acks(peer, seed / 12 % 2 == 1)));
     }
     for name in GATEWAY_HOSTS {
-        peers.push(Box::new(XmppPeer::new(Manner::Plain, &[name], TrustId(1))));
+        let peer = XmppPeer::new(Manner::Plain, &[name], TrustId(1));
+        peers.push(Box::new(acks(peer, seed / 24 % 4 == 3)));
     }
     for name in POOL_HOSTS {
         peers.push(Box::new(PoolPeer::new(name, TrustId(2))));

@@ -167,6 +167,7 @@ fn add_side(total: &mut SideTally, side: &SideTally) {
     total.accepted += side.accepted;
     total.dialed += side.dialed;
     total.failed += side.failed;
+    total.repeated += side.repeated;
     total.faults += side.faults;
     total.links += side.links;
     total.watches += side.watches;

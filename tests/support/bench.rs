@@ -243,7 +243,10 @@ impl Bench {
             match event {
                 Event::Ready(link) => self.ready.push(link),
                 Event::Done(stanza, end) => self.done.push((*stanza, end.is_ok())),
-                Event::Unready(..) | Event::Introduced(..) => {}
+                Event::Unready(..)
+                | Event::Introduced(..)
+                | Event::Acknowledging(_)
+                | Event::Acknowledged(..) => {}
             }
         }
         for output in std::mem::take(&mut self.out.outputs) {

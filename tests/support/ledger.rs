@@ -40,6 +40,13 @@ pub struct Said {
     pub done: bool,
 }
 
+impl Said {
+    /// Nobody is told of its kind, or it was for the router itself.
+    fn may_be_nowhere(&self) -> bool {
+        matches!(self.kind, 'e' | 'h' | 'p' | 'r') || !self.to.contains('@')
+    }
+}
+
 /// All of it.
 #[derive(Debug, Default)]
 pub struct Book {
@@ -154,6 +161,16 @@ impl Ledger {
         said.doubtful |= !said.done;
     }
 
+    /// The router has acknowledged it to who said it: what becomes of it must be known by now.
+    pub fn acknowledged(&self, number: usize) {
+        let book = self.book();
+        let said = &book.said[number];
+        assert!(
+            said.arrived > 0 && (said.read > 0 || said.bounced > 0 || said.may_be_nowhere()),
+            "stanza {number} was acknowledged and is nowhere: {said:?}"
+        );
+    }
+
     /// The router cannot know whether it was read.
     pub fn doubt(&self, number: usize) {
         self.book().said[number].doubtful = true;
@@ -214,10 +231,8 @@ impl Ledger {
     /// Everything is at rest: nothing may be missing.
     pub fn check_complete(&self) {
         for (number, said) in self.book().said.iter().enumerate().filter(|(_, said)| said.arrived > 0) {
-            let untold = matches!(said.kind, 'e' | 'h' | 'p' | 'r');
-            let own = !said.to.contains('@');
             assert!(
-                said.read > 0 || said.bounced > 0 || untold || own,
+                said.read > 0 || said.bounced > 0 || said.may_be_nowhere(),
                 "stanza {number} was taken in and is nowhere: {said:?}"
             );
         }

@@ -1,5 +1,5 @@
 //! A fake network. Invariant: bytes leave a pipe in the order they entered it; what the peer has read is always at least what the
-//! shard was told is written, never the other way round; after `Closed` the shard hears nothing more of a connection.
+//! shard was told is written, unless the peer acknowledges: then the system takes all at once, and it dies with the connection; after `Closed` the shard hears nothing more of a connection.
 
 use std::collections::VecDeque;
 
@@ -26,6 +26,8 @@ pub struct Conn {
     pub peer_closing: bool,
     /// The shard closes when everything it sent has been read.
     pub flushing: bool,
+    /// The system takes what the shard writes before the peer reads it.
+    pub eager: bool,
     /// Numbers of stanzas the peer read, each with the count of bytes read by then.
     pub carried: Vec<(u64, usize)>,
 }
@@ -43,15 +45,21 @@ impl Conn {
             told: 0,
             peer_closing: false,
             flushing: false,
+            eager: false,
             carried: Vec::new(),
         }
+    }
+
+    /// Bytes of the shard's that the system has taken.
+    pub fn taken(&self) -> u64 {
+        self.read + if self.eager { self.to_peer.len() as u64 } else { 0 }
     }
 
     /// Whether nothing is under way.
     pub fn is_quiet(&self) -> bool {
         self.to_peer.is_empty()
             && self.to_shard.is_empty()
-            && self.read == self.told
+            && self.taken() <= self.told
             && !self.peer_closing
             && !self.flushing
     }

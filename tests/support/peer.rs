@@ -104,6 +104,10 @@ pub trait Peer {
     fn keeps(&self) -> bool {
         false
     }
+    /// It acknowledges what it reads, so that nothing is lost of what the system took and it never read.
+    fn acknowledges(&self) -> bool {
+        false
+    }
     /// The connection is gone.
     fn closed(&mut self, conn: u64, out: &mut PeerOut<'_>);
     /// Say this stanza, connecting first where needed.

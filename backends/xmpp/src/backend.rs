@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use turnout_core::backend::{Backend, Composed, Destination, Fault, Sent, SentRun, Verdict};
 use turnout_core::home::HostPort;
 use turnout_core::io::{
-    Close, Closed, Connect, Door, Event, Handoff, Level, LinkId, Outbox, Output, Secured, Side, Target,
+    Close, Closed, Connect, Door, Ended, Event, Handoff, Level, LinkId, Outbox, Output, Secured, Side, Target,
 };
 use turnout_core::jid::Domain;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
@@ -410,6 +410,10 @@ impl Backend for XmppBackend {
                         wrong("a stanza was given to the stream of another pair of domains"),
                     );
                 }
+                if !stream.bounds().take(stanza.len()) {
+                    let refusal = stream.bounds().refusal(stanza.len());
+                    return Sent::Refused(stanza, refusal);
+                }
                 true
             }
             _ => false,
@@ -430,7 +434,7 @@ impl Backend for XmppBackend {
     fn send_run(&mut self, now: Instant, link: LinkId, run: Run, out: &mut Outbox) -> SentRun {
         match self.streams.get(&link) {
             Some(Slot { stream: Stream::Out(stream), .. }) if stream.is_ready() => {
-                if stream.pair() != (&run.from, &run.to) {
+                if stream.pair() != (&run.from, &run.to) || !stream.bounds().take_all(&run) {
                     return SentRun::Alone(run);
                 }
             }
@@ -465,6 +469,15 @@ impl Backend for XmppBackend {
         {
             out.arrivals.push_back(error);
         }
+    }
+
+    fn ended(&mut self, now: Instant, ended: &Ended, out: &mut Outbox) {
+        self.run(now, ended.link, out, |stream, turn| {
+            if let Stream::In(stream) = stream {
+                return Ok(stream.end_of(ended, turn));
+            }
+            Ok(Flow::On)
+        });
     }
 
     fn answer(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) -> Result<(), Refusal> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use turnout_core::backend::Fault;
-use turnout_core::io::{Close, Level, Output, Secured, Side, TlsRole};
+use turnout_core::io::{Close, Level, Output, Secured, TlsRole};
 use turnout_core::jid::Domain;
 use turnout_core::policy::Negotiation;
 use turnout_core::world::World;
@@ -18,11 +18,15 @@ use crate::negotiate;
 use crate::pairs::Pairs;
 use crate::terms::{self, Terms};
 use crate::turn::{Flow, Step, Turn, fault};
-use crate::write::{self, Features, Header};
+use crate::write;
 
+mod acks;
+mod header;
 mod opening;
 mod proof;
 mod runs;
+
+use acks::Acks;
 
 /// How long a peer may take to answer our end of the stream with its own (RFC 6120 §4.4).
 pub(crate) const LINGER: Duration = Duration::from_secs(10);
@@ -38,6 +42,8 @@ enum Phase {
     Open,
     /// Open, and an empty challenge waits for its response.
     Challenged,
+    /// The peer said its last word at this time, and is still to hear of the end of what it brought.
+    Leaving(Instant),
     /// We said the last word at this time; what the peer still says counts (XS-13).
     Closing(Instant),
 }
@@ -53,6 +59,7 @@ enum What {
     Result,
     Verify,
     StreamError,
+    Management,
     WrongNamespace,
     Unknown,
 }
@@ -80,6 +87,8 @@ pub(crate) struct Inbound {
     dialback_failures: u32,
     started: Instant,
     heard: Instant,
+    /// What we acknowledge, once the peer has asked us to.
+    acks: Option<Acks>,
 }
 
 type Refused = (StreamCondition, String);
@@ -105,6 +114,7 @@ impl Inbound {
             dialback_failures: 0,
             started: now,
             heard: now,
+            acks: None,
         }
     }
 
@@ -145,7 +155,7 @@ impl Inbound {
         for theirs in self.pairs.proven() {
             turn.lives.heard(theirs, turn.now);
         }
-        if self.phase == Phase::Handshake {
+        if matches!(self.phase, Phase::Handshake | Phase::Leaving(_)) {
             return Ok(Flow::On);
         }
         self.framer.feed(bytes);
@@ -165,7 +175,7 @@ impl Inbound {
                 Ok(Some(Frame::KeepAlive)) => Flow::On,
                 Ok(Some(Frame::Open(header))) => self.open(header, turn)?,
                 Ok(Some(Frame::Element(element))) => self.element(element, turn)?,
-                Ok(Some(Frame::Close)) => return Ok(self.ended(turn)),
+                Ok(Some(Frame::Close)) => return Ok(self.leave(turn)),
                 Err(error) => return self.fail(turn, error.condition, &error.text, error.too_big),
             };
             if flow == Flow::Over {
@@ -182,11 +192,12 @@ impl Inbound {
                 Flow::Over
             }
             Phase::Open | Phase::Challenged => {
+                self.tell_last(turn);
                 turn.send(negotiate::bytes(write::stream_end));
                 self.phase = Phase::Closing(turn.now);
                 Flow::On
             }
-            Phase::Closing(_) => Flow::On,
+            Phase::Leaving(_) | Phase::Closing(_) => Flow::On,
         }
     }
 
@@ -229,7 +240,7 @@ impl Inbound {
     pub(crate) fn wake_at(&self, world: &World) -> Instant {
         let limits = world.policy.limits();
         match self.phase {
-            Phase::Closing(since) => since + LINGER,
+            Phase::Leaving(since) | Phase::Closing(since) => since + LINGER,
             _ if self.pairs.any_proven() => self.heard + Duration::from_secs(limits.idle_seconds.into()),
             _ => self.started + Duration::from_secs(limits.establishment_seconds.into()),
         }
@@ -241,6 +252,7 @@ impl Inbound {
             return Ok(Flow::On);
         }
         match self.phase {
+            Phase::Leaving(_) => Ok(self.ended(turn)),
             Phase::Closing(_) | Phase::Handshake => {
                 turn.out.close(turn.link, Close::Abort);
                 Ok(Flow::Over)
@@ -255,13 +267,19 @@ impl Inbound {
         }
     }
 
+    /// Whether our end of the stream is still to come.
+    fn says(&self) -> bool {
+        !matches!(self.phase, Phase::Closing(_))
+    }
+
     fn about(&self) -> &str {
         self.theirs.as_ref().map_or(&*self.peer, |theirs| theirs.as_str())
     }
 
     /// The peer ended the stream.
     fn ended(&mut self, turn: &mut Turn<'_>) -> Flow {
-        if !matches!(self.phase, Phase::Closing(_)) {
+        if self.says() {
+            self.tell_last(turn);
             turn.send(negotiate::bytes(write::stream_end));
         }
         turn.out.close(turn.link, Close::Flush);
@@ -273,10 +291,11 @@ impl Inbound {
     fn fail(&mut self, turn: &mut Turn<'_>, condition: StreamCondition, text: &str, too_big: bool) -> Step {
         let before = match self.phase {
             Phase::Header => Some(self.answer_header(None, turn)),
-            Phase::Open | Phase::Challenged => Some(BytesMut::new()),
+            Phase::Open | Phase::Challenged | Phase::Leaving(_) => Some(BytesMut::new()),
             Phase::Handshake | Phase::Closing(_) => None,
         };
         if let Some(before) = before {
+            self.tell_last(turn);
             turn.send(negotiate::last_words(before, condition, text, too_big));
         }
         turn.note(
@@ -292,93 +311,6 @@ impl Inbound {
         match self.fail(turn, condition, &text, false) {
             Err(fault) => Err(fault),
             Ok(_) => Err(fault(condition, text)),
-        }
-    }
-
-    /// Our header in answer to one of the peer's, or to none.
-    fn answer_header(&mut self, header: Option<&StreamHeader>, turn: &mut Turn<'_>) -> BytesMut {
-        self.id = turn.random.stream_id();
-        let first = match turn.side {
-            Side::Partners => turn.world.domains.first(),
-            Side::Home(_) => None,
-        };
-        let to = header.and_then(StreamHeader::from);
-        let said = Header {
-            to: to.as_deref(),
-            from: self.ours.as_ref().or(first).map(Domain::as_str),
-            id: Some(&self.id),
-            lang: None,
-            dialback: true,
-        };
-        negotiate::header(&said, header.is_none_or(|header| header.version().has_features()))
-    }
-
-    /// The peer's header: it is answered in every case, then judged.
-    fn open(&mut self, header: Box<StreamHeader>, turn: &mut Turn<'_>) -> Step {
-        let judged = self.judge(&header, turn);
-        let mut answer = self.answer_header(Some(&header), turn);
-        self.phase = Phase::Open;
-        if let Err((condition, text)) = judged {
-            turn.send(negotiate::last_words(answer, condition, &text, false));
-            self.phase = Phase::Closing(turn.now);
-            return self.fail(turn, condition, &text, false);
-        }
-        if header.version().has_features() {
-            write::features(&mut answer, &self.features(turn.world, turn.side));
-        }
-        turn.send(answer);
-        self.lang =
-            header.lang().map(|lang| negotiate::bytes(|out| write::attribute(out, "xml:lang", &lang)));
-        self.header = Some(header);
-        Ok(Flow::On)
-    }
-
-    /// What is offered now: nothing but TLS where TLS is required (XT-01), EXTERNAL only for a certificate that would be
-    /// accepted (XE-01).
-    fn features(&self, world: &World, side: Side) -> Features {
-        let Some(secured) = &self.secured else {
-            let required = self.tls_required();
-            let dialback = !required && self.terms.as_ref().is_none_or(Terms::plain_allowed);
-            return Features {
-                starttls: self.tls(world, side) != Negotiation::NotSupported,
-                starttls_required: required,
-                sasl_external: false,
-                dialback,
-            };
-        };
-        let dialback = match (&self.terms, &self.theirs) {
-            (Some(terms), Some(theirs)) => terms.dialback_allowed(Some(secured), theirs),
-            _ => true,
-        };
-        Features {
-            starttls: false,
-            starttls_required: false,
-            sasl_external: !self.authenticated && self.external_fits(),
-            dialback,
-        }
-    }
-
-    fn tls(&self, world: &World, side: Side) -> Negotiation {
-        match (&self.terms, side) {
-            (Some(terms), _) => terms.tls,
-            (None, Side::Partners) => Negotiation::Optional,
-            (None, Side::Home(id)) => {
-                world.inside.get(&id).map_or(Negotiation::NotSupported, |inside| inside.tls)
-            }
-        }
-    }
-
-    /// Whether nothing but the wish for TLS is heard now (XT-02).
-    fn tls_required(&self) -> bool {
-        self.secured.is_none() && self.terms.as_ref().is_some_and(|terms| !terms.plain_allowed())
-    }
-
-    fn external_fits(&self) -> bool {
-        match (&self.terms, &self.secured, &self.theirs) {
-            (Some(terms), Some(secured), Some(theirs)) => {
-                terms.methods.sasl_over_tls && terms.vouches(secured, theirs).is_ok()
-            }
-            _ => false,
         }
     }
 
@@ -411,6 +343,7 @@ impl Inbound {
                 }
                 Ok(self.ended(turn))
             }
+            What::Management => self.manage(&element, turn),
             What::WrongNamespace => {
                 let text = "stanzas between servers are in the namespace jabber:server".to_owned();
                 self.fail_with(turn, (StreamCondition::InvalidNamespace, text))
@@ -443,9 +376,16 @@ impl Inbound {
             Err((StreamCondition::InvalidFrom, text.to_owned()))
         });
         match arrival {
-            Arrival::Stanza(stanza) => turn.out.arrivals.push_back(stanza),
-            Arrival::Refused(Some(answer)) => turn.out.arrivals.push_back(answer),
+            Arrival::Stanza(mut stanza) => {
+                stanza.arrived = acks::stamp(&mut self.acks, 1, turn.now);
+                turn.out.arrivals.push_back(stanza);
+            }
+            Arrival::Refused(Some(answer)) => {
+                turn.out.arrivals.push_back(answer);
+                self.ended_here(turn);
+            }
             Arrival::Refused(None) => {
+                self.ended_here(turn);
                 let text = "dropped a malformed stanza that nothing may answer: an error or a result";
                 turn.note(Level::Debug, self.about(), text);
             }
@@ -501,6 +441,7 @@ fn what(element: &Element) -> What {
         (Namespace::Dialback, "result") => What::Result,
         (Namespace::Dialback, "verify") => What::Verify,
         (Namespace::Streams, "error") => What::StreamError,
+        (Namespace::StreamManagement, _) => What::Management,
         (Namespace::Client | Namespace::None, "message" | "presence" | "iq") => What::WrongNamespace,
         _ => What::Unknown,
     }

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 
+use crate::bounds::Bounds;
 use crate::error::{StreamCondition, quoted};
 use crate::frame::{Element, Namespace, StreamHeader};
 use crate::parse::Tree;
@@ -19,6 +20,10 @@ pub(crate) struct Offered {
     pub(crate) starttls_required: bool,
     /// SASL EXTERNAL.
     pub(crate) external: bool,
+    /// Stream management (XEP-0198).
+    pub(crate) acks: bool,
+    /// What the peer takes (XEP-0478).
+    pub(crate) bounds: Bounds,
 }
 
 /// Reads `<stream:features/>`; what cannot be read is not offered.
@@ -35,6 +40,8 @@ pub(crate) fn offered(element: &Element, header: &StreamHeader) -> Offered {
         starttls: starttls.is_some(),
         starttls_required: starttls.is_some_and(|node| node.child(Namespace::Tls, "required").is_some()),
         external,
+        acks: root.child(Namespace::StreamManagement, "sm").is_some(),
+        bounds: Bounds::offered(root),
     }
 }
 

@@ -9,22 +9,31 @@ use bytes::{Bytes, BytesMut};
 use turnout_core::io::{Close, Event, Level, Output, Secured, TlsRole, TrustId};
 use turnout_core::jid::Domain;
 use turnout_core::policy::Negotiation;
-use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+use turnout_core::refusal::{Condition, Retry};
 use turnout_core::run::Run;
 use turnout_core::world::World;
 
-use crate::dialback::{Answer, Ask, Outcome};
+use crate::bounds::Bounds;
+use crate::dialback::{Ask, Outcome};
 use crate::error::StreamCondition;
 use crate::frame::{Element, Frame, FrameLimits, Framer, Namespace, StreamHeader};
 use crate::inbound::LINGER;
 use crate::liveness::Pulse;
+use crate::management;
 use crate::negotiate::{self, Offered};
 use crate::terms::{self, Terms};
-use crate::turn::{Flow, Step, Turn, fault};
+use crate::turn::{Flow, Step, Turn};
 use crate::write::{self, Header};
 
+mod acks;
 mod alive;
+mod end;
 mod proof;
+
+pub(crate) use end::not_allowed;
+
+use acks::Acks;
+use end::Failure;
 
 /// Keys one verify stream may be asked to show at a time.
 const ASKS_MAX: usize = 256;
@@ -58,20 +67,12 @@ enum Phase {
     SaslAsked(Box<StreamHeader>),
     /// We gave a dialback key.
     DialbackAsked(Box<StreamHeader>),
+    /// We asked for stream management.
+    EnableAsked(Box<StreamHeader>),
     /// It carries what it is for.
     Ready(Box<StreamHeader>),
     /// We said the last word at this time.
     Closing(Instant),
-}
-
-/// How an attempt ended.
-struct Failure {
-    condition: Condition,
-    retry: Retry,
-    /// Told to the sender.
-    told: &'static str,
-    /// For the operator: what, why, what to do.
-    detail: String,
 }
 
 /// A stream we opened.
@@ -99,6 +100,12 @@ pub(crate) struct Outbound {
     room: BytesMut,
     /// Signs of life of the peer.
     pulse: Pulse,
+    /// The features the peer showed last offer stream management.
+    offers_acks: bool,
+    /// What the peer says it takes.
+    bounds: Bounds,
+    /// The peer acknowledges.
+    acks: Option<Acks>,
 }
 
 impl Outbound {
@@ -127,6 +134,9 @@ impl Outbound {
             used: now,
             room: BytesMut::new(),
             pulse: Pulse::new(now),
+            offers_acks: false,
+            bounds: Bounds::default(),
+            acks: None,
         }
     }
 
@@ -160,6 +170,11 @@ impl Outbound {
         self.purpose == Purpose::Deliver && matches!(self.phase, Phase::Ready(_))
     }
 
+    /// What the peer says it takes.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
     /// Writes a stanza's slices; the caller has seen that the stream [is ready](Self::is_ready).
     pub(crate) fn carry(&mut self, slices: [Bytes; 3], turn: &mut Turn<'_>) {
         for slice in slices {
@@ -167,6 +182,7 @@ impl Outbound {
         }
         self.sent = turn.now;
         self.used = turn.now;
+        self.carried(1, turn);
     }
 
     /// Writes a run; the caller has seen that the stream [is ready](Self::is_ready). Neighbouring stanzas are one slice of the bytes
@@ -194,6 +210,7 @@ impl Outbound {
         }
         self.sent = turn.now;
         self.used = turn.now;
+        self.carried(run.len(), turn);
     }
 
     /// Puts a question to the authoritative server; gives it back when the stream takes no more.
@@ -265,31 +282,6 @@ impl Outbound {
         }
     }
 
-    /// The connection is gone, or never came.
-    pub(crate) fn closed(&mut self, why: &str, turn: &mut Turn<'_>) {
-        if self.purpose == Purpose::Verify && !self.asks.is_empty() {
-            let text =
-                format!("the server of {} could not be asked about a dialback key: {why}", self.theirs);
-            turn.note(Level::Warn, &self.theirs, text);
-        }
-        self.unanswered(Condition::RemoteServerTimeout, turn);
-    }
-
-    /// Ends the stream politely.
-    pub(crate) fn finish(&mut self, refusal: Option<Refusal>, turn: &mut Turn<'_>) -> Flow {
-        if matches!(self.phase, Phase::Closing(_)) {
-            return Flow::On;
-        }
-        self.tell(refusal, turn);
-        if matches!(self.phase, Phase::Dialing | Phase::Handshake) {
-            turn.out.close(turn.link, Close::Abort);
-            return Flow::Over;
-        }
-        turn.send(negotiate::bytes(write::stream_end));
-        self.phase = Phase::Closing(turn.now);
-        Flow::On
-    }
-
     /// A new configuration: a stream to where we may no longer write ends, and one that would now be negotiated in another way
     /// ends politely, to be opened anew.
     pub(crate) fn configure(&mut self, turn: &mut Turn<'_>) -> Flow {
@@ -346,6 +338,9 @@ impl Outbound {
                     Phase::Features(_) => "its stream features did not come",
                     Phase::TlsAsked(_) => "it did not answer <starttls/>",
                     Phase::SaslAsked(_) => "it did not answer <auth/>",
+                    Phase::EnableAsked(_) => {
+                        "it offered stream management and did not answer <enable/>; stream_management = false goes without"
+                    }
                     _ => "it did not answer our dialback element; can it reach us at our own domain?",
                 };
                 let failure = Failure {
@@ -383,7 +378,18 @@ impl Outbound {
         let name = element.name();
         let answer = Outcome::read(element.stanza_type().as_deref());
         match (name.namespace, name.local, &self.phase) {
+            (Namespace::StreamManagement, "a", _) if self.is_acknowledged() => {
+                self.acknowledged(element, turn)
+            }
             (_, _, Phase::Closing(_)) => Ok(Flow::On),
+            (Namespace::StreamManagement, "enabled" | "failed", Phase::EnableAsked(_)) => {
+                Ok(self.enabled(name.local == "enabled", turn))
+            }
+            // No stanza comes on this stream, so none is handled.
+            (Namespace::StreamManagement, "r", _) if self.is_acknowledged() => {
+                turn.send(management::answer(0));
+                Ok(Flow::On)
+            }
             (Namespace::Streams, "error", phase) => {
                 let read = phase.header().map(|header| negotiate::stream_error(element, header));
                 Ok(self.ended(read, turn))
@@ -427,6 +433,8 @@ impl Outbound {
 
     /// The peer's features: TLS first, where there is any to be had (XT-04).
     fn offered(&mut self, offered: Offered, turn: &mut Turn<'_>) -> Flow {
+        self.offers_acks = offered.acks;
+        self.bounds = offered.bounds;
         if self.secured.is_some() {
             return self.prove(offered, turn);
         }
@@ -452,7 +460,15 @@ impl Outbound {
         self.give_up(failure, None, turn)
     }
 
+    /// We are taken for who we are: what is left is to ask for acknowledgements.
     fn ready(&mut self, header: Box<StreamHeader>, turn: &mut Turn<'_>) -> Flow {
+        match self.ask_to_enable(header, turn) {
+            Some(header) => self.established(header, turn),
+            None => Flow::On,
+        }
+    }
+
+    fn established(&mut self, header: Box<StreamHeader>, turn: &mut Turn<'_>) -> Flow {
         self.phase = Phase::Ready(header);
         self.used = turn.now;
         self.pulse.heard(turn.now);
@@ -460,116 +476,17 @@ impl Outbound {
             Purpose::Deliver => {
                 let how = if self.authenticated { "certificate" } else { "dialback" };
                 let over = self.secured.as_ref().map_or("without TLS", |secured| secured.version);
+                let acks = if self.is_acknowledged() { ", acknowledged" } else { "" };
                 turn.note(
                     Level::Info,
                     &self.theirs,
-                    format!("stream {} to {} is open by {how} ({over})", self.ours, self.theirs),
+                    format!("stream {} to {} is open by {how} ({over}{acks})", self.ours, self.theirs),
                 );
                 turn.out.events.push_back(Event::Ready(turn.link));
             }
             Purpose::Verify => self.put_questions(turn),
         }
         Flow::On
-    }
-
-    /// The peer ended the stream, in order or with an error.
-    fn ended(&mut self, error: Option<(StreamCondition, String)>, turn: &mut Turn<'_>) -> Flow {
-        if !matches!(self.phase, Phase::Closing(_)) {
-            let was_ready = matches!(self.phase, Phase::Ready(_));
-            let said = error
-                .as_ref()
-                .map_or_else(String::new, |(condition, text)| format!(" with {condition} {text}"));
-            if !was_ready || error.is_some() {
-                let text = format!("{} ended the stream from {}{said}", self.theirs, self.ours);
-                turn.note(Level::Warn, &self.theirs, text);
-            }
-            let refusal = (!was_ready).then(|| {
-                let unknown = error.is_some_and(|(condition, _)| {
-                    matches!(condition, StreamCondition::HostUnknown | StreamCondition::HostGone)
-                });
-                let (condition, retry) = if unknown {
-                    (Condition::RemoteServerNotFound, Retry::Never)
-                } else {
-                    (Condition::RemoteServerTimeout, Retry::Later)
-                };
-                refusal(
-                    condition,
-                    retry,
-                    "the remote server ended the negotiation",
-                    format!("{}{said}", self.theirs),
-                )
-            });
-            self.tell(refusal, turn);
-            turn.send(negotiate::bytes(write::stream_end));
-        }
-        self.unanswered(Condition::RemoteServerTimeout, turn);
-        turn.out.close(turn.link, Close::Flush);
-        Flow::Over
-    }
-
-    /// The peer broke a rule.
-    fn fail(&mut self, turn: &mut Turn<'_>, condition: StreamCondition, text: &str, too_big: bool) -> Step {
-        if !matches!(self.phase, Phase::Closing(_)) {
-            turn.send(negotiate::last_words(BytesMut::new(), condition, text, too_big));
-            turn.note(
-                Level::Warn,
-                &self.theirs,
-                format!("closed the stream to {}: {condition}: {text}", self.theirs),
-            );
-            let was_ready = matches!(self.phase, Phase::Ready(_));
-            let told = "the remote server broke a rule of the protocol";
-            self.tell(
-                (!was_ready).then(|| refusal(Condition::RemoteServerTimeout, Retry::Later, told, text)),
-                turn,
-            );
-        }
-        self.unanswered(Condition::RemoteServerTimeout, turn);
-        turn.out.close(turn.link, Close::Flush);
-        Err(fault(condition, text))
-    }
-
-    /// The attempt led nowhere: says so to the shard and the operator, closes.
-    fn give_up(&mut self, failure: Failure, error: Option<StreamCondition>, turn: &mut Turn<'_>) -> Flow {
-        turn.note(Level::Warn, &self.theirs, failure.detail.as_str());
-        let close = match (&self.phase, error) {
-            (Phase::Dialing | Phase::Handshake, _) => Close::Abort,
-            (_, Some(condition)) => {
-                turn.send(negotiate::last_words(BytesMut::new(), condition, "", false));
-                Close::Flush
-            }
-            (_, None) => {
-                turn.send(negotiate::bytes(write::stream_end));
-                Close::Flush
-            }
-        };
-        self.tell(Some(refusal(failure.condition, failure.retry, failure.told, failure.detail)), turn);
-        self.unanswered(failure.condition, turn);
-        turn.out.close(turn.link, close);
-        Flow::Over
-    }
-
-    fn refused(&self, detail: String) -> Failure {
-        Failure {
-            condition: Condition::RemoteServerTimeout,
-            retry: Retry::Never,
-            told: "no acceptable stream to the remote server could be negotiated",
-            detail,
-        }
-    }
-
-    /// Tells the shard that no more stanzas are taken.
-    fn tell(&mut self, refusal: Option<Refusal>, turn: &mut Turn<'_>) {
-        match self.purpose {
-            Purpose::Deliver => turn.out.events.push_back(Event::Unready(turn.link, refusal)),
-            Purpose::Verify => self.unanswered(Condition::RemoteServerTimeout, turn),
-        }
-    }
-
-    /// Questions that will get no answer any more (XD-09).
-    fn unanswered(&mut self, condition: Condition, turn: &mut Turn<'_>) {
-        for (ask, _) in self.asks.drain(..) {
-            turn.answers.push(Answer { ask, outcome: Outcome::Error(condition) });
-        }
     }
 }
 
@@ -580,18 +497,9 @@ impl Phase {
             | Self::TlsAsked(header)
             | Self::SaslAsked(header)
             | Self::DialbackAsked(header)
+            | Self::EnableAsked(header)
             | Self::Ready(header) => Some(header),
             Self::Dialing | Self::Handshake | Self::Header | Self::Closing(_) => None,
         }
     }
-}
-
-fn refusal(condition: Condition, retry: Retry, told: &'static str, detail: impl Into<Box<str>>) -> Refusal {
-    Refusal::new(condition, Blame::NextHop, retry, Bounce::Yes, told).with_detail(detail)
-}
-
-/// Policy does not let us write there.
-pub(crate) fn not_allowed() -> Refusal {
-    let text = "this domain is not allowed to federate with us";
-    Refusal::new(Condition::PolicyViolation, Blame::Router, Retry::Never, Bounce::Yes, text)
 }

@@ -5,6 +5,7 @@
 //! XML cannot carry becomes U+FFFD: it can only be in texts meant for people. Where the exact value matters (an
 //! address, an id), ask [`is_xml`] first and refuse.
 
+use crate::bounds::Bounds;
 use crate::error::StreamCondition;
 use crate::frame::{Namespace, Version};
 use base64::Engine;
@@ -159,6 +160,10 @@ pub struct Features {
     pub sasl_external: bool,
     /// Dialback with error handling (XEP-0220 §2.5.1).
     pub dialback: bool,
+    /// Stream management (XEP-0198 §2).
+    pub acks: bool,
+    /// What is taken (XEP-0478).
+    pub bounds: Option<Bounds>,
 }
 
 /// Appends stream features; empty ones too, which say that negotiation is over (RFC 6120 §4.3.2).
@@ -174,6 +179,12 @@ pub fn features(out: &mut BytesMut, features: &Features) {
     }
     if features.dialback {
         put(out, &["<dialback xmlns='", Namespace::DialbackFeature.name(), "'><errors/></dialback>"]);
+    }
+    if features.acks {
+        empty(out, "sm", Namespace::StreamManagement);
+    }
+    if let Some(bounds) = &features.bounds {
+        bounds.write(out);
     }
     put(out, &["</stream:features>"]);
 }

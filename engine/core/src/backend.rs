@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::contact::Contact;
 use crate::home::HostPort;
-use crate::io::{Closed, Door, LinkId, Outbox, Secured, Side};
+use crate::io::{Closed, Door, Ended, LinkId, Outbox, Secured, Side};
 use crate::jid::{Domain, Jid};
 use crate::refusal::Refusal;
 use crate::run::Run;
@@ -52,7 +52,8 @@ impl Destination {
 #[derive(Debug)]
 #[must_use]
 pub enum Sent {
-    /// Its bytes are in the outbox, last of this link: it is delivered when the link has written them.
+    /// Its bytes are in the outbox, last of this link: it is delivered when the link has written them, or when its peer has
+    /// acknowledged it. Protocol elements that are no stanzas may follow it.
     OnWrite(Stanza),
     /// The backend keeps it and will say `Event::Done` once.
     Kept,
@@ -168,6 +169,10 @@ pub trait Backend: Send {
     /// A stanza of this backend's found its end. `origin.ticket` says which; called for every refusal, and for a delivery
     /// only when the ticket is not 0. XMPP answers a refusal with an error stanza, made from the stanza given.
     fn settle(&mut self, now: Instant, origin: &Origin, verdict: Verdict<'_>, out: &mut Outbox);
+
+    /// Stanzas that arrived on a link of this backend found their end. Told of links the backend named in `Outbox::chained` alone;
+    /// which stanzas they are is told by when they arrived, as the backend stamped them.
+    fn ended(&mut self, _now: Instant, _ended: &Ended, _out: &mut Outbox) {}
 
     /// A stanza addressed to the router itself (a local domain without a user): answer it, or say why not.
     fn answer(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) -> Result<(), Refusal>;

@@ -234,6 +234,19 @@ pub struct Fact {
     pub kind: PresenceType,
 }
 
+/// The end of stanzas that arrived on a chained link together: delivered, bounced, answered or dropped by a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The side they arrived on.
+    pub side: Side,
+    /// The link they arrived on.
+    pub link: LinkId,
+    /// When they arrived, as their backend stamped them.
+    pub arrived: Instant,
+    /// How many.
+    pub count: u32,
+}
+
 /// What one shard sends another, over a bounded ring that keeps order.
 #[derive(Debug)]
 pub enum Handoff {
@@ -247,6 +260,10 @@ pub enum Handoff {
     InVain(Box<Fact>),
     /// The verdict on a stanza, for the backend that waits for it.
     Verdict(Origin, Result<(), Refusal>),
+    /// A link of the sender's shard is chained ([`Outbox::chained`]), or is no more.
+    Chained(LinkId, bool),
+    /// Stanzas that arrived on a chained link found their end.
+    Ended(Ended),
     /// Bytes a backend read on a link of its own and another shard must decide on (a SIP message, whole; the answer to an XMPP ping).
     Message {
         /// The side it came in on.
@@ -416,6 +433,11 @@ pub enum Event {
     Ready(LinkId),
     /// A dialed link takes no more stanzas: it is closing or was refused. `None`: an orderly close, reconnect when needed.
     Unready(LinkId, Option<Refusal>),
+    /// The peer of a dialed link acknowledges (XEP-0198): from now on what is sent on it counts as delivered when
+    /// [`Event::Acknowledged`] says so, and not when it is written. Before [`Event::Ready`].
+    Acknowledging(LinkId),
+    /// The peer of such a link has so many stanzas more, in the order they were sent.
+    Acknowledged(LinkId, u32),
     /// A kept stanza found its end.
     Done(Box<Stanza>, Result<(), Refusal>),
     /// A local user of a SIP home wrote to this partner user first (bare JIDs): he may answer (requirement 11).
@@ -484,6 +506,9 @@ pub struct Outbox {
     pub events: VecDeque<Event>,
     /// Links that backends dialed by themselves (dialback verification), with their side.
     pub dialed: Vec<(LinkId, Side)>,
+    /// Accepted links whose backend is to hear of the end of every stanza that arrives on them from now on
+    /// ([`Backend::ended`](crate::backend::Backend::ended)). Heeded before `arrivals`.
+    pub chained: Vec<LinkId>,
     /// Room for heads that runs have given back, to be used again.
     spare: Vec<Vec<Head>>,
     shard: u16,
@@ -501,6 +526,7 @@ impl Outbox {
             arrivals: Arrivals::default(),
             events: VecDeque::new(),
             dialed: Vec::new(),
+            chained: Vec::new(),
             spare: Vec::new(),
             shard,
             count: 0,

@@ -16,6 +16,10 @@ pub const LINK_CREDIT_BYTES: u64 = 1024 * 1024;
 /// Stanzas that may be handed to the driver for one link and not yet be written.
 pub const LINK_CREDIT_STANZAS: usize = 8192;
 
+/// Bytes that may be given to a link that acknowledges and not yet be acknowledged, before its stanzas wait in the spool: what is on
+/// the way to a peer 100 ms away at 40 MB/s.
+pub const LINK_UNACKNOWLEDGED_BYTES: u64 = 4 * 1024 * 1024;
+
 /// Stanzas one destination may have waiting in one shard.
 pub const SPOOL_STANZAS_MAX: usize = 262_144;
 
@@ -79,6 +83,7 @@ pub const SHARDS_MAX: usize = 256;
 
 const _: () = assert!(STANZA_BYTES_MAX >= STANZA_BYTES_FLOOR);
 const _: () = assert!(SPOOL_BYTES_MAX >= 64 * STANZA_BYTES_MAX);
+const _: () = assert!(LINK_UNACKNOWLEDGED_BYTES >= LINK_CREDIT_BYTES);
 const _: () = assert!(SHARD_SPOOL_BYTES_MAX >= SPOOL_BYTES_MAX);
 const _: () = assert!(SPOOL_AGE_SIP_SECONDS < 32 && SPOOL_AGE_SIP_SECONDS < SPOOL_AGE_SECONDS);
 const _: () = assert!(MOVE_SETTLE_MILLIS < HOLD_MILLIS_MAX && HOLD_MILLIS_MAX < SPOOL_AGE_SIP_SECONDS * 1000);

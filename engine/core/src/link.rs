@@ -1,11 +1,12 @@
-//! One connection as the shard sees it. Invariant: a stanza written to a link stays in `unwritten` until the driver has given
-//! its last byte to the kernel; then it is delivered, and if the link dies before, it goes back to the spool in its order.
+//! One connection as the shard sees it. Invariant: a stanza written to a link stays in `unwritten` until the next hop has it; if
+//! the link dies before, it goes back to the spool in its order. On a link that acknowledges, the next hop has what its peer said
+//! it has (XEP-0198); on any other, what the driver has given to the kernel to the last byte.
 
 use std::collections::VecDeque;
 
 use crate::backend::Destination;
-use crate::io::Side;
-use crate::limits::{LINK_CREDIT_BYTES, LINK_CREDIT_STANZAS};
+use crate::io::{LinkId, Side};
+use crate::limits::{LINK_CREDIT_BYTES, LINK_CREDIT_STANZAS, LINK_UNACKNOWLEDGED_BYTES};
 use crate::run::{Load, Run};
 use crate::stanza::Stanza;
 
@@ -22,6 +23,16 @@ pub struct Link {
     stanzas: usize,
     made: usize,
     opened: bool,
+    acks: Option<Acks>,
+}
+
+/// What is known on a link that acknowledges.
+#[derive(Debug, Default)]
+struct Acks {
+    /// Stanzas the peer has acknowledged and that stand in `unwritten` still.
+    new: usize,
+    /// Octets queued behind the last one taken out.
+    settled: u64,
 }
 
 impl Link {
@@ -36,6 +47,7 @@ impl Link {
             stanzas: 0,
             made: 0,
             opened: false,
+            acks: None,
         }
     }
 
@@ -64,15 +76,34 @@ impl Link {
         self.queued += bytes as u64;
     }
 
+    /// From now on a stanza counts as delivered when [`Link::acknowledge`] says so. Before anything was pushed.
+    pub fn set_acknowledging(&mut self) {
+        self.acks = Some(Acks { new: 0, settled: self.queued });
+    }
+
+    /// The peer has so many stanzas more; [`Link::pop_written`] yields them.
+    pub fn acknowledge(&mut self, count: u32) {
+        let stanzas = self.stanzas;
+        if let Some(acks) = &mut self.acks {
+            acks.new = acks.new.saturating_add(count as usize).min(stanzas);
+        }
+    }
+
     /// The last bytes queued were those of this stanza.
-    pub fn push(&mut self, stanza: Stanza) {
+    pub fn push(&mut self, mut stanza: Stanza) {
+        if self.acks.is_some() {
+            stanza.settle_down();
+        }
         self.made += usize::from(stanza.made);
         self.stanzas += 1;
         self.unwritten.push_back((self.queued, Load::One(stanza)));
     }
 
     /// The last bytes queued were those of this run.
-    pub fn push_run(&mut self, run: Run) {
+    pub fn push_run(&mut self, mut run: Run) {
+        if self.acks.is_some() {
+            run.settle_down();
+        }
         self.stanzas += run.len();
         self.unwritten.push_back((self.queued, Load::Run(run)));
     }
@@ -82,28 +113,69 @@ impl Link {
         self.written = self.written.max(total.min(self.queued));
     }
 
-    /// The next that is written in full, or what is written in full of the next run.
+    /// The next that is written in full, or what is written in full of the next run; on a link that acknowledges, what the peer
+    /// has.
     pub fn pop_written(&mut self) -> Option<Written> {
+        if self.acks.is_some() {
+            return self.pop_acknowledged();
+        }
         let (end, load) = self.unwritten.front_mut()?;
         if *end <= self.written {
-            let (_, load) = self.unwritten.pop_front()?;
-            self.stanzas -= load.len();
-            return Some(match load {
-                Load::One(stanza) => {
-                    self.made -= usize::from(stanza.made);
-                    Written::One(stanza)
-                }
-                Load::Run(run) => Written::All(run),
-            });
+            return self.pop_whole();
         }
         let Load::Run(run) = load else { return None };
         let start = end.saturating_sub(run.bytes_left() as u64);
         let (count, _) = run.go(self.written.saturating_sub(start));
         self.stanzas -= count;
-        (count > 0).then_some(Written::Some { count, arrived: run.arrived })
+        (count > 0).then_some(Written::Some { count, arrived: run.arrived, side: run.side, link: run.link })
     }
 
-    /// What was not written when the link died, oldest first.
+    fn pop_acknowledged(&mut self) -> Option<Written> {
+        let acks = self.acks.as_mut().filter(|acks| acks.new > 0)?;
+        let (end, load) = self.unwritten.front_mut()?;
+        if load.len() <= acks.new {
+            acks.new -= load.len();
+            acks.settled = *end;
+            return self.pop_whole();
+        }
+        let Load::Run(run) = load else { return None };
+        let count = std::mem::take(&mut acks.new);
+        run.gone += count;
+        acks.settled = end.saturating_sub(run.bytes_left() as u64);
+        self.stanzas -= count;
+        Some(Written::Some { count, arrived: run.arrived, side: run.side, link: run.link })
+    }
+
+    fn pop_whole(&mut self) -> Option<Written> {
+        let (_, load) = self.unwritten.pop_front()?;
+        self.stanzas -= load.len();
+        Some(match load {
+            Load::One(stanza) => {
+                self.made -= usize::from(stanza.made);
+                Written::One(stanza)
+            }
+            Load::Run(run) => Written::All(run),
+        })
+    }
+
+    /// Stanzas that were written in full and not acknowledged: when the link is gone they are written again, and its peer may
+    /// have them already. Nothing on a link that does not acknowledge.
+    pub fn doubtful(&self) -> usize {
+        if self.acks.is_none() {
+            return 0;
+        }
+        let doubtful = |(end, load): &(u64, Load)| {
+            if *end <= self.written {
+                return load.len();
+            }
+            let Load::Run(run) = load else { return 0 };
+            let start = end.saturating_sub(run.bytes_left() as u64);
+            run.count_within(self.written.saturating_sub(start)).0
+        };
+        self.unwritten.iter().map(doubtful).sum()
+    }
+
+    /// What was not written, or not acknowledged, when the link died, oldest first.
     pub fn take_unwritten(&mut self) -> impl DoubleEndedIterator<Item = Stanza> + use<> {
         self.made = 0;
         self.stanzas = 0;
@@ -116,7 +188,9 @@ impl Link {
 
     /// Whether it may be given more.
     pub fn has_credit(&self) -> bool {
-        self.queued - self.written < LINK_CREDIT_BYTES && self.stanzas < LINK_CREDIT_STANZAS
+        self.queued - self.written < LINK_CREDIT_BYTES
+            && self.stanzas < LINK_CREDIT_STANZAS
+            && self.acks.as_ref().is_none_or(|acks| self.queued - acks.settled < LINK_UNACKNOWLEDGED_BYTES)
     }
 
     /// Whether a stanza not yet written is between users for whom `is` says yes: asked with bare addresses, the recipient's and
@@ -149,5 +223,9 @@ pub enum Written {
         count: usize,
         /// When they arrived.
         arrived: std::time::Instant,
+        /// The side they arrived on.
+        side: Side,
+        /// The link they arrived on.
+        link: LinkId,
     },
 }

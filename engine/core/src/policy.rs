@@ -214,6 +214,8 @@ pub struct GatewayLimits {
     pub idle_seconds: u32,
     /// Longest silence of a partner whose silence is looked into; white space is sent at half of it.
     pub keep_alive_seconds: u32,
+    /// Acknowledge, and have acknowledged, what passes on streams whose peer can (XEP-0198).
+    pub stream_management: bool,
 }
 
 impl Default for GatewayLimits {
@@ -225,6 +227,7 @@ impl Default for GatewayLimits {
             establishment_seconds: 60,
             idle_seconds: 600,
             keep_alive_seconds: 300,
+            stream_management: true,
         }
     }
 }

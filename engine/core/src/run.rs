@@ -285,6 +285,13 @@ impl Run {
     /// Counts those as gone whose last octet is among the first `octets` of what was left, and says how many those are and how
     /// many octets they took.
     pub fn go(&mut self, octets: u64) -> (usize, u64) {
+        let (count, taken) = self.count_within(octets);
+        self.gone += count;
+        (count, taken)
+    }
+
+    /// How many of those left end among the first `octets` of what is left, and how many octets they take.
+    pub fn count_within(&self, octets: u64) -> (usize, u64) {
         let (mut count, mut taken) = (0, 0);
         for head in self.left() {
             let next = taken + self.written_len(head) as u64;
@@ -294,7 +301,6 @@ impl Run {
             taken = next;
             count += 1;
         }
-        self.gone += count;
         (count, taken)
     }
 

@@ -5,6 +5,7 @@
 //! > Hand a shard one batch of inputs and the time; submit everything it put in the outbox; sleep until its deadline.
 
 mod deliver;
+mod ends;
 mod moving;
 mod nodes;
 mod pace;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::backend::{Backend, Destination, Verdict};
 use crate::directory::{Directory, User};
@@ -27,11 +28,11 @@ use crate::io::{
 use crate::link::Link;
 use crate::pool::Pool;
 use crate::random::Random;
-use crate::refusal::{Bounce, Condition, Refusal};
-use crate::route::{Asked, Route, View, Way, route, unanswerable};
+use crate::refusal::{Condition, Refusal};
+use crate::route::{Asked, Route, View, Way, route};
 use crate::run::Load;
 use crate::stanza::{Origin, Stanza};
-use crate::tally::{DropRule, Flow, SideTally, Tally};
+use crate::tally::{Flow, SideTally, Tally};
 use crate::timers::Timers;
 use crate::world::World;
 
@@ -73,6 +74,8 @@ pub struct Shard {
     timers: Timers<Timer>,
     holds: Holds,
     presences: Presences,
+    /// Links whose backends, here or on other shards, are told of the end of what arrived on them.
+    chained: HashSet<LinkId>,
     /// There is a SIP home, so contacts matter.
     keeps_contacts: bool,
     random: Random,
@@ -134,6 +137,7 @@ impl Shard {
             timers: Timers::default(),
             holds: Holds::default(),
             presences: Presences::default(),
+            chained: HashSet::new(),
             keeps_contacts,
             random: Random::new(seed),
             tally,
@@ -309,6 +313,13 @@ impl Shard {
                     self.backend(origin.side).settle(now, &origin, Verdict::Refused(None, &refusal), out);
                 }
             },
+            Handoff::Chained(link, true) => {
+                self.chained.insert(link);
+            }
+            Handoff::Chained(link, false) => {
+                self.chained.remove(&link);
+            }
+            Handoff::Ended(ended) => self.backend(ended.side).ended(now, &ended, out),
             Handoff::Message { side, link, bytes } => self.backend(side).adopt(now, link, bytes, out),
             Handoff::Transmit { link, bytes } => {
                 if self.links.contains_key(&link) {
@@ -339,6 +350,9 @@ impl Shard {
             for (link, side) in out.dialed.drain(..) {
                 self.links.entry(link).or_insert_with(|| Link::new(side, None));
             }
+            while let Some(link) = out.chained.pop() {
+                self.chain(link, out);
+            }
             if let Some(load) = out.arrivals.pop_front() {
                 match load {
                     Load::One(stanza) => self.arrive(now, stanza, out),
@@ -368,6 +382,12 @@ impl Shard {
         match event {
             Event::Ready(link) => self.ready(now, link, out),
             Event::Unready(link, refusal) => self.unready(now, link, refusal, out),
+            Event::Acknowledging(link) => {
+                if let Some(link) = self.links.get_mut(&link) {
+                    link.set_acknowledging();
+                }
+            }
+            Event::Acknowledged(link, count) => self.acknowledged(now, link, count, out),
             Event::Done(stanza, Ok(())) => self.delivered(now, *stanza, out),
             Event::Done(stanza, Err(refusal)) => self.given_back(now, *stanza, refusal, out),
             Event::Introduced(local, partner) => self.introduce(&local, &partner, out),
@@ -412,51 +432,6 @@ impl Shard {
                 }
             }
             Err(refusal) => self.refuse(now, stanza, refusal, out),
-        }
-    }
-
-    /// The next hop has it.
-    fn delivered(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
-        let side = self.side_towards(&stanza);
-        self.delivered_to(now, stanza, side, out);
-    }
-
-    /// The next hop, on this side, has it.
-    fn delivered_to(&mut self, now: Instant, stanza: Stanza, side: Side, out: &mut Outbox) {
-        if stanza.made {
-            self.tally.made.delivered += 1;
-        } else {
-            self.delivered_many(now, 1, stanza.arrived, side);
-        }
-        if stanza.origin.ticket != 0 {
-            self.tell(now, stanza.origin, Ok(()), out);
-        }
-    }
-
-    /// It is not delivered: its sender is told, or it is dropped by the rule that forbids telling.
-    fn refuse(&mut self, now: Instant, stanza: Stanza, refusal: Refusal, out: &mut Outbox) {
-        self.count_refusal(&refusal);
-        if let Some(detail) = &refusal.detail {
-            let text = format!("{} refused: {}: {detail}", stanza.kind.element(), refusal.condition.as_str());
-            out.note(Level::Debug, stanza.origin.side, stanza.origin.link, stanza.from.domain(), text);
-        }
-        if stanza.made {
-            self.asked_in_vain(now, &stanza, out);
-        }
-        let rule = if stanza.made { Some(DropRule::MadeUndeliverable) } else { unanswerable(stanza.kind) };
-        let rule = rule.or_else(|| (refusal.bounce == Bounce::No).then_some(DropRule::ForRouter));
-        if let Some(rule) = rule {
-            self.flow(stanza.made).dropped[rule as usize] += 1;
-        } else {
-            self.flow(stanza.made).bounced += 1;
-            let side = stanza.origin.side;
-            self.side(side).bounced += 1;
-        }
-        if stanza.origin.ticket != 0 {
-            self.tell(now, stanza.origin, Err(refusal), out);
-        } else if rule.is_none() {
-            let origin = stanza.origin;
-            self.backend(origin.side).settle(now, &origin, Verdict::Refused(Some(&stanza), &refusal), out);
         }
     }
 
@@ -549,6 +524,7 @@ impl Shard {
     /// A connection is gone.
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {
         let Some(state) = self.links.remove(&link) else { return };
+        self.unchain(link, out);
         self.backend(state.side()).closed(now, link, why, out);
         self.link_lost(now, link, state, why, out);
     }

@@ -159,6 +159,9 @@ pub struct SideTally {
     pub dialed: u64,
     /// Dialed connections that failed before they carried a stanza.
     pub failed: u64,
+    /// Stanzas written a second time, as the link they were written on was gone before its peer acknowledged them: it may have
+    /// them twice.
+    pub repeated: u64,
     /// Links ended by a fault of the peer.
     pub faults: u64,
     /// Links open now.

@@ -70,6 +70,7 @@ pub(super) fn limits(table: &Table<'_, '_>) -> GatewayLimits {
         establishment_seconds: number("establishment_seconds", 1..=3600, otherwise.establishment_seconds),
         idle_seconds: number("idle_seconds", 10..=604_800, otherwise.idle_seconds),
         keep_alive_seconds: number("keep_alive_seconds", 5..=604_800, otherwise.keep_alive_seconds),
+        stream_management: table.flag("stream_management").unwrap_or(otherwise.stream_management),
     };
     if made.connections_per_partner_max > made.connections_max {
         table.book.wrong(

@@ -46,6 +46,7 @@ fn the_smallest_configuration_has_the_legacy_defaults() {
     let figures = (limits.connections_max, limits.connections_per_partner_max, limits.establishment_seconds);
     assert_eq!(figures, (1000, 20, 60));
     assert_eq!((limits.idle_seconds, limits.keep_alive_seconds), (600, 300));
+    assert!(limits.stream_management);
     assert!(config.policy.find("partner.example").is_none());
     let legacy = &config.home_configs[0];
     assert_eq!(

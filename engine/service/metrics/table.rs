@@ -239,6 +239,13 @@ pub static METRICS: &[Metric] = &[
         read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.failed)),
     },
     Metric {
+        name: "turnout_stanzas_repeated_total",
+        kind: Counter,
+        labels: SIDE,
+        help: "Stanzas sent again, as their link was gone before the peer acknowledged them: it may have them twice.",
+        read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.repeated)),
+    },
+    Metric {
         name: "turnout_links_faulted_total",
         kind: Counter,
         labels: SIDE,

@@ -61,6 +61,7 @@ class Plan:
     partner_verify: bool = True
     partner_dialback: bool = True
     partner_direct_tls: bool = False
+    partner_acknowledges: bool = False
     only_direct_tls: bool = False
     start_partner: bool = True
     policy: Partner = field(default_factory=lambda: Partner(PARTNER))
@@ -120,7 +121,7 @@ class Estate:
         self.gateway_dns = await self._dns("gateway", _DNS_GATEWAY, self._gateway_view())
         self.partner = PROGRAMS[p.partner](ServerSettings(
             PARTNER, self.at(_PARTNER), self._partner_identity(), self.ca.certificate, p.partner_tls, p.partner_verify,
-            p.partner_dialback, p.partner_direct_tls), self.dns, self.dir / "partner")
+            p.partner_dialback, p.partner_direct_tls, p.partner_acknowledges), self.dns, self.dir / "partner")
         self.gateway = PROGRAMS[p.gateway](ServerSettings(
             LOCAL, self.at(_GATEWAY), self.ca.issue("gateway", ["edge2015.contoso.com", LOCAL]), self.ca.certificate,
             p.gateway_tls, False, True, BYPASS and p.partner_direct_tls), self.gateway_dns, self.dir / "gateway")

@@ -19,7 +19,8 @@ class ServerSettings:
     """How one server is to federate.
 
     `tls`: required | optional | none. `verify`: whether it insists on a valid certificate of its peer (else dialback will do).
-    `direct_tls`: listen for XEP-0368 connections as well (where the program can).
+    `direct_tls`: listen for XEP-0368 connections as well (where the program can). `acknowledges`: stream management between servers
+    (Prosody alone).
     """
 
     domain: str
@@ -30,6 +31,7 @@ class ServerSettings:
     verify: bool = True
     dialback: bool = True
     direct_tls: bool = False
+    acknowledges: bool = False
 
 
 class Server(ABC):

@@ -18,6 +18,8 @@ class Tap:
         self.forward, self.backward = bytearray(), bytearray()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._deaf = False
 
     async def start(self) -> None:
         """Begin to relay."""
@@ -29,22 +31,36 @@ class Tap:
         except OSError:
             writer.close()
             return
+        self._writers |= {writer, back}
         for source, sink, keep in ((reader, back, self.forward), (there, writer, self.backward)):
             task = asyncio.ensure_future(self._copy(source, sink, keep))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    @staticmethod
-    async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, keep: bytearray) -> None:
+    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, keep: bytearray) -> None:
         try:
             while data := await source.read(65536):
                 keep += data
+                if self._deaf and keep is self.forward:
+                    continue
                 sink.write(data)
                 await sink.drain()
         except (ConnectionError, OSError):
             pass
         finally:
             sink.close()
+            self._writers.discard(sink)
+
+    def deaf(self) -> None:
+        """From now on take what comes from the dialing side and pass none of it on: it dies with the connection."""
+        self._deaf = True
+
+    def cut(self) -> None:
+        """Reset every connection, as a machine that dies does; new ones are relayed as ever."""
+        self._deaf = False
+        for writer in list(self._writers):
+            writer.transport.abort()
+        self._writers.clear()
 
     def stop(self) -> None:
         """End every relay."""

@@ -1,13 +1,13 @@
 //! A backend under observation: the ledger hears what arrived and what was refused, from the edge of the backend itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use turnout_core::backend::{Backend, Destination, Fault, Sent, SentRun, Verdict};
 use turnout_core::home::HostPort;
-use turnout_core::io::{Closed, Door, Event, LinkId, Outbox, Secured};
+use turnout_core::io::{Closed, Door, Ended, Event, LinkId, Outbox, Secured};
 use turnout_core::refusal::Refusal;
 use turnout_core::run::Run;
 use turnout_core::stanza::{Origin, Stanza};
@@ -21,6 +21,8 @@ pub struct Watch<B> {
     backend: B,
     ledger: Ledger,
     tickets: BTreeMap<u64, usize>,
+    /// Stanzas written to each link and not acknowledged, as far as its peer acknowledges; none for one the router made.
+    sent: BTreeMap<LinkId, VecDeque<Option<usize>>>,
     /// Stanzas kept, counted from what went in and came out.
     kept: usize,
 }
@@ -28,7 +30,7 @@ pub struct Watch<B> {
 impl<B: Backend> Watch<B> {
     /// Watches.
     pub fn new(backend: B, ledger: Ledger) -> Self {
-        Self { backend, ledger, tickets: BTreeMap::new(), kept: 0 }
+        Self { backend, ledger, tickets: BTreeMap::new(), sent: BTreeMap::new(), kept: 0 }
     }
 
     /// Calls the backend and looks at what it put in the outbox.
@@ -43,6 +45,13 @@ impl<B: Backend> Watch<B> {
             }
         }
         for event in out.events.iter().skip(events) {
+            if let Event::Acknowledged(link, count) = event {
+                let sent = self.sent.get_mut(link).expect("something was sent");
+                assert!(sent.len() >= *count as usize, "no more is acknowledged than was sent");
+                for number in sent.drain(..*count as usize).flatten() {
+                    self.ledger.done(number);
+                }
+            }
             if let Event::Done(stanza, end) = event {
                 self.kept = self.kept.checked_sub(1).expect("what is done was kept");
                 match end {
@@ -92,15 +101,25 @@ impl<B: Backend> Backend for Watch<B> {
         self.kept += 1;
         let sent = self.with(out, |backend, out| backend.send(now, link, stanza, out));
         self.kept -= usize::from(!matches!(sent, Sent::Kept));
+        if let Sent::OnWrite(stanza) = &sent {
+            let number = (!stanza.made).then(|| number_of(stanza));
+            self.sent.entry(link).or_default().push_back(number);
+        }
         sent
     }
 
     fn send_run(&mut self, now: Instant, link: LinkId, run: Run, out: &mut Outbox) -> SentRun {
-        self.with(out, |backend, out| backend.send_run(now, link, run, out))
+        let sent = self.with(out, |backend, out| backend.send_run(now, link, run, out));
+        if let SentRun::OnWrite(run) = &sent {
+            let numbers = run.stanzas().map(|stanza| Some(number_of(&stanza)));
+            self.sent.entry(link).or_default().extend(numbers);
+        }
+        sent
     }
 
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {
         self.with(out, |backend, out| backend.closed(now, link, why, out));
+        self.sent.remove(&link);
     }
 
     fn settle(&mut self, now: Instant, origin: &Origin, verdict: Verdict<'_>, out: &mut Outbox) {
@@ -113,6 +132,10 @@ impl<B: Backend> Backend for Watch<B> {
             self.ledger.bounced(number);
         }
         self.with(out, |backend, out| backend.settle(now, origin, verdict, out));
+    }
+
+    fn ended(&mut self, now: Instant, ended: &Ended, out: &mut Outbox) {
+        self.with(out, |backend, out| backend.ended(now, ended, out));
     }
 
     fn answer(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) -> Result<(), Refusal> {

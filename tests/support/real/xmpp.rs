@@ -34,12 +34,19 @@ struct Stream {
     ours: Option<(String, VecDeque<Text>)>,
     ready: bool,
     domain: String,
+    /// Stream management is on: stanzas read on it.
+    handled: Option<u32>,
+    /// Stanzas said on it since it is on, and not acknowledged.
+    unacknowledged: VecDeque<Option<usize>>,
+    acknowledged: u32,
 }
 
 /// The server.
 #[derive(Debug)]
 pub struct XmppPeer {
     manner: Manner,
+    /// It speaks XEP-0198, both ways.
+    acknowledges: bool,
     /// Local part of what its certificate names, and who trusts it.
     certificate: PeerCertificate,
     streams: BTreeMap<u64, Stream>,
@@ -59,7 +66,21 @@ impl XmppPeer {
             ..PeerCertificate::default()
         };
         let (streams, outbound) = (BTreeMap::new(), BTreeMap::new());
-        Self { manner, certificate, streams, outbound, again: VecDeque::new(), ids: 0, heard: Vec::new() }
+        Self {
+            manner,
+            acknowledges: false,
+            certificate,
+            streams,
+            outbound,
+            again: VecDeque::new(),
+            ids: 0,
+            heard: Vec::new(),
+        }
+    }
+
+    /// One that acknowledges and wants acknowledgements.
+    pub fn acknowledging(self) -> Self {
+        Self { acknowledges: true, ..self }
     }
 
     fn header(&mut self, from: &str, to: &str) -> String {
@@ -100,8 +121,9 @@ impl XmppPeer {
                     "<dialback xmlns='urn:xmpp:features:dialback'/>"
                 }
             };
+            let acks = if self.acknowledges { "<sm xmlns='urn:xmpp:sm:3'/>" } else { "" };
             let header = self.header(&to, &from);
-            out.send(conn, format!("{header}<stream:features>{features}</stream:features>"));
+            out.send(conn, format!("{header}<stream:features>{features}{acks}</stream:features>"));
         } else if unit.starts_with("<starttls") {
             out.send(conn, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
         } else if unit.starts_with("<auth") {
@@ -113,7 +135,21 @@ impl XmppPeer {
         } else if unit.starts_with("<db:verify") {
             let id = attribute(unit, "id");
             out.send(conn, format!("<db:verify from='{to}' to='{from}' id='{id}' type='valid'/>"));
+        } else if unit.starts_with("<enable") {
+            stream.handled = Some(0);
+            out.send(conn, "<enabled xmlns='urn:xmpp:sm:3'/>");
+        } else if unit.starts_with("<r ") {
+            // Sometimes it has died without anybody noticing, and sometimes it keeps an acknowledgement back.
+            let handled = stream.handled.expect("only who was asked to count is asked");
+            if !out.rarely(30) {
+                let back = u32::from(handled > stream.acknowledged && out.rarely(8));
+                stream.acknowledged = handled - back;
+                out.send(conn, format!("<a xmlns='urn:xmpp:sm:3' h='{}'/>", handled - back));
+            }
         } else {
+            if let Some(handled) = &mut stream.handled {
+                *handled += u32::from(!unit.starts_with("<stream:") && !unit.starts_with("<db:"));
+            }
             self.heard.push(unit.to_owned());
             self.read(conn, unit, out);
         }
@@ -144,7 +180,7 @@ impl XmppPeer {
                 let auth = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>";
                 out.send(conn, auth);
             } else if stream.authenticated {
-                self.say_all(conn, out);
+                self.agree(conn, unit, out);
             } else {
                 out.send(conn, format!("<db:result from='{ours}' to='{theirs}'>key</db:result>"));
             }
@@ -152,10 +188,35 @@ impl XmppPeer {
             stream.authenticated = true;
             let header = self.header(&ours, &theirs);
             out.send(conn, header);
-        } else if unit.starts_with("<db:result") && unit.contains("type='valid'") {
+        } else if unit.starts_with("<enabled") {
+            stream.handled = Some(0);
             self.say_all(conn, out);
+        } else if unit.starts_with("<a ") {
+            let handled: u32 = attribute(unit, "h").parse().expect("a number");
+            let new = handled - stream.acknowledged;
+            stream.acknowledged = handled;
+            for number in stream.unacknowledged.drain(..new as usize).flatten() {
+                out.ledger.acknowledged(number);
+            }
+        } else if unit.starts_with("<db:result") && unit.contains("type='valid'") {
+            self.agree(conn, unit, out);
         } else if unit.starts_with("<db:result") || unit.starts_with("<failure") {
             out.acts.push(PeerAct::Close(conn));
+        }
+    }
+
+    /// The router knows who we are: stream management is asked for where it is spoken, in the seeds that offer none too.
+    fn agree(&mut self, conn: u64, unit: &str, out: &mut PeerOut<'_>) {
+        if unit.starts_with("<stream:features") {
+            assert!(
+                unit.contains("<sm xmlns='urn:xmpp:sm:3'"),
+                "it is offered to whom the router knows: {unit}"
+            );
+        }
+        if self.acknowledges {
+            out.send(conn, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
+        } else {
+            self.say_all(conn, out);
         }
     }
 
@@ -164,7 +225,7 @@ impl XmppPeer {
         stream.ready = true;
         let waiting = stream.ours.as_mut().map(|(_, waiting)| std::mem::take(waiting)).unwrap_or_default();
         for text in waiting {
-            say_now(conn, text, out);
+            say_now(conn, stream, text, out);
         }
     }
 
@@ -185,12 +246,26 @@ impl XmppPeer {
         });
         match self.streams.get_mut(&conn) {
             Some(Stream { ready: false, ours: Some((_, waiting)), .. }) => waiting.push_back(text),
-            _ => say_now(conn, text, out),
+            Some(stream) => say_now(conn, stream, text, out),
+            None => {}
         }
     }
 }
 
-fn say_now(conn: u64, text: Text, out: &mut PeerOut<'_>) {
+fn say_now(conn: u64, stream: &mut Stream, text: Text, out: &mut PeerOut<'_>) {
+    if stream.handled.is_some() {
+        stream.unacknowledged.push_back(match text {
+            Text::Number(number) => Some(number),
+            Text::Words(_) => None,
+        });
+    }
+    say_words(conn, text, out);
+    if stream.handled.is_some() && (out.calm || out.random.below(2) == 0) {
+        out.send(conn, "<r xmlns='urn:xmpp:sm:3'/>");
+    }
+}
+
+fn say_words(conn: u64, text: Text, out: &mut PeerOut<'_>) {
     let number = match text {
         Text::Number(number) => number,
         Text::Words(words) => return out.send(conn, words.text),
@@ -226,6 +301,10 @@ impl Peer for XmppPeer {
             let header = self.header(&ours, &theirs);
             out.send(conn, header);
         }
+    }
+
+    fn acknowledges(&self) -> bool {
+        self.acknowledges
     }
 
     fn certificate(&self) -> Option<PeerCertificate> {

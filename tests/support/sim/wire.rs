@@ -90,7 +90,7 @@ impl Sim {
         }
         let Some(conn) = self.conns.remove(&number) else { return };
         self.links.remove(&conn.link);
-        let keeps = self.peers[conn.peer].keeps();
+        let keeps = self.peers[conn.peer].keeps() || conn.eager;
         for (read, stanza) in &conn.carried {
             if keeps {
                 self.ledger.doubt_unless_done(*stanza);
@@ -104,10 +104,10 @@ impl Sim {
     }
 
     fn report_written(&mut self, number: u64) -> bool {
-        let Some(conn) = self.conns.get_mut(&number).filter(|conn| conn.read > conn.told) else {
+        let Some(conn) = self.conns.get_mut(&number).filter(|conn| conn.taken() > conn.told) else {
             return false;
         };
-        conn.told = conn.read;
+        conn.told = conn.taken();
         let (link, told) = (conn.link, conn.told);
         self.tell(link, Input::Written(link, told));
         true
@@ -228,7 +228,8 @@ impl Sim {
         }
         self.count += 1;
         let number = self.count;
-        self.conns.insert(number, Conn::new(number, link, peer));
+        let eager = self.peers[peer].acknowledges();
+        self.conns.insert(number, Conn { eager, ..Conn::new(number, link, peer) });
         self.links.insert(link, number);
         self.tell(link, Input::Connected { link, direct_tls: wish.direct, peer: "192.0.2.1:5269".into() });
         self.with_peer(peer, |peer, out| peer.opened(number, false, out));
@@ -271,7 +272,8 @@ impl Sim {
         let door = Door { side: Self::peer_side(peer), direct_tls };
         let address: Arc<str> = "192.0.2.1:40000".into();
         cell.io.push_back(Input::Accepted { link, door, peer: address });
-        self.conns.insert(number, Conn::new(number, link, peer));
+        let eager = self.peers[peer].acknowledges();
+        self.conns.insert(number, Conn { eager, ..Conn::new(number, link, peer) });
         self.links.insert(link, number);
         self.with_peer(peer, |peer, out| peer.opened(number, true, out));
         if direct_tls {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use turnout_core::run::{Head, Run};
 
-use super::{Inbound, Phase};
+use super::{Inbound, Phase, acks};
 use crate::error::StreamCondition;
 use crate::turn::{Flow, Step, Turn};
 
@@ -37,6 +37,7 @@ impl Inbound {
             };
             let rest = heads.get(done..).unwrap_or_default();
             let count = 1 + rest.iter().skip(1).take_while(|other| of(other) == (to, from)).count();
+            let arrived = acks::stamp(&mut self.acks, count, turn.now);
             let run = Run {
                 bytes: bytes.clone(),
                 heads: Vec::new(),
@@ -45,7 +46,7 @@ impl Inbound {
                 to: ours.clone(),
                 side: turn.side,
                 link: turn.link,
-                arrived: turn.now,
+                arrived,
                 lang: self.lang.clone(),
             };
             if count == heads.len() {

@@ -1,5 +1,6 @@
 //! Keeping a stream alive, and finding out whether it is. Invariant: towards the gateway nothing but white space is ever sent for
-//! it, and towards partners a ping only after the keep-alive interval without a sign of life (XI-02).
+//! it, and towards partners a ping, or an `<r/>` where the peer acknowledges, only after the keep-alive interval without a sign of life
+//! (XI-02).
 
 use std::time::{Duration, Instant};
 
@@ -17,16 +18,33 @@ impl Outbound {
     /// When [`Self::keep_alive`] is wanted, on a stream that carries stanzas.
     pub(super) fn alive_at(&self, world: &World) -> Instant {
         let after = keep_alive(world);
-        let space = self.sent + after / 2;
+        let space = self.sent + self.space_after(after);
+        if self.is_acknowledged() {
+            let look = self.acks_due(self.silence(after));
+            return look.map_or(space, |look| look.min(space));
+        }
         let look = self.pulse.due(after).filter(|_| self.terms.keep_alive);
         look.map_or(space, |look| look.min(space))
+    }
+
+    /// How long nothing may go out before white space does: half of what the peer allows, or of what we expect of it.
+    fn space_after(&self, after: Duration) -> Duration {
+        self.bounds().idle.map_or(after, |idle| idle.min(after)) / 2
+    }
+
+    /// When the peer has been silent for too long, where its silence is looked into.
+    fn silence(&self, after: Duration) -> Option<Instant> {
+        self.pulse.due(after).filter(|_| self.terms.keep_alive)
     }
 
     /// The stream carries nothing just now, or nothing comes back: white space keeps it open, a ping finds out whether
     /// anybody is there (XEP-0199 §4.4, RFC 6120 §4.6.4).
     pub(super) fn keep_alive(&mut self, turn: &mut Turn<'_>) -> Flow {
         let after = keep_alive(turn.world);
-        let look = match self.terms.keep_alive {
+        if self.is_acknowledged() && self.look_after_acks(self.silence(after), turn) == Flow::Over {
+            return Flow::Over;
+        }
+        let look = match self.terms.keep_alive && !self.is_acknowledged() {
             true => self.pulse.look(turn.now, after, &self.theirs, turn.lives),
             false => Look::Fine,
         };
@@ -60,7 +78,7 @@ impl Outbound {
             }
             Look::Fine => {}
         }
-        if turn.now >= self.sent + after / 2 {
+        if turn.now >= self.sent + self.space_after(after) {
             turn.send(&b" "[..]);
             self.sent = turn.now;
         }

@@ -131,7 +131,14 @@ fn negotiation_elements_are_what_they_should_be() {
 
 #[test]
 fn features_say_what_is_offered() {
-    let all = Features { starttls: true, starttls_required: true, sasl_external: true, dialback: true };
+    let all = Features {
+        starttls: true,
+        starttls_required: true,
+        sasl_external: true,
+        dialback: true,
+        acks: true,
+        bounds: None,
+    };
     let element = framed(|out| features(out, &all));
     let tree = Tree::read(element.bytes(), Scope::server()).unwrap();
     let root = tree.root();

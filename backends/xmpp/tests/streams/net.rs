@@ -117,6 +117,8 @@ pub struct Node {
     pub direct_tls: bool,
     pub ready: Vec<LinkId>,
     pub unready: Vec<(LinkId, Option<Refusal>)>,
+    pub acknowledging: Vec<LinkId>,
+    pub acknowledged: Vec<(LinkId, u32)>,
     pub arrivals: Vec<Stanza>,
     pub notes: Vec<String>,
     accepted: u64,
@@ -173,6 +175,8 @@ impl Net {
             direct_tls: false,
             ready: Vec::new(),
             unready: Vec::new(),
+            acknowledging: Vec::new(),
+            acknowledged: Vec::new(),
             arrivals: Vec::new(),
             notes: Vec::new(),
             accepted: 0,
@@ -250,6 +254,8 @@ impl Net {
                 match event {
                     Event::Ready(link) => node.ready.push(link),
                     Event::Unready(link, refusal) => node.unready.push((link, refusal)),
+                    Event::Acknowledging(link) => node.acknowledging.push(link),
+                    Event::Acknowledged(link, count) => node.acknowledged.push((link, count)),
                     Event::Done(..) | Event::Introduced(..) => panic!("XMPP keeps nothing"),
                 }
             }

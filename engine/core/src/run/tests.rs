@@ -153,6 +153,71 @@ proptest! {
         let rest: Vec<Vec<u8>> = all[delivered..].iter().map(written).collect();
         prop_assert_eq!(back, rest);
     }
+
+    /// However a peer acknowledges, and whatever the kernel has taken: delivered is what was acknowledged, and the rest is given back.
+    #[test]
+    fn a_link_that_acknowledges_delivers_what_is_acknowledged(
+        counts in proptest::collection::vec(1usize..8, 1..6),
+        steps in proptest::collection::vec((0u32..6, 0u64..400), 0..20),
+    ) {
+        let mut link = Link::new(Side::Partners, None);
+        link.queue(30);
+        link.set_acknowledging();
+        let (mut all, mut ends, mut end) = (Vec::new(), Vec::new(), 30);
+        for count in &counts {
+            let run = run(*count, &[1], None);
+            all.extend(run.stanzas());
+            ends.extend(run.heads.iter().map(|head| {
+                end += run.written_len(head) as u64;
+                end
+            }));
+            link.queue(run.bytes_left());
+            link.push_run(run);
+        }
+        let (mut total, mut acknowledged, mut delivered) = (0, 0, 0);
+        for (count, step) in steps {
+            total += step;
+            link.set_written(total);
+            acknowledged = (acknowledged + count as usize).min(all.len());
+            link.acknowledge(count);
+            while let Some(written) = link.pop_written() {
+                delivered += match written {
+                    Written::One(_) => 1,
+                    Written::All(run) => run.len(),
+                    Written::Some { count, .. } => count,
+                };
+            }
+            prop_assert_eq!(delivered, acknowledged);
+            prop_assert_eq!(link.unwritten_len(), all.len() - delivered);
+            prop_assert_eq!(link.doubtful(), ends[delivered..].iter().filter(|end| **end <= total).count());
+        }
+        let back: Vec<Vec<u8>> = link.take_unwritten().map(|stanza| written(&stanza)).collect();
+        let rest: Vec<Vec<u8>> = all[delivered..].iter().map(written).collect();
+        prop_assert_eq!(back, rest);
+    }
+}
+
+#[test]
+fn what_may_be_unacknowledged_is_bounded() {
+    use crate::limits::{LINK_CREDIT_STANZAS, LINK_UNACKNOWLEDGED_BYTES};
+    let mut link = Link::new(Side::Partners, None);
+    link.set_acknowledging();
+    let stanza = run(1, &[], None).stanzas().next().unwrap();
+    let octets = (LINK_UNACKNOWLEDGED_BYTES / 4) as usize;
+    for n in 0..4 {
+        assert!(link.has_credit(), "{n}");
+        link.queue(octets);
+        link.push(stanza.clone());
+        link.set_written(u64::MAX);
+    }
+    assert!(!link.has_credit(), "written or not");
+    link.acknowledge(1);
+    assert!(matches!(link.pop_written(), Some(Written::One(_))) && link.pop_written().is_none());
+    assert!(link.has_credit());
+    for _ in 0..LINK_CREDIT_STANZAS {
+        link.push(stanza.clone());
+    }
+    assert!(!link.has_credit());
 }
 
 #[test]

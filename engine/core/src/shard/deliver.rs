@@ -11,7 +11,7 @@ use crate::home::BackendKind;
 use crate::io::{Close, Closed, Event, Handoff, Level, LinkId, Outbox, Output, Side, Unreachable};
 use crate::jid::Domain;
 use crate::limits::{CLOSE_SECONDS, CONNECT_SECONDS, DESTINATIONS_MAX, SHARD_SPOOL_BYTES_MAX};
-use crate::link::{Link, Written};
+use crate::link::Link;
 use crate::placement::{owner_of_domain, owner_of_user};
 use crate::pool::backoff;
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
@@ -206,7 +206,7 @@ impl Shard {
     }
 
     /// Sends what waits as long as the link takes it.
-    fn flush(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
+    pub(super) fn flush(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
         loop {
             let Some(waiting) = self.destinations.get_mut(destination) else { return };
             let State::Ready(link) = waiting.state else { return };
@@ -301,29 +301,6 @@ impl Shard {
         self.part(now, &destination, link, refusal, out);
     }
 
-    /// The driver has written more.
-    pub(super) fn written(&mut self, now: Instant, link: LinkId, total: u64, out: &mut Outbox) {
-        let Some(state) = self.links.get_mut(&link) else { return };
-        state.set_written(total);
-        let side = state.side();
-        while let Some(written) = self.links.get_mut(&link).and_then(Link::pop_written) {
-            match written {
-                Written::One(stanza) => self.delivered_to(now, stanza, side, out),
-                Written::All(run) => {
-                    self.delivered_many(now, run.len(), run.arrived, side);
-                    out.give_back(run.heads);
-                }
-                Written::Some { count, arrived } => self.delivered_many(now, count, arrived, side),
-            }
-        }
-        let waits = |destination: &&Destination| {
-            self.destinations.get(*destination).is_some_and(|waiting| !waiting.spool.is_empty())
-        };
-        if let Some(destination) = self.links.get(&link).and_then(Link::destination).filter(waits).cloned() {
-            self.flush(now, &destination, out);
-        }
-    }
-
     /// A dial came to nothing.
     pub(super) fn dial_failed(
         &mut self,
@@ -344,7 +321,7 @@ impl Shard {
         }
     }
 
-    /// A link is gone: what it had not written goes back in front of what waits.
+    /// A link is gone: what it had not written, or its peer not acknowledged, goes back in front of what waits.
     pub(super) fn link_lost(
         &mut self,
         now: Instant,
@@ -354,6 +331,7 @@ impl Shard {
         out: &mut Outbox,
     ) {
         let Some(destination) = state.destination().cloned() else { return };
+        self.side(state.side()).repeated += state.doubtful() as u64;
         let opening = match self.destinations.get_mut(&destination) {
             Some(waiting) => {
                 waiting.spool.put_back(state.take_unwritten());

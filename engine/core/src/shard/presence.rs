@@ -422,6 +422,7 @@ impl Shard {
     /// A stanza ends here by a rule, which is no refusal: nobody waits for anything.
     fn end(&mut self, now: Instant, stanza: Stanza, rule: DropRule, out: &mut Outbox) {
         self.flow(stanza.made).dropped[rule as usize] += 1;
+        self.ended(now, &stanza, out);
         if stanza.origin.ticket != 0 {
             self.tell(now, stanza.origin, Ok(()), out);
         }

@@ -178,16 +178,6 @@ impl Shard {
             SentRun::Alone(run) => self.deliver_each(now, destination, &run, out),
         }
     }
-
-    /// So many stanzas of a run are delivered.
-    pub(super) fn delivered_many(&mut self, now: Instant, count: usize, arrived: Instant, side: Side) {
-        let count = count as u64;
-        self.tally.passed.delivered += count;
-        let waited = now.saturating_duration_since(arrived);
-        let tally = self.side(side);
-        tally.delivered += count;
-        tally.latency.observe_many_us(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX), count);
-    }
 }
 
 /// Whether [`Shard::heed`] is to see it.

@@ -1,0 +1,267 @@
+//! What we acknowledge to a peer that brings stanzas (XEP-0198). Invariant: `h` covers only stanzas whose end is known, in the order
+//! they came: delivered to the next hop, bounced, answered, or dropped by a rule. So an acknowledgement is a promise that the
+//! router no longer has to keep, and what dies with it was never acknowledged.
+//!
+//! Which stanza ended is told by when it arrived ([`Ended::arrived`]): all of one read bear the same time, and a read counts when
+//! all of it has ended and all before it has.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use turnout_core::io::Ended;
+
+use super::{Inbound, Phase};
+use crate::error::StreamCondition;
+use crate::frame::Element;
+use crate::management::{self, on_the_wire};
+use crate::turn::{Flow, Step, Turn, fault};
+
+/// Reads told apart; the stanzas of later ones count together.
+const READS_MAX: usize = 4096;
+
+/// After so many stanzas a peer that does not ask is told all the same, so that what it keeps stays small.
+const UNTOLD_MAX: u64 = 256;
+
+/// Stanzas that arrived at one time, or at several where there are too many to tell apart.
+#[derive(Debug)]
+struct Read {
+    /// The last time of them.
+    at: Instant,
+    /// How many stanzas came before these.
+    before: u64,
+    /// How many have not ended.
+    open: u64,
+}
+
+/// The count of one stream in, from `<enable/>` on.
+#[derive(Debug)]
+pub(super) struct Acks {
+    /// No stanza that counts arrived before this time.
+    since: Instant,
+    received: u64,
+    /// Reads with stanzas that have not ended, or that wait for earlier ones; the oldest first.
+    reads: VecDeque<Read>,
+    /// What the peer was told last.
+    told: u64,
+    /// It has asked when so many had been received, and was told of fewer.
+    asked: Option<u64>,
+}
+
+impl Acks {
+    /// Begins to count. What arrived until now, this very instant included, does not.
+    fn new(now: Instant) -> Self {
+        let since = now + Duration::from_nanos(1);
+        Self { since, received: 0, reads: VecDeque::new(), told: 0, asked: None }
+    }
+
+    /// So many stanzas came in; gives the time they are to be stamped with.
+    fn receive(&mut self, now: Instant, count: u64) -> Instant {
+        let at = now.max(self.since);
+        let full = self.reads.len() >= READS_MAX;
+        match self.reads.back_mut() {
+            Some(read) if read.at == at || full => {
+                read.at = at;
+                read.open += count;
+            }
+            _ => self.reads.push_back(Read { at, before: self.received, open: count }),
+        }
+        self.received += count;
+        at
+    }
+
+    /// So many that were stamped with this time have ended.
+    fn end(&mut self, at: Instant, count: u64) {
+        if at < self.since {
+            return;
+        }
+        let place = self.reads.partition_point(|read| read.at < at);
+        if let Some(read) = self.reads.get_mut(place) {
+            read.open = read.open.saturating_sub(count);
+        }
+        while self.reads.front().is_some_and(|read| read.open == 0) {
+            self.reads.pop_front();
+        }
+    }
+
+    /// Stanzas handled: all before the first that has not ended.
+    fn handled(&self) -> u64 {
+        self.reads.front().map_or(self.received, |read| read.before)
+    }
+}
+
+/// Counts stanzas that are about to be given away; gives the time to stamp them with.
+pub(super) fn stamp(acks: &mut Option<Acks>, count: usize, now: Instant) -> Instant {
+    match acks {
+        Some(acks) => acks.receive(now, count as u64),
+        None => now,
+    }
+}
+
+impl Inbound {
+    /// A stanza that goes nowhere, as it was refused or dropped here, has ended at once.
+    pub(super) fn ended_here(&mut self, turn: &mut Turn<'_>) {
+        let at = stamp(&mut self.acks, 1, turn.now);
+        self.count_ended(at, 1, turn);
+    }
+
+    /// Stanzas of this stream found their end.
+    pub(crate) fn end_of(&mut self, ended: &Ended, turn: &mut Turn<'_>) -> Flow {
+        self.count_ended(ended.arrived, u64::from(ended.count), turn);
+        match self.phase {
+            Phase::Leaving(_) if !self.owes() => self.ended(turn),
+            _ => Flow::On,
+        }
+    }
+
+    /// The peer ended the stream. Before we do it hears what became of all it brought, as far as that is known soon: what it has not
+    /// heard of it would send again, or take for lost.
+    pub(super) fn leave(&mut self, turn: &mut Turn<'_>) -> Flow {
+        if !self.says() || !self.owes() {
+            return self.ended(turn);
+        }
+        self.phase = Phase::Leaving(turn.now);
+        Flow::On
+    }
+
+    fn count_ended(&mut self, at: Instant, count: u64, turn: &mut Turn<'_>) {
+        let Some(acks) = &mut self.acks else { return };
+        acks.end(at, count);
+        let handled = acks.handled();
+        if acks.asked.is_some_and(|asked| handled >= asked) || handled - acks.told >= UNTOLD_MAX {
+            self.tell_handled(turn);
+        }
+    }
+
+    /// Says how many are handled, unless it is too late for that.
+    pub(super) fn tell_handled(&mut self, turn: &mut Turn<'_>) {
+        let says = self.says();
+        let Some(acks) = self.acks.as_mut().filter(|_| says) else { return };
+        let handled = acks.handled();
+        acks.told = handled;
+        if acks.asked.is_some_and(|asked| handled >= asked) {
+            acks.asked = None;
+        }
+        turn.send(management::answer(on_the_wire(handled)));
+    }
+
+    /// The last word before our end of the stream: what was not told yet.
+    pub(super) fn tell_last(&mut self, turn: &mut Turn<'_>) {
+        if self.acks.as_ref().is_some_and(|acks| acks.handled() > acks.told) {
+            self.tell_handled(turn);
+        }
+    }
+
+    /// Whether stanzas came in that have not ended.
+    fn owes(&self) -> bool {
+        self.acks.as_ref().is_some_and(|acks| acks.handled() < acks.received)
+    }
+
+    /// An element of stream management.
+    pub(super) fn manage(&mut self, element: &Element, turn: &mut Turn<'_>) -> Step {
+        match element.name().local {
+            "enable" => self.enable(turn),
+            "resume" => {
+                turn.send(management::failed("item-not-found"));
+                Ok(Flow::On)
+            }
+            "r" if self.acks.is_some() => {
+                if let Some(acks) = &mut self.acks {
+                    acks.asked = Some(acks.received);
+                }
+                self.tell_handled(turn);
+                Ok(Flow::On)
+            }
+            "a" if self.acks.is_some() => self.answered(element, turn),
+            _ => {
+                let text = "that element of stream management is not expected now".to_owned();
+                self.fail_with(turn, (StreamCondition::UnsupportedStanzaType, text))
+            }
+        }
+    }
+
+    fn enable(&mut self, turn: &mut Turn<'_>) -> Step {
+        let refusal = if !turn.world.policy.limits().stream_management {
+            Some("feature-not-implemented")
+        } else if self.acks.is_some() || !self.pairs.any_proven() || !self.says() {
+            Some("unexpected-request")
+        } else {
+            None
+        };
+        match refusal {
+            Some(condition) => turn.send(management::failed(condition)),
+            None => {
+                self.acks = Some(Acks::new(turn.now));
+                turn.out.chained.push(turn.link);
+                turn.send(management::ENABLED);
+            }
+        }
+        Ok(Flow::On)
+    }
+
+    /// The peer acknowledges what we never sent: no stanza goes out on its stream.
+    fn answered(&mut self, element: &Element, turn: &mut Turn<'_>) -> Step {
+        let handled = self.header.as_ref().and_then(|header| management::handled(element, header));
+        match handled {
+            Some(0) => Ok(Flow::On),
+            None => {
+                let text = "<a/> needs 'h', a number".to_owned();
+                self.fail_with(turn, (StreamCondition::BadFormat, text))
+            }
+            Some(handled) => {
+                if self.says() {
+                    turn.send(management::too_high(handled, 0));
+                }
+                turn.out.close(turn.link, turnout_core::io::Close::Flush);
+                Err(fault(StreamCondition::UndefinedCondition, "acknowledged a stanza that was never sent"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_ended_in_front_counts() {
+        let start = Instant::now();
+        let mut acks = Acks::new(start);
+        let later = |millis| start + Duration::from_millis(millis);
+        let first = acks.receive(start, 2);
+        assert!(first > start, "what came before <enable/> in the same read is told apart");
+        let second = acks.receive(later(1), 3);
+        let third = acks.receive(later(2), 1);
+        acks.end(start, 2);
+        assert_eq!(acks.handled(), 0);
+        acks.end(third, 1);
+        acks.end(second, 2);
+        acks.end(first, 1);
+        assert_eq!(acks.handled(), 0);
+        acks.end(first, 1);
+        assert_eq!(acks.handled(), 2);
+        acks.end(second, 1);
+        assert_eq!(acks.handled(), 6);
+        assert_eq!(acks.receive(later(2), 1), third, "more of the same time");
+        assert_eq!(acks.handled(), 6);
+        acks.end(third, 1);
+        assert_eq!(acks.handled(), 7);
+    }
+
+    #[test]
+    fn reads_beyond_what_is_told_apart_count_together() {
+        let start = Instant::now();
+        let mut acks = Acks::new(start);
+        let at = |n: usize| start + Duration::from_millis(1 + n as u64);
+        for n in 0..READS_MAX + 10 {
+            acks.receive(at(n), 1);
+        }
+        assert_eq!(acks.reads.len(), READS_MAX);
+        for n in (1..READS_MAX + 10).rev() {
+            acks.end(at(n), 1);
+            assert_eq!(acks.handled(), 0);
+        }
+        acks.end(at(0), 1);
+        assert_eq!(acks.handled(), READS_MAX as u64 + 10);
+    }
+}

@@ -1,0 +1,109 @@
+//! Acknowledgements through whole shards (XEP-0198): when a stanza counts as delivered, what a lost link leaves behind, and when the
+//! stream it came by hears of its end.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
+#![allow(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+
+#[path = "acknowledged/rig.rs"]
+mod rig;
+
+use rig::{ANNA, BOB, Rig};
+
+#[test]
+fn delivered_is_what_the_peer_has_said() {
+    let mut rig = Rig::new(1);
+    rig.chain(0);
+    rig.says(0, &[1, 2, 3], BOB, ANNA);
+    let gateway = rig.dialed(0);
+    assert_eq!(rig.heard(gateway), [1, 2, 3]);
+    rig.write_all(gateway);
+    assert_eq!((rig.delivered(), rig.held()), (0, 3), "that the system has taken it says nothing");
+    assert_eq!(rig.ended(), 0);
+    rig.acknowledge(gateway, 2);
+    assert_eq!((rig.delivered(), rig.held(), rig.ended()), (2, 1, 2));
+    rig.acknowledge(gateway, 1);
+    assert_eq!((rig.delivered(), rig.held(), rig.ended()), (3, 0, 3));
+    rig.check();
+}
+
+#[test]
+fn an_acknowledgement_may_come_before_the_news_that_it_was_written() {
+    let mut rig = Rig::new(1);
+    rig.says(0, &[1, 2], BOB, ANNA);
+    let gateway = rig.dialed(0);
+    rig.acknowledge(gateway, 2);
+    rig.write_all(gateway);
+    assert_eq!((rig.delivered(), rig.held()), (2, 0));
+    rig.acknowledge(gateway, 7);
+    rig.says(0, &[3], BOB, ANNA);
+    assert_eq!(rig.delivered(), 2, "what was said too much is not saved up");
+    rig.check();
+}
+
+#[test]
+fn what_is_not_acknowledged_goes_first_on_the_next_link() {
+    let mut rig = Rig::new(1);
+    rig.chain(0);
+    rig.says(0, &[1, 2, 3, 4], BOB, ANNA);
+    let gateway = rig.dialed(0);
+    rig.write_all(gateway);
+    rig.says(0, &[5], BOB, ANNA);
+    rig.acknowledge(gateway, 2);
+    rig.dials_wait(true);
+    rig.lose(gateway);
+    rig.says(0, &[6], BOB, ANNA);
+    rig.dials_wait(false);
+    rig.open_all();
+    let next = rig.dialed(0);
+    assert_ne!(next, gateway);
+    assert_eq!(rig.heard(next), [3, 4, 5, 6], "in order, and each once");
+    assert_eq!(rig.repeated(), 2, "3 and 4 were written, 5 was not");
+    rig.acknowledge(next, 4);
+    assert_eq!((rig.delivered(), rig.held(), rig.ended()), (6, 0, 6));
+    rig.check();
+}
+
+#[test]
+fn the_end_is_told_across_shards() {
+    for shard in 0..2 {
+        let mut rig = Rig::new(2);
+        rig.chain(shard);
+        rig.gateway_says(shard, &[1, 2], ANNA, BOB);
+        let owner = rig.owner();
+        let partner = rig.dialed(owner);
+        assert_eq!(rig.heard(partner), [1, 2]);
+        rig.write_all(partner);
+        assert_eq!(rig.ended(), 0);
+        rig.acknowledge(partner, 1);
+        assert_eq!(rig.ended(), 1);
+        rig.acknowledge(partner, 1);
+        assert_eq!(rig.ended(), 2);
+        rig.check();
+    }
+}
+
+#[test]
+fn a_bounce_is_an_end() {
+    let mut rig = Rig::new(1);
+    rig.chain(0);
+    rig.says(0, &[1], BOB, "nobody@contoso.com");
+    assert_eq!(rig.ended(), 1);
+    rig.check();
+}
+
+#[test]
+fn who_did_not_ask_is_not_told() {
+    let mut rig = Rig::new(2);
+    for shard in 0..2 {
+        rig.gateway_says(shard, &[1], ANNA, BOB);
+    }
+    let partner = rig.dialed(rig.owner());
+    rig.acknowledge(partner, 2);
+    assert_eq!((rig.delivered(), rig.ended()), (2, 0));
+    rig.chain(0);
+    rig.forget(0);
+    rig.gateway_says(0, &[2], ANNA, BOB);
+    rig.acknowledge(partner, 1);
+    assert_eq!((rig.delivered(), rig.ended()), (3, 0), "nor who is gone");
+    rig.check();
+}
