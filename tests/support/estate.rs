@@ -10,7 +10,7 @@ use turnout_core::jid::{Domain, Jid};
 use turnout_core::policy::{
     GatewayLimits, Negotiation, Partner, PartnerDefaults, PartnerType, Policy, Unlisted,
 };
-use turnout_core::world::{InsideHome, SipHome, World};
+use turnout_core::world::{Calendar, InsideHome, SipHome, World};
 
 /// The local domain.
 pub const LOCAL: &str = "contoso.com";
@@ -42,6 +42,8 @@ pub struct Options {
     pub presence: turnout_core::presence::PresenceRules,
     /// How the pool talks.
     pub dialect: Dialect,
+    /// What dates are counted from.
+    pub calendar: Option<Calendar>,
 }
 
 impl Default for Options {
@@ -54,6 +56,7 @@ impl Default for Options {
             enforce_introductions: false,
             presence: turnout_core::presence::PresenceRules::default(),
             dialect: Dialect::Skype,
+            calendar: None,
         }
     }
 }
@@ -90,7 +93,7 @@ pub fn world(options: &Options) -> Arc<World> {
         message_bytes_max: 64 * 1024,
         first_message_in_invite: false,
         xhtml_im: false,
-        calendar: None,
+        calendar: options.calendar,
     };
     Arc::new(World {
         generation: 1,

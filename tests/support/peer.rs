@@ -76,10 +76,42 @@ pub struct Reply {
     pub headers: String,
 }
 
+/// What a play has a pool do.
+#[derive(Clone, Debug)]
+pub struct Deed {
+    /// What it is.
+    pub act: Act,
+    /// The local user.
+    pub local: String,
+    /// The partner's user.
+    pub partner: String,
+    /// Header lines, each with its end.
+    pub headers: String,
+    /// The body.
+    pub body: String,
+}
+
+/// A request of a pool.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// SUBSCRIBE: its user wants to see the partner's.
+    Subscribe,
+    /// The same in the dialog of the last one.
+    Refresh,
+    /// NOTIFY in the last dialog in which the partner's user watches the local one: what Subscription-State says.
+    Notify(String),
+    /// A request of this method in their session, or of its own where the pool has no sessions.
+    Send(String),
+}
+
 /// A fake server.
 pub trait Peer {
     /// Says something a play has it say.
     fn speak(&mut self, _words: Words, _out: &mut PeerOut<'_>) {}
+    /// Does what a play has it do; whether that is this server's.
+    fn act(&mut self, _deed: &Deed, _out: &mut PeerOut<'_>) -> bool {
+        false
+    }
     /// Answers the next such request so.
     fn prepare(&mut self, _reply: Reply) {}
     /// What it heard since this was asked last, for a play.

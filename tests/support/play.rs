@@ -3,7 +3,10 @@
 //!
 //! ```text
 //! # One line that says what is shown.
-//! given partners are public-unverified           the estate differs from the usual one
+//! given partners are public-unverified           the estate differs from the usual one; also: public-verified
+//! given the pool speaks simple                   its dialect
+//! given new@contoso.com has u@p0.example with from asking    what the store holds when the play begins: names of `Contact`
+//! given ends of sessions are heard               otherwise BYE goes without saying
 //! each                                           the rest is played once a row; {1}, {2} … stand for its columns
 //!     480 Temporarily Unavailable | recipient-unavailable
 //! p0.example says                                a partner; the domains are those of the addresses in the stanza
@@ -14,27 +17,40 @@
 //!     Hello
 //! pool hears                                     its next request or final answer; each line is found in it, in this order
 //!     MESSAGE *
+//!     *Message-ID: $its_id                       `$name` is whatever stands there, and later stands for it
 //! legacy hears nothing
 //! pool answers INVITE 480 Temporarily Unavailable
 //!     ms-diagnostics: 4141;reason="x"
+//! pool subscribes new@contoso.com to u@p0.example            SUBSCRIBE; below: headers beside the usual, or in their place
+//! pool refreshes new@contoso.com to u@p0.example             the same in the dialog of the last one
+//! pool notifies u@p0.example of new@contoso.com active;expires=3600     NOTIFY in the last dialog of the pair; below: the document
+//! pool sends INFO from new@contoso.com to u@p0.example       in their session, or alone where the pool has none;
+//!     Content-Type: application/xml              below: headers, and behind a line with a dot the body; further dots are empty lines
+//!     .
+//!     <KeyboardActivity>…
 //! p0.example is down                             and `is up`
+//! the router restarts                            it dies, and begins with what is on disk
 //! 60 seconds pass
 //! old@contoso.com moves to sfb2019               or to legacy
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use turnout_core::backend::Backend;
+use turnout_core::contact::{Contact, Pair, Record};
+use turnout_core::home::Dialect;
 use turnout_core::io::{Side, TrustId};
 use turnout_core::policy::PartnerType;
+use turnout_core::presence::PresenceRules;
+use turnout_core::world::{Calendar, World};
 use turnout_sip::SipBackend;
 use turnout_xmpp::XmppBackend;
 
 use super::estate::{self, GATEWAY_HOSTS, LEGACY, Options, PARTNERS, POOL, POOL_HOSTS};
 use super::ledger::Ledger;
-use super::peer::{Peer, Reply, Words};
+use super::peer::{Act, Deed, Peer, Reply, Words};
 use super::real::pool::PoolPeer;
 use super::real::xmpp::{Manner, XmppPeer, attribute};
 use super::sim::{Cast, Sim};
@@ -92,15 +108,28 @@ struct Stage {
     sim: Sim,
     /// What each server heard and the play has not come to.
     heard: Vec<VecDeque<String>>,
+    world: Arc<World>,
+    /// BYE is heard.
+    with_ends: bool,
+    /// What the names of the play stand for.
+    names: BTreeMap<String, String>,
 }
 
 impl Stage {
     fn new(title: String, steps: &[Step]) -> Self {
         let given = |what: &str| steps.iter().any(|step| step.line == format!("given {what}"));
-        let unverified = given("partners are public-unverified");
+        let (unverified, simple) = (given("partners are public-unverified"), given("the pool speaks simple"));
+        let verified = given("partners are public-verified");
         let options = Options {
-            kind: if unverified { PartnerType::PublicUnverified } else { PartnerType::Federated },
+            kind: match (unverified, verified) {
+                (true, _) => PartnerType::PublicUnverified,
+                (_, true) => PartnerType::PublicVerified,
+                _ => PartnerType::Federated,
+            },
             enforce_introductions: unverified,
+            presence: PresenceRules { durable: true, ..PresenceRules::default() },
+            dialect: if simple { Dialect::Simple } else { Dialect::Skype },
+            calendar: Some(Calendar { at: super::epoch(), unix_seconds: 1_767_323_045 }),
             ..Options::default()
         };
         let world = estate::world(&options);
@@ -112,22 +141,29 @@ impl Stage {
             peers.push(Box::new(XmppPeer::new(Manner::Plain, &[name], TrustId(1))));
         }
         for name in POOL_HOSTS {
-            peers.push(Box::new(PoolPeer::new(name, TrustId(2))));
+            let pool = PoolPeer::new(name, TrustId(2));
+            peers.push(Box::new(if simple { pool.without_sessions() } else { pool }));
         }
         let heard = peers.iter().map(|_| VecDeque::new()).collect();
-        let backends: Vec<Box<dyn Backend>> = vec![
-            Box::new(XmppBackend::new(Side::Partners, Arc::clone(&world), [1; 32])),
-            Box::new(XmppBackend::new(Side::Home(LEGACY), Arc::clone(&world), [2; 32])),
-            Box::new(SipBackend::new(Side::Home(POOL), Arc::clone(&world), [3; 32])),
-        ];
-        let cast = Cast { peers, backends: vec![backends], kinds: ["m", "m"] };
-        let sim = Sim::new(1, &world, estate::cast_list(), cast, Ledger::default());
-        Self { title, sim, heard }
+        let cast = Cast { peers, backends: vec![backends(&world)], kinds: ["m", "m"] };
+        let mut sim = Sim::new(1, &world, estate::cast_list(), cast, Ledger::default());
+        let records: Vec<Record> = steps.iter().filter_map(|step| record(&step.line)).collect();
+        if !records.is_empty() {
+            sim.remember(records);
+        }
+        Self {
+            title,
+            sim,
+            heard,
+            world,
+            with_ends: given("ends of sessions are heard"),
+            names: BTreeMap::new(),
+        }
     }
 
     fn run(mut self, steps: &[Step]) {
         for step in steps {
-            self.step(step);
+            self.step(&self.filled(step));
             self.sim.settle();
             self.listen();
         }
@@ -140,13 +176,36 @@ impl Stage {
         }
     }
 
+    fn filled(&self, step: &Step) -> Step {
+        let fill = |text: &str| {
+            self.names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
+        };
+        Step { line: fill(&step.line), body: step.body.iter().map(|line| fill(line)).collect() }
+    }
+
+    /// The pattern with what stands in the text for the name in it.
+    fn named(&mut self, pattern: &str, text: &str) -> String {
+        let Some((before, rest)) = pattern.split_once('$') else { return pattern.to_owned() };
+        let end = rest.find(|char: char| !char.is_ascii_alphanumeric() && char != '_').unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        let mark = before.rsplit('*').next().unwrap_or_default();
+        let Some((_, found)) = text.split_once(mark) else { return pattern.to_owned() };
+        let found = after.chars().next().map_or(found, |stop| found.split(stop).next().unwrap_or(found));
+        self.names.insert(format!("${name}"), found.to_owned());
+        format!("{before}{found}{after}")
+    }
+
     fn listen(&mut self) {
         for (at, heard) in self.heard.iter_mut().enumerate() {
             let pool = at >= PARTNERS.len() + GATEWAY_HOSTS.len();
-            let (sim, mut words) = (&mut self.sim, Vec::new());
+            let (sim, with_ends, mut words) = (&mut self.sim, self.with_ends, Vec::new());
             sim.direct(at, |peer, _| words = peer.heard());
-            // What a session is made of goes without saying; a play that is about it prepares an answer to it.
-            heard.extend(words.into_iter().filter(|text| !pool || is_of_interest(text)));
+            // What keeps a stream and what makes a session go without saying; a play about a session prepares an answer to it.
+            let is_heard = |text: &String| match pool {
+                true => is_of_interest(text, with_ends),
+                false => !text.contains(" id='ping-"),
+            };
+            heard.extend(words.into_iter().filter(is_heard));
         }
     }
 
@@ -185,6 +244,22 @@ impl Stage {
                 assert!(heard.is_empty(), "{}: {who} hears {heard:#?}", self.title);
             }
             [who, "hears"] => self.hears(who, &step.body),
+            ["pool", "subscribes", local, "to", partner] => {
+                self.act(Act::Subscribe, local, partner, (&step.body, &[]));
+            }
+            ["pool", "refreshes", local, "to", partner] => {
+                self.act(Act::Refresh, local, partner, (&step.body, &[]));
+            }
+            ["pool", "notifies", partner, "of", local, state] => {
+                self.act(Act::Notify(state.to_owned()), local, partner, (&[], &step.body));
+            }
+            ["pool", "sends", method, "from", local, "to", partner] => {
+                let dot = step.body.iter().position(|line| line == ".");
+                let (headers, body) =
+                    dot.map_or((&step.body[..], &[][..]), |dot| (&step.body[..dot], &step.body[dot + 1..]));
+                self.act(Act::Send(method.to_owned()), local, partner, (headers, body));
+            }
+            ["the", "router", "restarts"] => self.sim.restart(&self.world, backends(&self.world)),
             [who, "is", state @ ("down" | "up")] => {
                 for at in actors(who) {
                     self.sim.set_down(at, state == "down");
@@ -196,6 +271,24 @@ impl Stage {
             }
             _ => panic!("{}: what is {:?}?", self.title, step.line),
         }
+    }
+
+    fn act(&mut self, act: Act, local: &str, partner: &str, (headers, body): (&[String], &[String])) {
+        let lines: Vec<&str> = body.iter().map(|line| if line == "." { "" } else { line }).collect();
+        let deed = Deed {
+            act,
+            local: local.to_owned(),
+            partner: partner.to_owned(),
+            headers: headers.iter().map(|line| format!("{line}\r\n")).collect(),
+            body: lines.join("\r\n"),
+        };
+        let mut done = false;
+        for node in actors("pool") {
+            if !done {
+                self.sim.direct(node, |peer, out| done = peer.act(&deed, out));
+            }
+        }
+        assert!(done, "{}: nothing to do this in: {deed:?}", self.title);
     }
 
     fn say(&mut self, who: &str, words: Words) {
@@ -212,27 +305,58 @@ impl Stage {
         if pool {
             let mut lines = heard.lines();
             for wanted in body {
-                assert!(
-                    lines.any(|line| matches(wanted, line)),
-                    "{}: {who} hears no {wanted:?} (in this order) in\n{heard}",
-                    self.title
-                );
+                let found = lines.any(|line| {
+                    let wanted = self.named(wanted, line);
+                    matches(&wanted, line)
+                });
+                assert!(found, "{}: {who} hears no {wanted:?} (in this order) in\n{heard}", self.title);
             }
         } else {
-            let wanted = join(body);
+            let wanted = self.named(&join(body), &heard);
             assert!(matches(&wanted, &heard), "{}: {who} hears\n{heard}\nand not\n{wanted}", self.title);
         }
     }
 }
 
-/// Whether a play has to mention it: texts, and answers that refuse.
-fn is_of_interest(message: &str) -> bool {
+/// Whether a play has to mention it: texts, presence, and answers that refuse.
+fn is_of_interest(message: &str, with_ends: bool) -> bool {
     let words: Vec<&str> = message.lines().next().unwrap_or_default().split(' ').collect();
+    let of = |method: &str| message.contains(&format!(" {method}\r\n"));
     match words[..] {
-        ["SIP/2.0", code, ..] => code >= "300" || (code >= "200" && message.contains("MESSAGE\r\n")),
-        [method, ..] => matches!(method, "MESSAGE"),
+        ["SIP/2.0", code, ..] => {
+            let carries = ["MESSAGE", "SUBSCRIBE", "NOTIFY", "INFO"].into_iter().any(of);
+            code >= "300" || (code >= "200" && carries) || (with_ends && of("BYE"))
+        }
+        ["BYE", ..] => with_ends,
+        [method, ..] => matches!(method, "MESSAGE" | "SUBSCRIBE" | "NOTIFY" | "INFO"),
         [] => false,
     }
+}
+
+/// The real backends of a shard.
+fn backends(world: &Arc<World>) -> Vec<Box<dyn Backend>> {
+    vec![
+        Box::new(XmppBackend::new(Side::Partners, Arc::clone(world), [1; 32])),
+        Box::new(XmppBackend::new(Side::Home(LEGACY), Arc::clone(world), [2; 32])),
+        Box::new(SipBackend::new(Side::Home(POOL), Arc::clone(world), [3; 32])),
+    ]
+}
+
+/// `given LOCAL has PARTNER with …`
+fn record(line: &str) -> Option<Record> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let ["given", local, "has", partner, "with", flags @ ..] = &words[..] else { return None };
+    let has = |flag: &str| flags.contains(&flag);
+    let contact = Contact {
+        to: has("to"),
+        from: has("from"),
+        asked: has("asked"),
+        asking: has("asking"),
+        vetoed: has("vetoed"),
+        introduced: has("introduced"),
+        shown: flags.iter().filter_map(|flag| flag.strip_prefix("shown:")).map(Into::into).collect(),
+    };
+    Some(Record { pair: Pair { local: (*local).into(), partner: (*partner).into() }, contact })
 }
 
 /// The servers behind a name.

@@ -1,5 +1,7 @@
 //! The real backends in the shards, and scripted servers that speak their protocols by bytes.
 
+mod deeds;
+mod events;
 pub mod pool;
 pub mod watch;
 pub mod xmpp;

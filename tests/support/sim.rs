@@ -7,6 +7,7 @@
 
 mod check;
 mod moves;
+mod restart;
 mod wire;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use turnout_core::backend::Backend;
+use turnout_core::contact::{Pair, Record};
 use turnout_core::directory::Directory;
 use turnout_core::home::{HomeId, Residence};
 use turnout_core::io::{Connect, Handoff, Input, LinkId, Outbox, Output, Side};
@@ -80,6 +82,8 @@ pub struct Sim {
     /// Stanzas between shards: from outside, and made.
     in_flight: [i128; 2],
     steps: usize,
+    /// What the shards keep on disk.
+    store: BTreeMap<Pair, Record>,
 }
 
 impl Sim {
@@ -124,6 +128,7 @@ impl Sim {
             kinds: cast.kinds,
             in_flight: [0; 2],
             steps: 0,
+            store: BTreeMap::new(),
         }
     }
 

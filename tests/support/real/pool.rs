@@ -4,22 +4,23 @@ use std::collections::{BTreeMap, VecDeque};
 
 use turnout_core::io::{PeerCertificate, TrustId};
 
+use super::events::Events;
 use super::number;
-use crate::support::peer::{Peer, PeerAct, PeerOut, Reply, Words};
+use crate::support::peer::{Deed, Peer, PeerAct, PeerOut, Reply, Words};
 
 const SDP: &str = "v=0\r\no=- 0 0 IN IP4 10.0.1.9\r\ns=session\r\nc=IN IP4 10.0.1.9\r\nt=0 0\r\n\
     m=message 5060 sip null\r\na=accept-types:text/plain text/html multipart/alternative\r\n";
 
 /// A session between a local user and a partner's user.
 #[derive(Debug)]
-struct Dialog {
-    conn: u64,
+pub(super) struct Dialog {
+    pub(super) conn: u64,
     local: String,
     remote: String,
     target: String,
-    cseq: u32,
+    pub(super) cseq: u32,
     /// Bare addresses: local user, partner's user.
-    pair: (String, String),
+    pub(super) pair: (String, String),
     /// The 200 to our INVITE has come, or the router invited us.
     up: bool,
     /// A MESSAGE of ours waits for its answer.
@@ -29,7 +30,7 @@ struct Dialog {
 
 /// What a user of the pool says: a numbered text, or one of a play.
 #[derive(Clone, Debug)]
-enum Text {
+pub(super) enum Text {
     Number(usize),
     Words(Words),
 }
@@ -37,11 +38,14 @@ enum Text {
 /// The node.
 #[derive(Debug)]
 pub struct PoolPeer {
-    name: &'static str,
+    pub(super) name: &'static str,
     trust: TrustId,
-    conns: BTreeMap<u64, Vec<u8>>,
-    outbound: Option<u64>,
-    dialogs: BTreeMap<String, Dialog>,
+    /// It has IM sessions; else every text is a MESSAGE of its own.
+    pub(super) sessions: bool,
+    pub(super) conns: BTreeMap<u64, Vec<u8>>,
+    pub(super) outbound: Option<u64>,
+    pub(super) dialogs: BTreeMap<String, Dialog>,
+    pub(super) events: Events,
     again: VecDeque<Text>,
     later: VecDeque<(u64, String)>,
     count: u64,
@@ -55,9 +59,11 @@ impl PoolPeer {
         Self {
             name,
             trust,
+            sessions: true,
             conns: BTreeMap::new(),
             outbound: None,
             dialogs: BTreeMap::new(),
+            events: Events::default(),
             again: VecDeque::new(),
             later: VecDeque::new(),
             count: 0,
@@ -66,7 +72,12 @@ impl PoolPeer {
         }
     }
 
-    fn next(&mut self) -> u64 {
+    /// The same with texts in single messages (dialect `simple`).
+    pub fn without_sessions(self) -> Self {
+        Self { sessions: false, ..self }
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
         self.count += 1;
         self.count
     }
@@ -87,7 +98,9 @@ impl PoolPeer {
             "SIP/2.0" => self.response(text, out),
             "ACK" => {}
             "INVITE" => self.invited(conn, text, out),
-            "MESSAGE" => self.text(conn, text, out),
+            "MESSAGE" if self.sessions => self.text(conn, text, out),
+            "MESSAGE" => self.paged(conn, text, out),
+            "SUBSCRIBE" => self.watched(conn, text, out),
             "BYE" => {
                 if let Some(dialog) = self.dialogs.remove(&header(text, "Call-ID")) {
                     self.again.extend(dialog.queue);
@@ -153,6 +166,9 @@ impl PoolPeer {
 
     fn response(&mut self, text: &str, out: &mut PeerOut<'_>) {
         let code: u16 = text.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
+        if header(text, "CSeq").ends_with("SUBSCRIBE") {
+            return self.events.answered(text);
+        }
         let call = header(text, "Call-ID");
         let Some(dialog) = self.dialogs.get_mut(&call).filter(|_| code >= 200) else { return };
         if header(text, "CSeq").ends_with("INVITE") {
@@ -215,10 +231,22 @@ impl PoolPeer {
     }
 
     fn invite(&mut self, pair: (String, String), text: Text, out: &mut PeerOut<'_>) {
-        let conn = self.outbound.unwrap_or_else(|| out.open());
-        self.outbound = Some(conn);
+        let conn = self.way(None, out);
         let (call, branch) = (format!("c{}@{}", self.next(), self.name), self.next());
-        let dialog = Dialog {
+        let dialog = Dialog { queue: VecDeque::from([text]), ..Dialog::new(conn, branch, pair) };
+        let extra = format!(
+            "Contact: <sip:{};opaque=user:epid:a;gruu>\r\nMs-Conversation-ID: Adk{branch}\r\nContent-Type: application/sdp\r\n",
+            dialog.pair.0
+        );
+        out.send(conn, request("INVITE", &call, &dialog, self.name, 1, branch, &extra, SDP));
+        self.dialogs.insert(call, dialog);
+    }
+}
+
+impl Dialog {
+    /// One that we begin.
+    pub(super) fn new(conn: u64, branch: u64, pair: (String, String)) -> Self {
+        Self {
             conn,
             local: format!("<sip:{}>;tag=l{branch};epid=01", pair.0),
             remote: format!("<sip:{}>", pair.1),
@@ -227,14 +255,8 @@ impl PoolPeer {
             pair,
             up: false,
             asked: false,
-            queue: VecDeque::from([text]),
-        };
-        let extra = format!(
-            "Contact: <sip:{};opaque=user:epid:a;gruu>\r\nMs-Conversation-ID: Adk{branch}\r\nContent-Type: application/sdp\r\n",
-            dialog.pair.0
-        );
-        out.send(conn, request("INVITE", &call, &dialog, self.name, 1, branch, &extra, SDP));
-        self.dialogs.insert(call, dialog);
+            queue: VecDeque::new(),
+        }
     }
 }
 
@@ -286,7 +308,17 @@ impl Peer for PoolPeer {
     }
 
     fn speak(&mut self, words: Words, out: &mut PeerOut<'_>) {
+        if !self.sessions {
+            let conn = self.way(None, out);
+            let kind = "Content-Type: text/plain; charset=UTF-8\r\n";
+            let text = self.alone(conn, (words.from, words.to), "MESSAGE", (kind, &words.text));
+            return out.send(conn, text);
+        }
         self.say_in((words.from.clone(), words.to.clone()), Text::Words(words), out);
+    }
+
+    fn act(&mut self, deed: &Deed, out: &mut PeerOut<'_>) -> bool {
+        self.do_it(deed, out)
     }
 
     fn prepare(&mut self, reply: Reply) {
@@ -315,7 +347,8 @@ impl Peer for PoolPeer {
     }
 }
 
-fn request(
+/// A request in a dialog.
+pub(super) fn request(
     method: &str,
     call: &str,
     dialog: &Dialog,
@@ -344,16 +377,19 @@ pub fn header(text: &str, name: &str) -> String {
     line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
 }
 
-fn between(text: &str, from: char, to: char) -> String {
+/// What stands between two characters.
+pub fn between(text: &str, from: char, to: char) -> String {
     let inner = text.split_once(from).map_or(text, |(_, rest)| rest);
     inner.split(to).next().unwrap_or_default().to_owned()
 }
 
-fn address(value: &str) -> String {
+/// The bare address in a From or To.
+pub fn address(value: &str) -> String {
     between(&between(value, '<', '>'), ':', ';')
 }
 
-fn answer(request: &str, code: u16, reason: &str, extra: &str, body: &str) -> String {
+/// An answer to a request.
+pub fn answer(request: &str, code: u16, reason: &str, extra: &str, body: &str) -> String {
     let mut text = format!("SIP/2.0 {code} {reason}\r\n");
     for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
         let mut value = header(request, name);

@@ -36,7 +36,11 @@ impl Sim {
                     self.cells[usize::from(to)].mail.push_back(Input::Handoff(handoff));
                 }
                 Output::Holding(_) | Output::Settled(_) => self.mover_mail.push_back(output),
-                Output::Persist(..) | Output::Told(..) => {}
+                Output::Persist(number, record) => {
+                    self.store.insert(record.pair.clone(), *record);
+                    self.cells[index].mail.push_back(Input::Persisted(number));
+                }
+                Output::Told(..) => {}
                 Output::Drained => self.cells[index].drained = true,
                 Output::Note(note) => {
                     self.ledger.log(|| format!("shard {index}: {} {}", note.about, note.text))
