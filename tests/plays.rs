@@ -78,7 +78,11 @@ const ROWS: &[(&str, &str, &[&str])] = &[
     ("A.3.5", "SIP pool down", &["a35-pool-down"]),
     ("A.3.5", "turnout restart", &["a35-restart"]),
     ("A.3.6", "type", &["a36-closed-in", "a36-resources-out", "a36-resources-out-one"]),
-    ("A.3.6", "show", &["a36-activities-in", "a36-show-out", "a36-show-out-simple"]),
+    (
+        "A.3.6",
+        "show",
+        &["a36-activities-in", "a36-activities-in-more", "a36-show-out", "a36-show-out-simple"],
+    ),
     ("A.3.6", "status", &["a36-notes-in", "a36-notes-to-public-partners", "a36-rest-out"]),
     ("A.3.6", "priority", &["a36-notes-in", "a36-rest-out"]),
     ("A.3.6", "resource", &["a36-tuple-ids-out", "a36-resources-in"]),

@@ -213,20 +213,20 @@ impl SipBackend {
         partner: &Jid,
         kind: Option<PresenceType>,
     ) {
-        let others = self.events.audiences.find(local, partner).and_then(|key| {
-            let open = &self.events.audiences.get(key)?.open;
-            Some(open.keys().any(|resource| Some(&**resource) != partner.resource()))
-        });
-        let is_last = partner.resource().is_none() || others != Some(true);
-        if let Some(key) = self.events.watches.find(local, partner)
-            && let Some(watch) = self.events.watches.get_mut(key)
-        {
-            watch.heard = now;
-            watch.gone = match kind {
-                Some(PresenceType::Unavailable) => is_last,
-                Some(PresenceType::Error) => true,
-                _ => false,
-            };
+        let Some(key) = self.events.watches.find(local, partner) else { return };
+        let gone = match kind {
+            Some(PresenceType::Unavailable) => {
+                let audience = self.events.audiences.find(local, partner);
+                let open = audience.and_then(|key| Some(&self.events.audiences.get(key)?.open));
+                let others = open
+                    .is_some_and(|open| open.keys().any(|resource| Some(&**resource) != partner.resource()));
+                partner.resource().is_none() || !others
+            }
+            Some(PresenceType::Error) => true,
+            _ => false,
+        };
+        if let Some(watch) = self.events.watches.get_mut(key) {
+            (watch.heard, watch.gone) = (now, gone);
         }
     }
 

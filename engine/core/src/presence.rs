@@ -55,7 +55,7 @@ pub struct PresenceRules {
 }
 
 /// What activities mean unless configured.
-pub const ACTIVITIES: [(&str, Show); 18] = [
+pub const ACTIVITIES: [(&str, Show); 21] = [
     ("away", Show::Away),
     ("meal", Show::Away),
     ("breakfast", Show::Away),
@@ -74,6 +74,9 @@ pub const ACTIVITIES: [(&str, Show); 18] = [
     ("on-the-phone", Show::Dnd),
     ("meeting", Show::Dnd),
     ("presentation", Show::Dnd),
+    ("performance", Show::Dnd),
+    ("spectator", Show::Dnd),
+    ("appointment", Show::Dnd),
 ];
 
 impl Default for PresenceRules {
