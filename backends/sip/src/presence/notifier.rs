@@ -277,9 +277,11 @@ impl SipBackend {
             }
         };
         let is_news = !std::mem::replace(&mut audience.known, true);
-        audience.lost = false;
-        if changed || is_news {
+        let was_lost = std::mem::take(&mut audience.lost);
+        if changed || is_news || was_lost {
             self.set_check(now, key);
+        }
+        if changed || is_news {
             self.tell_all(now, key, out);
         }
     }

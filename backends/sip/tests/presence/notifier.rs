@@ -394,8 +394,11 @@ fn a_request_that_does_not_arrive_means_that_nobody_knows() {
     let notify = stage.next("NOTIFY");
     assert!(body(&notify).contains("<basic>closed</basic>"));
     stage.answer(&notify, 200, "");
+    stage.pass(700);
+    assert_eq!(stage.told(), ["probe alice@contoso.com"], "who could not be asked is asked again");
+    stage.present(BOBS_PHONE, "unavailable", "", &granted());
     stage.pass(2000);
-    assert!(stage.told().is_empty(), "who is not shown is not asked after");
+    assert!(stage.told().is_empty(), "who is known not to be there is not asked after");
     // The same when his server says so.
     let mut stage = Stage::new();
     stage.seen("c1");

@@ -167,7 +167,7 @@ fn a_dialog_the_pool_forgot_is_made_anew() {
     assert_eq!(header(&refresh, H::CallId), header(&first, H::CallId));
     assert_eq!(first_line(&refresh), "SUBSCRIBE sip:alice@contoso.com;opaque=user:epid:hYns;gruu SIP/2.0");
     let routes: Vec<&[u8]> = refresh.lines(H::Route).collect();
-    assert!(routes.is_empty(), "the NOTIFY had no Record-Route");
+    assert!(!routes.is_empty(), "those of the 200, as the NOTIFY had no Record-Route");
     stage.answer(&refresh, 481, "");
     let anew = stage.next("SUBSCRIBE");
     assert_ne!(header(&anew, H::CallId), header(&first, H::CallId));
