@@ -31,6 +31,10 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 const MIN_EXPIRES_MAX: u32 = 604_800;
 /// So often a pool may say that it does not know a user before who asks to see him is told.
 const UNKNOWN_MAX: u32 = 3;
+/// The same for one who is not in this pool: some five minutes, as waits double.
+const ASTRAY_MAX: u32 = 7;
+/// The diagnostic code for that.
+const NOT_IN_THIS_POOL: u32 = 4006;
 
 /// What an answer that is no 2xx says beside its code.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +42,8 @@ pub(crate) struct Refusal {
     code: u16,
     retry_after: Option<u32>,
     min_expires: Option<u32>,
+    /// The pool says that the user is not in this pool (4006), not that there is none.
+    is_astray: bool,
 }
 
 impl Refusal {
@@ -49,12 +55,13 @@ impl Refusal {
             // The number may be followed by a comment (RFC 3261 §20.33).
             retry_after: response.header(HeaderName::RetryAfter).and_then(leading_number),
             min_expires: number(HeaderName::MinExpires),
+            is_astray: response.diagnostics() == Some(NOT_IN_THIS_POOL),
         }
     }
 
     /// Of nothing but a code.
     pub(crate) fn bare(code: u16) -> Self {
-        Self { code, retry_after: None, min_expires: None }
+        Self { code, retry_after: None, min_expires: None, is_astray: false }
     }
 
     /// Whether it takes the dialog with it (RFC 6665 §4.1.2.2).
@@ -253,7 +260,7 @@ impl SipBackend {
     pub(crate) fn watch_failed(&mut self, now: Instant, key: Key, refusal: Refusal, out: &mut Outbox) {
         let Some(watch) = self.events.watches.get_mut(key) else { return };
         let is_no = matches!(refusal.code, 403 | 489 | 603);
-        let is_unknown = matches!(refusal.code, 404 | 410 | 604);
+        let is_unknown = matches!(refusal.code, 404 | 410 | 604) || refusal.is_astray;
         match watch.goal {
             Goal::Leave => return self.forget_watch(key),
             Goal::Look => {
@@ -269,7 +276,8 @@ impl SipBackend {
         }
         if is_unknown && watch.goal == Goal::Ask {
             watch.unknown += 1;
-            if watch.unknown >= UNKNOWN_MAX {
+            // One who has moved away is asked for where he lives as soon as the directory knows it: that takes a while, so this does.
+            if watch.unknown >= if refusal.is_astray { ASTRAY_MAX } else { UNKNOWN_MAX } {
                 return self.watch_denied(now, key, out);
             }
         }

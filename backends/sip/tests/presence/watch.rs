@@ -159,6 +159,21 @@ fn a_user_nobody_knows_is_refused_after_some_time() {
 }
 
 #[test]
+fn who_is_asked_about_a_user_who_moved_away_has_time_until_the_directory_knows() {
+    let mut stage = Stage::new();
+    stage.bob("subscribe", &asking());
+    let mut waited = 0;
+    for _ in 0..7 {
+        assert!(stage.told().is_empty());
+        let (subscribe, seconds) = stage.later("SUBSCRIBE");
+        waited += seconds;
+        stage.answer(&subscribe, 404, "ms-diagnostics: 4006;reason=\"not in this pool\"\r\n");
+    }
+    assert!(waited > 240, "{waited} s");
+    assert_eq!(stage.told(), ["unsubscribed alice@contoso.com"]);
+}
+
+#[test]
 fn a_dialog_the_pool_forgot_is_made_anew() {
     let mut stage = Stage::new();
     let first = stage.watched_plainly();
