@@ -304,3 +304,31 @@ fn a_contact_an_administrator_takes_back_ends_on_both_sides() {
         rig.check();
     }
 }
+
+/// A weekend's batch: everybody's watchers are served by the new home, evenly, and nobody at a partner is asked anything.
+#[test]
+fn ten_thousand_users_move_in_one_order() {
+    const USERS: usize = 10_000;
+    let mut rig = Rig::with_legacy_users(2, true, USERS);
+    let users: Vec<String> = (0..USERS).map(Rig::legacy_user).collect();
+    let both = Contact { to: true, from: true, shown: vec!["old".into()], ..Contact::default() };
+    rig.remember(users.iter().map(|user| record(user, both.clone())).collect());
+    rig.move_users(users.iter().map(|user| user.as_str().into()).collect(), true);
+    let gone = rig.partner_hears();
+    assert_eq!(gone.len(), USERS, "what the old home showed ends at once");
+    assert!(gone.iter().all(|line| line.starts_with("unavailable ") && line.contains("/old ")));
+    // Two shards, 200 a second each.
+    rig.pass(Duration::from_secs(10));
+    let served = rig.pool_hears().len();
+    assert!((3_500..=4_500).contains(&served), "{served} in 10 s");
+    rig.pass(Duration::from_secs(30));
+    assert_eq!(served + rig.pool_hears().len(), USERS);
+    assert_eq!(rig.partner_hears(), [] as [String; 0]);
+    rig.move_users(users.iter().map(|user| user.as_str().into()).collect(), false);
+    rig.pass(Duration::from_secs(60));
+    assert_eq!(rig.gateway_hears().len(), USERS, "and back");
+    let asked = rig.partner_hears();
+    assert_eq!(asked.len(), USERS, "the gateway is told who is there");
+    assert!(asked.iter().all(|line| line.starts_with("probe ")), "and nobody is asked to be seen");
+    rig.check();
+}

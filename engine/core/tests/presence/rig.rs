@@ -210,12 +210,27 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new(shards: u16, durable: bool) -> Self {
+        Self::with_legacy_users(shards, durable, 0)
+    }
+
+    /// The `n`th of the users that are added to the gateway's.
+    pub(crate) fn legacy_user(n: usize) -> String {
+        format!("l{n}@contoso.com")
+    }
+
+    /// With so many users of the gateway besides.
+    pub(crate) fn with_legacy_users(shards: u16, durable: bool, more: usize) -> Self {
         let (now, world, seen) = (Instant::now(), world(shards, durable), Arc::<Mutex<Seen>>::default());
         let mut users = SnapshotBuilder::new();
         for (user, home) in [(ANNA, LEGACY), (CARLA, MODERN), ("cleo@contoso.com", MODERN)] {
             users.add(Jid::parse(user).unwrap().view(), User::at(Residence::Home(home))).unwrap();
         }
-        let directory = Directory::new(Arc::new(users.finish()), Arc::new(Overlay::new(1)));
+        for n in 0..more {
+            users
+                .add(Jid::parse(&Self::legacy_user(n)).unwrap().view(), User::at(Residence::Home(LEGACY)))
+                .unwrap();
+        }
+        let directory = Directory::new(Arc::new(users.finish()), Arc::new(Overlay::new(more + 1)));
         let sides = [Side::Partners, Side::Home(LEGACY), Side::Home(MODERN)];
         let shards: Vec<_> = (0..shards)
             .map(|index| {
@@ -363,20 +378,27 @@ impl Rig {
     }
 
     pub(crate) fn move_user(&mut self, user: &str, to_pool: bool) {
+        self.move_users(vec![user.into()], to_pool);
+        self.pass(Duration::from_millis(300));
+    }
+
+    /// Moves users in one order.
+    pub(crate) fn move_users(&mut self, users: Vec<Arc<str>>, to_pool: bool) {
         self.moves += 1;
-        let order = Arc::new(MoveOrder { id: self.moves, users: vec![user.into()] });
+        let order = Arc::new(MoveOrder { id: self.moves, users });
         for index in 0..self.shards.len() {
             self.handle(index, Input::Hold(Arc::clone(&order)));
             self.handle(index, Input::Settle(self.moves));
         }
         self.pass(Duration::from_millis(300));
         let home = if to_pool { MODERN } else { LEGACY };
-        let user = Jid::parse(user).unwrap();
-        self.directory.overlay().set(user.view(), User::at(Residence::Home(home))).unwrap();
+        for user in &order.users {
+            let user = Jid::parse(user).unwrap();
+            self.directory.overlay().set(user.view(), User::at(Residence::Home(home))).unwrap();
+        }
         for index in 0..self.shards.len() {
             self.handle(index, Input::Release(self.moves));
         }
-        self.pass(Duration::from_millis(300));
     }
 
     fn take(&mut self, side: &'static str) -> Vec<String> {
