@@ -332,3 +332,24 @@ fn ten_thousand_users_move_in_one_order() {
     assert!(asked.iter().all(|line| line.starts_with("probe ")), "and nobody is asked to be seen");
     rig.check();
 }
+
+#[test]
+fn what_a_partner_did_not_hear_is_said_again() {
+    for shards in [1, 3] {
+        let mut rig = Rig::new(shards, false);
+        rig.partner_says(Subscribe, BOB, CARLA);
+        rig.partner_is_down(true);
+        rig.pool_says(Subscribed, CARLA, BOB);
+        rig.pool_says(Available, "carla@contoso.com/sfb", BOB);
+        rig.pass(Duration::from_secs(60));
+        assert_eq!(rig.partner_hears(), [] as [String; 0]);
+        rig.pool_hears();
+        rig.partner_is_down(false);
+        rig.pass(Duration::from_secs(700));
+        assert_eq!(rig.partner_hears(), ["subscribed carla@contoso.com bob@partner.example"]);
+        assert_eq!(rig.pool_hears(), ["probe bob@partner.example carla@contoso.com from"], "and how she is");
+        rig.pass(Duration::from_secs(2_000));
+        assert_eq!(rig.pool_hears(), [] as [String; 0], "once");
+        rig.check();
+    }
+}

@@ -78,9 +78,7 @@ impl Shard {
             let text = format!("{} refused: {}: {detail}", stanza.kind.element(), refusal.condition.as_str());
             out.note(Level::Debug, stanza.origin.side, stanza.origin.link, stanza.from.domain(), text);
         }
-        if stanza.made {
-            self.asked_in_vain(now, &stanza, out);
-        }
+        self.presence_in_vain(now, &stanza, out);
         let rule = if stanza.made { Some(DropRule::MadeUndeliverable) } else { unanswerable(stanza.kind) };
         let rule = rule.or_else(|| (refusal.bounce == Bounce::No).then_some(DropRule::ForRouter));
         if let Some(rule) = rule {

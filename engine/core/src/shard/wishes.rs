@@ -34,6 +34,8 @@ pub(super) enum What {
     Ask,
     /// The local user is to see the partner's user: the partner is asked.
     Look,
+    /// What the partner's user was told of the local user did not arrive: that he may see him, and how he is.
+    Tell,
 }
 
 impl Shard {
@@ -44,7 +46,7 @@ impl Shard {
         }
         let lane = match wish.what {
             What::Watch | What::Ask => self.lives_on(&wish.pair.local).map(pace::Toward::Home),
-            What::Look => {
+            What::Look | What::Tell => {
                 Jid::parse(&wish.pair.partner).ok().map(|jid| pace::Toward::Partner(Domain::from(&jid)))
             }
         };
@@ -100,19 +102,33 @@ impl Shard {
             What::Watch if contact.from => self.compose(now, PresenceType::Probe, partner, local, out),
             What::Ask if contact.asking => self.compose(now, PresenceType::Subscribe, partner, local, out),
             What::Look if contact.to => self.compose(now, PresenceType::Probe, local, partner, out),
-            What::Watch | What::Ask | What::Look => {}
+            What::Tell if contact.from => {
+                self.compose(now, PresenceType::Subscribed, local.clone(), partner.clone(), out);
+                self.compose(now, PresenceType::Probe, partner, local, out);
+            }
+            What::Watch | What::Ask | What::Look | What::Tell => {}
         }
     }
 
-    /// A stanza the router made did not arrive: who wished for it wishes again.
-    pub(super) fn asked_in_vain(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) {
-        let Kind::Presence(kind @ (PresenceType::Probe | PresenceType::Subscribe)) = stanza.kind else {
-            return;
-        };
+    /// Presence did not arrive: what the router made is wished for again, and what a pool's user had to say to a partner's is
+    /// said again when there is somebody to hear it.
+    pub(super) fn presence_in_vain(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) {
+        let Kind::Presence(kind) = stanza.kind else { return };
         if !self.keeps_contacts || self.draining.is_some() {
             return;
         }
         let inward = self.world.domains.iter().any(|domain| domain.as_str() == stanza.to.domain());
+        let is_ours = match kind {
+            PresenceType::Probe | PresenceType::Subscribe => stanza.made,
+            PresenceType::Available | PresenceType::Unavailable | PresenceType::Subscribed => {
+                let from_pool = matches!(stanza.origin.side, Side::Home(home) if self.is_pool(home));
+                !inward && (stanza.made || from_pool)
+            }
+            PresenceType::Unsubscribe | PresenceType::Unsubscribed | PresenceType::Error => false,
+        };
+        if !is_ours {
+            return;
+        }
         let (local, partner, toward) = match inward {
             true => (&stanza.to, &stanza.from, Toward::Local),
             false => (&stanza.from, &stanza.to, Toward::Partner),
@@ -132,7 +148,8 @@ impl Shard {
         let pair = pair(fact.local.bare_str(), fact.partner.bare_str());
         let Some(contact) = self.presences.contacts.get(&pair.local, &pair.partner) else { return };
         let (what, wanted, after) = match (fact.toward, fact.kind) {
-            (Toward::Partner, _) => (What::Look, contact.to, self.world.presence.check),
+            (Toward::Partner, PresenceType::Probe) => (What::Look, contact.to, self.world.presence.check),
+            (Toward::Partner, _) => (What::Tell, contact.from, self.world.presence.check),
             (Toward::Local, PresenceType::Subscribe) => (What::Ask, contact.asking, AGAIN),
             (Toward::Local, _) => (What::Watch, contact.from, AGAIN),
         };
