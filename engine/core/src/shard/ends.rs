@@ -7,7 +7,7 @@ use super::Shard;
 use crate::backend::{Destination, Verdict};
 use crate::io::{Ended, Handoff, Level, LinkId, Outbox, Output, Side};
 use crate::link::{Link, Written};
-use crate::refusal::{Bounce, Refusal};
+use crate::refusal::{Bounce, Refusal, Retry};
 use crate::route::unanswerable;
 use crate::stanza::Stanza;
 use crate::tally::DropRule;
@@ -78,7 +78,9 @@ impl Shard {
             let text = format!("{} refused: {}: {detail}", stanza.kind.element(), refusal.condition.as_str());
             out.note(Level::Debug, stanza.origin.side, stanza.origin.link, stanza.from.domain(), text);
         }
-        self.presence_in_vain(now, &stanza, out);
+        if refusal.retry == Retry::Later {
+            self.presence_in_vain(now, &stanza, out);
+        }
         let rule = if stanza.made { Some(DropRule::MadeUndeliverable) } else { unanswerable(stanza.kind) };
         let rule = rule.or_else(|| (refusal.bounce == Bounce::No).then_some(DropRule::ForRouter));
         if let Some(rule) = rule {
