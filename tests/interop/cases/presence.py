@@ -132,6 +132,8 @@ async def unverified_partners_wait_to_be_added() -> None:
         romeo.grant(MODERN)
         await pool.sees(MODERN, ROMEO, state="active", basic="open")
         romeo.drop(MODERN)
+        # The answer to that, `unsubscribed`, would take a new request back at his server.
+        await asyncio.sleep(1.5)
         romeo.ask(MODERN)
         await romeo.hears(MODERN, "subscribed")
         await romeo.sees(MODERN, status="")
