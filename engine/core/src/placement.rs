@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-/// The shard that owns what is remembered of a local user (bare JID, prepared): IM sessions, introductions.
+/// The shard that owns what is remembered of a local user (bare JID, prepared): IM sessions, contacts, subscriptions.
 pub fn owner_of_user(bare: &str, shards: u16) -> u16 {
     spread(b'u', bare, shards)
 }

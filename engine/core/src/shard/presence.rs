@@ -268,6 +268,18 @@ impl Shard {
         }
     }
 
+    /// What the rules say of a stanza; the number under which the store was given what it changed; and whether it waits for the store.
+    fn judge(&mut self, passing: &Passing<'_>, out: &mut Outbox) -> (Ruling, Option<u64>, bool) {
+        let (ruling, changed) = self.presences.contacts.rule(passing);
+        let number = match changed {
+            Changed::Nothing => None,
+            Changed::Lately | Changed::First => Some(self.store(passing.local, passing.partner, out)),
+        };
+        let after_others = self.presences.waits(passing.local, passing.partner);
+        let must_wait = self.world.presence.durable && (changed == Changed::First || after_others);
+        (ruling, number, must_wait)
+    }
+
     /// From a SIP home to a partner.
     fn rule_outward(
         &mut self,
@@ -284,14 +296,9 @@ impl Shard {
             self.end(now, stanza, DropRule::ContactKnown, out);
             return None;
         }
-        let (ruling, changed) = self.presences.contacts.rule(&passing);
-        let number = match changed {
-            Changed::Nothing => None,
-            Changed::Lately | Changed::First => Some(self.store(local, partner, out)),
-        };
-        let must_wait = changed == Changed::First || self.presences.waits(local, partner);
+        let (ruling, number, must_wait) = self.judge(&passing, out);
         match ruling {
-            Ruling::On if must_wait && self.world.presence.durable => {
+            Ruling::On if must_wait => {
                 self.wait(now, number, Step::Route(route, stanza), out);
                 None
             }
@@ -328,14 +335,9 @@ impl Shard {
         }
         let (local, partner) = (stanza.to.bare_str(), stanza.from.bare_str());
         let passing = Passing { local, partner, resource: "", toward: Toward::Local, kind };
-        let (ruling, changed) = self.presences.contacts.rule(&passing);
-        let number = match changed {
-            Changed::Nothing => None,
-            Changed::Lately | Changed::First => Some(self.store(local, partner, out)),
-        };
-        let must_wait = changed == Changed::First || self.presences.waits(local, partner);
+        let (ruling, number, must_wait) = self.judge(&passing, out);
         match ruling {
-            Ruling::On if must_wait && self.world.presence.durable => {
+            Ruling::On if must_wait => {
                 self.wait(now, number, Step::Home(home, stanza), out);
             }
             Ruling::On => self.give_to_pool(now, home, stanza, out),
