@@ -9,6 +9,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use passing::{Passing, reads, users};
+use std::sync::Arc;
+use turnout_core::io::{Input, Output};
+use turnout_core::survey::{Survey, Surveyed};
+use turnout_core::trace::{Step, TraceMode, TraceQuery, TraceRules};
 
 /// The system's allocator, counting what this thread asks of it.
 struct Counting;
@@ -62,4 +66,20 @@ fn passing_on_allocates_nothing() {
     let (allocations, delivered) = count(&mut passing, &reads, 10);
     assert_eq!(delivered, stanzas * 10);
     assert_eq!(allocations, 0, "for {delivered} stanzas");
+}
+
+#[test]
+fn a_trace_of_all_of_them_allocates_nothing_either() {
+    let mut passing = Passing::new(turnout::clock::now(), users(1_000));
+    let rules = TraceRules { mode: TraceMode::All, only: Vec::new() };
+    passing.shard.handle(passing.now, Input::Trace(Arc::new(rules)), &mut passing.out);
+    let (reads, stanzas) = reads(250, 1_000);
+    count(&mut passing, &reads, 2);
+    let (allocations, delivered) = count(&mut passing, &reads, 10);
+    assert_eq!((allocations, delivered), (0, stanzas * 10));
+    let query = TraceQuery { who: Some("partner.example".to_owned()), limit: 3, ..TraceQuery::default() };
+    passing.shard.handle(passing.now, Input::Survey(7, Arc::new(Survey::Trace(query))), &mut passing.out);
+    let Some(Output::Surveyed(7, found)) = passing.out.outputs.pop() else { panic!("no answer") };
+    let Surveyed::Trace(found) = *found else { panic!("another answer") };
+    assert_eq!(found.iter().map(|traced| traced.step).collect::<Vec<_>>(), [Step::Delivered; 3]);
 }

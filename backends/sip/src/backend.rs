@@ -17,6 +17,7 @@ use turnout_core::io::{
 use turnout_core::jid::Jid;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use turnout_core::stanza::{Kind, MessageType, Origin, Stanza};
+use turnout_core::survey::{OpenPage, StreamFacts};
 use turnout_core::timers::{TimerId, Timers};
 use turnout_core::world::{SipHome, World};
 
@@ -351,6 +352,14 @@ impl Backend for SipBackend {
         let mut lines = self.describe_events(now, bare);
         lines.extend(self.sessions.describe(bare));
         lines
+    }
+
+    fn facts(&self, _now: Instant, link: LinkId) -> Option<StreamFacts> {
+        self.stream_facts(link)
+    }
+
+    fn open(&self, now: Instant, after: u64, limit: usize) -> OpenPage {
+        self.open_page(now, after, limit)
     }
 
     fn presence_open(&self) -> (u64, u64) {

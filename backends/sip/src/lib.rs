@@ -9,6 +9,7 @@ mod dialect;
 mod dialog;
 mod link;
 mod memo;
+mod open;
 mod presence;
 mod random;
 mod receipts;

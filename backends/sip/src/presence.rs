@@ -255,12 +255,7 @@ impl SipBackend {
         let left = |end: Option<Instant>| end.map_or(0, |end| end.saturating_duration_since(now).as_secs());
         let watches = self.events.watches.of(bare).into_iter().filter_map(|key| {
             let watch = self.events.watches.get(key)?;
-            let state = match (watch.goal, watch.confirmed, watch.trouble) {
-                (Goal::Keep, true, None) => "active",
-                (Goal::Ask, true, None) => "pending",
-                (Goal::Look, ..) => "fetching",
-                _ => "being established",
-            };
+            let state = state_of(watch);
             let shown: Vec<&str> = watch.shown.keys().map(|resource| &**resource).collect();
             let shown = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
             Some(format!(
@@ -333,4 +328,14 @@ impl SipBackend {
 /// Not served here.
 pub(crate) fn unavailable(text: &'static str) -> Refusal {
     Refusal::new(Condition::ServiceUnavailable, Blame::Recipient, Retry::Never, Bounce::Yes, text)
+}
+
+/// How a watch stands, in words.
+pub(crate) fn state_of(watch: &Watch) -> &'static str {
+    match (watch.goal, watch.confirmed, watch.trouble) {
+        (Goal::Keep, true, None) => "active",
+        (Goal::Ask, true, None) => "pending",
+        (Goal::Look, ..) => "fetching",
+        _ => "being established",
+    }
 }

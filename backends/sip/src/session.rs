@@ -263,6 +263,11 @@ impl Sessions {
         lines
     }
 
+    /// The sessions in so many places from this one on, and whether there are more.
+    pub(crate) fn page(&self, from: usize, places: usize) -> (impl Iterator<Item = &Session>, bool) {
+        self.all.page(from, places)
+    }
+
     /// Texts kept in all.
     pub(crate) fn kept(&self) -> usize {
         self.kept

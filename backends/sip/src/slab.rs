@@ -87,6 +87,12 @@ impl<T> Slab<T> {
         self.places.len() - self.free.len()
     }
 
+    /// What is in so many places from this one on, and whether there are places behind them.
+    pub(crate) fn page(&self, from: usize, places: usize) -> (impl Iterator<Item = &T>, bool) {
+        let page = self.places.iter().skip(from).take(places).filter_map(|place| place.value.as_ref());
+        (page, self.places.len() > from.saturating_add(places))
+    }
+
     /// Everything, in the order of places.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.places.iter().enumerate().filter_map(|(at, place)| {
@@ -111,6 +117,14 @@ mod tests {
         assert_eq!(slab.get_mut(a), None);
         assert_eq!(slab.get(c), Some(&"c"));
         assert_eq!(slab.iter().map(|(_, value)| *value).collect::<Vec<_>>(), ["c", "b"]);
+        let page = |from, places| {
+            let (page, more) = slab.page(from, places);
+            (page.copied().collect::<Vec<_>>(), more)
+        };
+        assert_eq!(
+            (page(0, 1), page(1, 1), page(2, 9)),
+            ((vec!["c"], true), (vec!["b"], false), (vec![], false))
+        );
         assert_eq!(Key::of_number(c.number()), c);
         assert_ne!(Key::of_number(0), a);
         assert_eq!(slab.get(Key::of_number(u64::MAX)), None);

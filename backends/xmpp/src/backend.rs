@@ -13,9 +13,10 @@ use turnout_core::io::{
     Close, Closed, Connect, Door, Ended, Event, Handoff, Level, LinkId, Outbox, Output, Secured, Side, Target,
 };
 use turnout_core::jid::Domain;
-use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+use turnout_core::refusal::{Condition, Refusal};
 use turnout_core::run::Run;
 use turnout_core::stanza::{Origin, Stanza};
+use turnout_core::survey::StreamFacts;
 use turnout_core::timers::{TimerId, Timers};
 use turnout_core::world::World;
 
@@ -29,6 +30,7 @@ use crate::outbound::{self, Outbound, Purpose};
 use crate::random::Random;
 use crate::terms::{self, Terms};
 use crate::turn::{Flow, Step, Turn};
+use crate::wrong::{shutting_down, wrong};
 use crate::{answer, made};
 
 /// Streams to authoritative servers that may be open at a time.
@@ -463,6 +465,13 @@ impl Backend for XmppBackend {
         });
     }
 
+    fn facts(&self, now: Instant, link: LinkId) -> Option<StreamFacts> {
+        match &self.streams.get(&link)?.stream {
+            Stream::In(stream) => Some(stream.facts(now)),
+            Stream::Out(stream) => Some(stream.facts()),
+        }
+    }
+
     fn settle(&mut self, now: Instant, _origin: &Origin, verdict: Verdict<'_>, out: &mut Outbox) {
         if let Verdict::Refused(Some(stanza), refusal) = verdict
             && let Some(error) = made::bounce(stanza, refusal, self.side, now)
@@ -583,17 +592,4 @@ impl Stream {
             Self::Out(stream) => stream.wake_at(world),
         }
     }
-}
-
-/// No new stream is opened while the old ones end.
-fn shutting_down() -> Refusal {
-    let text = "this server is shutting down";
-    Refusal::new(Condition::ResourceConstraint, Blame::Router, Retry::Later, Bounce::Yes, text)
-}
-
-/// A fault of our own.
-fn wrong(detail: &'static str) -> Refusal {
-    let text = "an internal error";
-    Refusal::new(Condition::InternalServerError, Blame::Router, Retry::Never, Bounce::Yes, text)
-        .with_detail(detail)
 }

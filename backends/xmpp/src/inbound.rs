@@ -21,6 +21,7 @@ use crate::turn::{Flow, Step, Turn, fault};
 use crate::write;
 
 mod acks;
+mod facts;
 mod header;
 mod opening;
 mod proof;

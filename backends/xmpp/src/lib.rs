@@ -29,5 +29,6 @@ mod random;
 mod terms;
 mod turn;
 pub mod write;
+mod wrong;
 
 pub use backend::XmppBackend;

@@ -28,6 +28,7 @@ use crate::write::{self, Header};
 mod acks;
 mod alive;
 mod end;
+mod facts;
 mod proof;
 
 pub(crate) use end::not_allowed;

@@ -15,6 +15,7 @@ use crate::jid::{Domain, Jid};
 use crate::refusal::Refusal;
 use crate::run::Run;
 use crate::stanza::{Origin, PresenceType, Stanza};
+use crate::survey::{OpenPage, StreamFacts};
 use crate::world::World;
 
 /// What a dialed link is for.
@@ -155,6 +156,16 @@ pub trait Backend: Send {
     /// What is open for this user (bare JID), one line each, for the administrator.
     fn describe(&self, _now: Instant, _bare: &str) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What is known of one of its links, for the administrator.
+    fn facts(&self, _now: Instant, _link: LinkId) -> Option<StreamFacts> {
+        None
+    }
+
+    /// What is open between pairs of users, for the administrator: that of the so many places from this one on, and where to go on.
+    fn open(&self, _now: Instant, _after: u64, _limit: usize) -> OpenPage {
+        OpenPage::default()
     }
 
     /// Subscriptions to presence that are open: those we have at the home, and those it has with us. Asked ten times a second.

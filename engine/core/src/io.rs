@@ -15,9 +15,13 @@ use crate::directory::Snapshot;
 use crate::home::{HomeId, HostPort};
 use crate::jid::{Domain, Jid};
 use crate::refusal::Refusal;
-use crate::run::{Head, Load, Run};
+use crate::run::{Head, Run};
 use crate::stanza::{Origin, PresenceType, Stanza};
+use crate::survey::{Survey, Surveyed};
+use crate::trace::TraceRules;
 use crate::world::World;
+
+pub use crate::arrivals::Arrivals;
 
 /// One connection, never reused: the owning shard in the top 16 bits, then a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -330,6 +334,10 @@ pub enum Input {
     /// An administrator takes back what holds between these two. Answered by [`Output::Told`] with this number, from the shard that
     /// owns the local user: `contacts` is the contact as it was, or empty where there was nothing to take back.
     Forget(u64, Pair, Forget),
+    /// An administrator wants to know what is here. Answered by [`Output::Surveyed`] with this number.
+    Survey(u64, Arc<Survey>),
+    /// What is to be remembered of stanzas from now on.
+    Trace(Arc<TraceRules>),
     /// Everything this shard gave the store with a number up to this one is on disk.
     Persisted(u64),
     /// A new directory.
@@ -416,6 +424,8 @@ pub enum Output {
     Persist(u64, Box<Record>),
     /// The answer to [`Input::Ask`] and [`Input::Forget`].
     Told(u64, Box<Told>),
+    /// The answer to [`Input::Survey`].
+    Surveyed(u64, Box<Surveyed>),
     /// Step 1 of that move is done here.
     Holding(u64),
     /// Step 2 of that move is done here.
@@ -442,57 +452,6 @@ pub enum Event {
     Done(Box<Stanza>, Result<(), Refusal>),
     /// A local user of a SIP home wrote to this partner user first (bare JIDs): he may answer (requirement 11).
     Introduced(Jid, Jid),
-}
-
-/// Stanzas that backends read or made and the shard has not looked at, in order.
-#[derive(Debug, Default)]
-pub struct Arrivals {
-    queue: VecDeque<Load>,
-}
-
-impl Arrivals {
-    /// Appends a stanza.
-    pub fn push_back(&mut self, stanza: Stanza) {
-        self.queue.push_back(Load::One(stanza));
-    }
-
-    /// Appends a run.
-    pub fn push_run(&mut self, run: Run) {
-        self.queue.push_back(Load::Run(run));
-    }
-
-    /// Takes the oldest.
-    pub fn pop_front(&mut self) -> Option<Load> {
-        self.queue.pop_front()
-    }
-
-    /// Takes all, each stanza alone.
-    pub fn drain(&mut self, _all: std::ops::RangeFull) -> impl Iterator<Item = Stanza> + use<> {
-        let stanzas: Vec<Stanza> = self.iter().collect();
-        self.queue.clear();
-        stanzas.into_iter()
-    }
-
-    /// All of them, each alone; copies what it shows.
-    pub fn iter(&self) -> impl Iterator<Item = Stanza> {
-        self.queue.iter().flat_map(|load| load.clone().into_stanzas())
-    }
-
-    /// How many stanzas there are.
-    pub fn len(&self) -> usize {
-        self.queue.iter().map(Load::len).sum()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-}
-
-impl Extend<Stanza> for Arrivals {
-    fn extend<T: IntoIterator<Item = Stanza>>(&mut self, stanzas: T) {
-        self.queue.extend(stanzas.into_iter().map(Load::One));
-    }
 }
 
 /// Where a shard and its backends put what they want done. One a shard; emptied by the driver.

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arrivals;
 pub mod backend;
 pub mod contact;
 pub mod contacts;
@@ -29,6 +30,8 @@ pub mod run;
 pub mod shard;
 pub mod spool;
 pub mod stanza;
+pub mod survey;
 pub mod tally;
 pub mod timers;
+pub mod trace;
 pub mod world;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use crate::backend::Destination;
 use crate::io::{LinkId, Side};
 use crate::limits::{LINK_CREDIT_BYTES, LINK_CREDIT_STANZAS, LINK_UNACKNOWLEDGED_BYTES};
-use crate::run::{Load, Run};
+use crate::run::{Head, Load, Run};
 use crate::stanza::Stanza;
 
 /// State, credit and counters of a connection.
@@ -130,6 +130,12 @@ impl Link {
         (count > 0).then_some(Written::Some { count, arrived: run.arrived, side: run.side, link: run.link })
     }
 
+    /// The stanzas of the first run that [`Link::pop_written`] has just given as [`Written::Some`] so many.
+    pub fn just_gone(&self, count: usize) -> Option<(&Run, &[Head])> {
+        let Some((_, Load::Run(run))) = self.unwritten.front() else { return None };
+        Some((run, run.heads.get(run.gone.checked_sub(count)?..run.gone)?))
+    }
+
     fn pop_acknowledged(&mut self) -> Option<Written> {
         let acks = self.acks.as_mut().filter(|acks| acks.new > 0)?;
         let (end, load) = self.unwritten.front_mut()?;
@@ -197,6 +203,16 @@ impl Link {
     /// the sender's.
     pub fn any_between(&self, is: impl Fn(&str, &str) -> bool) -> bool {
         self.unwritten.iter().any(|(_, load)| load.any_between(&is))
+    }
+
+    /// Octets given to the driver and not yet to the kernel.
+    pub fn unwritten_octets(&self) -> u64 {
+        self.queued - self.written
+    }
+
+    /// Whether what was sent counts as delivered when the peer has acknowledged it.
+    pub fn is_acknowledging(&self) -> bool {
+        self.acks.is_some()
     }
 
     /// How many stanzas are not yet written.

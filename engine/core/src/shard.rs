@@ -11,6 +11,7 @@ mod nodes;
 mod pace;
 mod presence;
 mod runs;
+mod survey;
 mod wishes;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::run::Load;
 use crate::stanza::{Origin, Stanza};
 use crate::tally::{Flow, SideTally, Tally};
 use crate::timers::Timers;
+use crate::trace::{Step, Trace};
 use crate::world::World;
 
 use deliver::Waiting;
@@ -88,6 +90,7 @@ pub struct Shard {
     found: Vec<Option<User>>,
     /// Room for its ways.
     ways: Vec<Way>,
+    trace: Trace,
     draining: Option<Draining>,
 }
 
@@ -145,6 +148,7 @@ impl Shard {
             accounted: 0,
             found: Vec::new(),
             ways: Vec::new(),
+            trace: Trace::default(),
             draining: None,
         }
     }
@@ -170,6 +174,11 @@ impl Shard {
                 let told = Box::new(self.forget(now, &pair, what, out));
                 out.outputs.push(Output::Told(number, told));
             }
+            Input::Survey(number, survey) => {
+                let found = Box::new(self.survey(now, &survey));
+                out.outputs.push(Output::Surveyed(number, found));
+            }
+            Input::Trace(rules) => self.trace.set(rules),
             Input::Persisted(number) => self.persisted(now, number, out),
             Input::Directory(snapshot) => self.directory = self.directory.with_snapshot(snapshot),
             Input::World(world) => self.configure(now, world, out),
@@ -401,12 +410,13 @@ impl Shard {
         if !stanza.made {
             self.side(side).received += 1;
         }
+        self.trace.step(now, &stanza, Step::Arrived, side);
         self.arrive_uncounted(now, stanza, out);
     }
 
     /// A stanza that has been counted waits for the end of a move, or goes its way.
     fn arrive_uncounted(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
-        if let Some(stanza) = self.hold_back(stanza) {
+        if let Some(stanza) = self.hold_back(now, stanza) {
             match stanza {
                 Ok(stanza) => self.follow(now, stanza, out),
                 Err((stanza, refusal)) => self.refuse(now, stanza, refusal, out),

@@ -40,7 +40,7 @@ impl Sim {
                     self.store.insert(record.pair.clone(), *record);
                     self.cells[index].mail.push_back(Input::Persisted(number));
                 }
-                Output::Told(..) => {}
+                Output::Told(..) | Output::Surveyed(..) => {}
                 Output::Drained => self.cells[index].drained = true,
                 Output::Note(note) => {
                     self.ledger.log(|| format!("shard {index}: {} {}", note.about, note.text))

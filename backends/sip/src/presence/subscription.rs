@@ -241,6 +241,11 @@ impl Audiences {
         self.pairs.of(local)
     }
 
+    /// The subscriptions in so many places from this one on, and whether there are more.
+    pub(crate) fn page(&self, from: usize, places: usize) -> (impl Iterator<Item = &Subscription>, bool) {
+        self.subscriptions.page(from, places)
+    }
+
     /// All subscriptions, in the order of their places.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &Subscription)> {
         self.subscriptions.iter()

@@ -99,6 +99,11 @@ impl Watches {
         self.pairs.of(local)
     }
 
+    /// Those in so many places from this one on, and whether there are more.
+    pub(crate) fn page(&self, from: usize, places: usize) -> (impl Iterator<Item = &Watch>, bool) {
+        self.all.page(from, places)
+    }
+
     /// All, in the order of their places.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &Watch)> {
         self.all.iter()

@@ -295,6 +295,7 @@ impl Net {
             | Output::Settled(_)
             | Output::Persist(..)
             | Output::Told(..)
+            | Output::Surveyed(..)
             | Output::Drained => {
                 panic!("not a backend's")
             }

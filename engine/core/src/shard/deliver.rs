@@ -20,13 +20,14 @@ use crate::run::Load;
 use crate::spool::Spool;
 use crate::stanza::{Kind, Stanza};
 use crate::timers::TimerId;
+use crate::trace::Step;
 
 /// A destination and what waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     pub(super) spool: Spool,
     pub(super) state: State,
-    failures: u32,
+    pub(super) failures: u32,
     /// The node of the pool the link was dialed to.
     node: Option<u16>,
     timer: Option<TimerId>,
@@ -73,7 +74,7 @@ impl Shard {
                 if owner == self.index {
                     self.deliver(now, Destination::Pair { side: Side::Partners, ours, theirs }, stanza, out);
                 } else {
-                    self.hand_over(owner, stanza, Route::Partner { ours, theirs }, out);
+                    self.hand_over(now, owner, stanza, Route::Partner { ours, theirs }, out);
                 }
             }
             Route::Home(home) => match self.world.homes.get(home).map(|home| home.backend) {
@@ -82,7 +83,7 @@ impl Shard {
                     if owner == self.index {
                         self.admit(now, home, stanza, out);
                     } else {
-                        self.hand_over(owner, stanza, Route::Home(home), out);
+                        self.hand_over(now, owner, stanza, Route::Home(home), out);
                     }
                 }
                 _ => {
@@ -98,8 +99,9 @@ impl Shard {
         }
     }
 
-    fn hand_over(&mut self, owner: u16, stanza: Stanza, route: Route, out: &mut Outbox) {
+    fn hand_over(&mut self, now: Instant, owner: u16, stanza: Stanza, route: Route, out: &mut Outbox) {
         self.flow(stanza.made).handed_out += 1;
+        self.trace.step(now, &stanza, Step::HandedTo(owner), stanza.origin.side);
         out.outputs.push(Output::Handoff(owner, Handoff::Stanza(stanza, route)));
     }
 
@@ -125,6 +127,7 @@ impl Shard {
             return;
         }
         self.spooled_bytes_bound += stanza.len();
+        self.trace.step(now, &stanza, Step::Waits, destination.side());
         if stanza.attempts > 0 {
             waiting.spool.restore(stanza);
         } else if let Err(stanza) = waiting.spool.push(stanza) {
@@ -165,6 +168,7 @@ impl Shard {
         stanza: Stanza,
         out: &mut Outbox,
     ) {
+        self.trace.step(now, &stanza, Step::Given, destination.side());
         match self.send_by_backend(now, link, destination.side(), stanza, out) {
             Sent::OnWrite(stanza) => {
                 self.account(out);

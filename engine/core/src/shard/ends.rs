@@ -11,6 +11,7 @@ use crate::refusal::{Bounce, Refusal, Retry};
 use crate::route::unanswerable;
 use crate::stanza::Stanza;
 use crate::tally::DropRule;
+use crate::trace::Step;
 
 impl Shard {
     /// The driver has written more.
@@ -34,13 +35,22 @@ impl Shard {
             match written {
                 Written::One(stanza) => self.delivered_to(now, stanza, side, out),
                 Written::All(run) => {
+                    if self.trace.is_full() {
+                        self.trace.run(now, &run, run.left(), Step::Delivered, side);
+                    }
                     self.delivered_many(now, run.len(), run.arrived, side);
                     self.ended_many(now, (run.side, run.link), run.arrived, run.len(), out);
                     out.give_back(run.heads);
                 }
-                Written::Some { count, arrived, side: from, link } => {
+                Written::Some { count, arrived, side: from, link: origin } => {
+                    if self.trace.is_full()
+                        && let Some((run, heads)) =
+                            self.links.get(&link).and_then(|link| link.just_gone(count))
+                    {
+                        self.trace.run(now, run, heads, Step::Delivered, side);
+                    }
                     self.delivered_many(now, count, arrived, side);
-                    self.ended_many(now, (from, link), arrived, count, out);
+                    self.ended_many(now, (from, origin), arrived, count, out);
                 }
             }
         }
@@ -60,6 +70,7 @@ impl Shard {
 
     /// The next hop, on this side, has it.
     pub(super) fn delivered_to(&mut self, now: Instant, stanza: Stanza, side: Side, out: &mut Outbox) {
+        self.trace.step(now, &stanza, Step::Delivered, side);
         if stanza.made {
             self.tally.made.delivered += 1;
         } else {
@@ -83,6 +94,8 @@ impl Shard {
         }
         let rule = if stanza.made { Some(DropRule::MadeUndeliverable) } else { unanswerable(stanza.kind) };
         let rule = rule.or_else(|| (refusal.bounce == Bounce::No).then_some(DropRule::ForRouter));
+        let step = rule.map_or(Step::Bounced, Step::Dropped);
+        self.trace.failed(now, &stanza, step, &|| refusal.to_string());
         if let Some(rule) = rule {
             self.flow(stanza.made).dropped[rule as usize] += 1;
         } else {

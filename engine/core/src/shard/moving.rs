@@ -13,6 +13,7 @@ use crate::limits::{MOVE_GRACE_SECONDS, MOVE_SETTLE_MILLIS};
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use crate::spool::Spool;
 use crate::stanza::Stanza;
+use crate::trace::Step;
 
 /// How often a shard looks whether a move has settled.
 const LOOK_MILLIS: u64 = 2;
@@ -98,11 +99,16 @@ impl Holds {
 
 impl Shard {
     /// Keeps a stanza whose recipient is being moved. `None`: it is kept. Otherwise it comes back, to go on or to be refused.
-    pub(super) fn hold_back(&mut self, stanza: Stanza) -> Option<Result<Stanza, (Stanza, Refusal)>> {
+    pub(super) fn hold_back(
+        &mut self,
+        now: Instant,
+        stanza: Stanza,
+    ) -> Option<Result<Stanza, (Stanza, Refusal)>> {
         if self.holds.users.is_empty() {
             return Some(Ok(stanza));
         }
         let Some(held) = self.holds.users.get_mut(stanza.to.bare_str()) else { return Some(Ok(stanza)) };
+        self.trace.step(now, &stanza, Step::Held, stanza.origin.side);
         match held.spool.push(stanza) {
             Ok(()) => None,
             Err(stanza) => Some(Err((

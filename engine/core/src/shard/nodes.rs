@@ -11,6 +11,7 @@ use crate::limits::ATTEMPTS_MAX;
 use crate::refusal::{Refusal, Retry};
 use crate::route::{Route, unknown_user};
 use crate::stanza::{Kind, MessageType, PresenceType, Stanza};
+use crate::trace::Step;
 
 impl Shard {
     /// To a SIP home: the gate of requirement 11, then the node of this pair of users.
@@ -77,6 +78,7 @@ impl Shard {
         out: &mut Outbox,
     ) {
         stanza.attempts = stanza.attempts.saturating_add(1);
+        self.trace.failed(now, &stanza, Step::GivenBack, &|| refusal.to_string());
         if refusal.retry == Retry::Never
             || stanza.attempts >= ATTEMPTS_MAX
             || crate::spool::expiry(&stanza) <= now

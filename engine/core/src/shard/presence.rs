@@ -25,6 +25,7 @@ use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use crate::route::Route;
 use crate::stanza::{Kind, PresenceType, Stanza};
 use crate::tally::DropRule;
+use crate::trace;
 
 /// A partner's user who was asked is not asked again sooner.
 const ASKED: Duration = Duration::from_secs(600);
@@ -424,6 +425,7 @@ impl Shard {
     /// A stanza ends here by a rule, which is no refusal: nobody waits for anything.
     fn end(&mut self, now: Instant, stanza: Stanza, rule: DropRule, out: &mut Outbox) {
         self.flow(stanza.made).dropped[rule as usize] += 1;
+        self.trace.failed(now, &stanza, trace::Step::Dropped(rule), &|| rule.as_str().to_owned());
         self.ended(now, &stanza, out);
         if stanza.origin.ticket != 0 {
             self.tell(now, stanza.origin, Ok(()), out);

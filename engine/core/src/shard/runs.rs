@@ -14,6 +14,7 @@ use crate::placement::owner_of_domain;
 use crate::route::{View, Way, route_run};
 use crate::run::Run;
 use crate::stanza::{Kind, PresenceType};
+use crate::trace::Step;
 
 impl Shard {
     /// A run entered the router.
@@ -21,6 +22,9 @@ impl Shard {
         let count = run.len() as u64;
         self.tally.passed.received += count;
         self.side(run.side).received += count;
+        if self.trace.is_full() {
+            self.trace.run(now, &run, run.left(), Step::Arrived, run.side);
+        }
         let mut ways = std::mem::take(&mut self.ways);
         let view = View { world: &self.world, directory: &self.directory };
         route_run(view, &run, &mut self.found, &mut ways);
@@ -94,6 +98,9 @@ impl Shard {
             let owner = owner_of_domain(run.to.as_str(), self.world.shards);
             if owner != self.index {
                 self.tally.passed.handed_out += run.len() as u64;
+                if self.trace.is_full() {
+                    self.trace.run(now, &run, run.left(), Step::HandedTo(owner), side);
+                }
                 out.outputs.push(Output::Handoff(owner, Handoff::Run(run)));
                 return;
             }
@@ -121,6 +128,9 @@ impl Shard {
                 if !matches!(waiting.state, State::Idle)
                     && self.spooled_bytes_bound + octets <= SHARD_SPOOL_BYTES_MAX =>
             {
+                if self.trace.is_full() {
+                    self.trace.run(now, &run, run.left(), Step::Waits, destination.side());
+                }
                 match waiting.spool.push_run(run) {
                     Ok(()) => {
                         self.spooled_bytes_bound += octets;
@@ -166,6 +176,9 @@ impl Shard {
         run: Run,
         out: &mut Outbox,
     ) {
+        if self.trace.is_full() {
+            self.trace.run(now, &run, run.left(), Step::Given, destination.side());
+        }
         match self.backend(destination.side()).send_run(now, link, run, out) {
             SentRun::OnWrite(run) => {
                 self.account(out);
