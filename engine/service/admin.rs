@@ -1,57 +1,59 @@
-//! The admin listener: metrics, health, the JSON API, a small status page. Invariant: it can ask and command the router only
-//! through a [`Desk`], a bounded queue of [`Ask`]s; it touches no shard and holds no lock of one. Whoever reaches the listener may
-//! move users, so it belongs on loopback or on an inside network; what a web page in an administrator's browser could do with
-//! it is fenced off in `guard`.
-//!
-//! | request | answer |
-//! |---|---|
-//! | `GET /` | the status page |
-//! | `GET /metrics` | for Prometheus |
-//! | `GET /healthz` | 200 while every shard's loop turns: restart the process when not |
-//! | `GET /readyz` | 200 while it may be sent traffic |
-//! | `GET /api/status`, `/api/partners`, `/api/homes` | what is running |
-//! | `GET /api/users?prefix=&after=&limit=` | the directory |
-//! | `GET /api/users/{jid}` | one user: his place, his contacts, what is open for him |
-//! | `GET /api/explain?from=&to=&kind=` | which way a stanza would go, and why |
-//! | `POST /api/users/move` | `{"user": …}` or `{"users": […]}`, and `"home"` |
-//! | `DELETE /api/users/{jid}/contacts/{partner}` | ends what holds between the two, on both sides |
-//! | `DELETE /api/users/{jid}/contacts/{partner}/veto` | the partner's user may be asked again |
-//! | `POST /api/reload` | configuration and directory are read anew |
+//! The admin listener: metrics, health, the JSON API, the dashboard. Invariant: it can ask and command the router only
+//! through a [`Desk`], a bounded queue of [`Ask`]s; it touches no shard and holds no lock of one. Who may do what is decided at one
+//! place before anything else (`guard`), and every change is written down there (`audit`). The paths are listed in
+//! [`ROUTES`]; what they are asked and answer stands in the OpenAPI document at `/api/openapi.json`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router as Paths;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{Semaphore, oneshot};
 use turnout_core::contact::{Contact, Pair};
 use turnout_core::contacts::Forget;
 use turnout_core::io::Told;
 use turnout_core::jid::Jid;
+use turnout_core::survey::{Survey, Surveyed};
+use turnout_core::trace::TraceRules;
 
+use crate::access::Access;
+use crate::feed::Feed;
 use crate::look::Look;
+use crate::router::ReloadDiff;
 use answers::{MovedAnswer, ReloadedAnswer};
+use audit::Audit;
 use health::Watch;
+use jobs::Jobs;
 use problem::Failure;
+use pulse::Pulse;
 
 pub mod answers;
+mod audit;
 mod contacts;
+mod control;
+mod estate;
 mod explain;
 mod guard;
 mod health;
+mod jobs;
+mod openapi;
+mod page;
 mod problem;
+mod pulse;
 mod server;
 mod status;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod users;
+pub mod views;
 
 pub use explain::parse_kind;
-pub use server::{bind, serve};
+pub use server::{Listening, bind, serve};
 
 /// Questions and commands that may wait.
 const ASKS_MAX: usize = 64;
@@ -75,6 +77,14 @@ pub enum Ask {
     Forget(Pair, Forget, oneshot::Sender<Result<Option<Contact>, String>>),
     /// Read configuration and directory anew.
     Reload(oneshot::Sender<Result<ReloadedAnswer, String>>),
+    /// What would that change?
+    Preview(oneshot::Sender<Result<ReloadDiff, String>>),
+    /// What does this shard hold?
+    Survey(u16, Arc<Survey>, oneshot::Sender<Result<Surveyed, String>>),
+    /// Remember other things of stanzas.
+    Trace(Arc<TraceRules>, oneshot::Sender<()>),
+    /// End the process in order.
+    Stop(oneshot::Sender<()>),
 }
 
 /// Where [`Ask`]s are put.
@@ -110,49 +120,86 @@ impl Desk {
 /// What all requests share.
 struct App {
     desk: Desk,
+    access: Arc<ArcSwap<Access>>,
+    feed: Feed,
     watch: Mutex<Watch>,
+    pulse: Mutex<Pulse>,
+    audit: Audit,
+    jobs: Jobs,
     listings: Semaphore,
+    streams: Arc<Semaphore>,
 }
 
 type Shared = State<Arc<App>>;
 
 impl App {
-    fn new(desk: Desk) -> Self {
-        Self { desk, watch: Mutex::default(), listings: Semaphore::new(LISTINGS_MAX) }
+    fn new(desk: Desk, access: Arc<ArcSwap<Access>>, feed: Feed) -> Self {
+        Self {
+            desk,
+            access,
+            feed,
+            watch: Mutex::default(),
+            pulse: Mutex::default(),
+            audit: Audit::default(),
+            jobs: Jobs::default(),
+            listings: Semaphore::new(LISTINGS_MAX),
+            streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
+        }
     }
 
-    fn watch(&self) -> std::sync::MutexGuard<'_, Watch> {
+    fn watch(&self) -> MutexGuard<'_, Watch> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn pulse(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+/// Makes what answers at a path.
+type Answers = fn() -> MethodRouter<Arc<App>>;
+
+/// Every path, with its methods, that the document at `/api/openapi.json` has too.
+const ROUTES: &[(&str, &[&str], Answers)] = &[
+    ("/metrics", &["GET"], || get(status::metrics)),
+    ("/healthz", &["GET"], || get(health::healthz)),
+    ("/readyz", &["GET"], || get(health::readyz)),
+    ("/api/openapi.json", &["GET"], || get(openapi::document)),
+    ("/api/whoami", &["GET"], || get(control::whoami)),
+    ("/api/live", &["GET"], || get(pulse::live)),
+    ("/api/status", &["GET"], || get(status::status)),
+    ("/api/partners", &["GET"], || get(estate::partners)),
+    ("/api/homes", &["GET"], || get(status::homes)),
+    ("/api/links", &["GET"], || get(estate::links)),
+    ("/api/queues", &["GET"], || get(estate::queues)),
+    ("/api/dialogs", &["GET"], || get(estate::dialogs)),
+    ("/api/subscriptions", &["GET"], || get(estate::subscriptions)),
+    ("/api/certificates", &["GET"], || get(estate::certificates)),
+    ("/api/explain", &["GET"], || get(explain::explain)),
+    ("/api/users", &["GET"], || get(users::list)),
+    ("/api/users/move", &["POST"], || post(users::relocate)),
+    ("/api/users/{jid}", &["GET"], || get(contacts::show)),
+    ("/api/users/{jid}/contacts/{partner}", &["DELETE"], || delete(contacts::forget)),
+    ("/api/users/{jid}/contacts/{partner}/veto", &["DELETE"], || delete(contacts::lift_veto)),
+    ("/api/moves", &["GET", "POST"], || get(jobs::list).post(jobs::begin)),
+    ("/api/moves/{id}", &["GET", "DELETE"], || get(jobs::show).delete(jobs::cancel)),
+    ("/api/trace", &["GET", "PUT"], || get(tracing::find).put(tracing::set)),
+    ("/api/events", &["GET"], || get(stream::list)),
+    ("/api/events/stream", &["GET"], || get(stream::stream)),
+    ("/api/audit", &["GET"], || get(audit::list)),
+    ("/api/log", &["GET", "PUT"], || get(control::log).put(control::set_log)),
+    ("/api/reload", &["POST"], || post(control::reload)),
+    ("/api/reload/preview", &["POST"], || post(control::preview)),
+    ("/api/drain", &["POST"], || post(control::drain)),
+];
 
 /// All paths.
 fn paths(app: Arc<App>) -> Paths {
-    Paths::new()
-        .route("/", get(|| page("text/html; charset=utf-8", include_str!("admin/page.html"))))
-        .route("/page.css", get(|| page("text/css; charset=utf-8", include_str!("admin/page.css"))))
-        .route("/page.js", get(|| page("text/javascript; charset=utf-8", include_str!("admin/page.js"))))
-        .route("/metrics", get(status::metrics))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/api/status", get(status::status))
-        .route("/api/partners", get(status::partners))
-        .route("/api/homes", get(status::homes))
-        .route("/api/users", get(users::list))
-        .route("/api/users/move", post(users::relocate))
-        .route("/api/users/{jid}", get(contacts::show))
-        .route("/api/users/{jid}/contacts/{partner}", delete(contacts::forget))
-        .route("/api/users/{jid}/contacts/{partner}/veto", delete(contacts::lift_veto))
-        .route("/api/explain", get(explain::explain))
-        .route("/api/reload", post(users::reload))
-        .fallback(problem::no_such_path)
+    let api = ROUTES.iter().fold(page::paths(), |paths, (path, _, answers)| paths.route(path, answers()));
+    api.fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         // The guard limits bodies, and their time too.
         .layer(DefaultBodyLimit::disable())
-        .layer(axum::middleware::from_fn(guard::guard))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), guard::guard))
         .with_state(app)
-}
-
-async fn page(content_type: &'static str, text: &'static str) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], text).into_response()
 }

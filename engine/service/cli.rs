@@ -22,6 +22,7 @@ mod export;
 mod import;
 mod manual;
 mod probe;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use export::{Export, ExportArgs, PowershellArgs, run_export};
 pub use import::{FileArgs, Import, ImportArgs, UsersArgs, run_import};
 pub use manual::{CompletionsArgs, ManArgs, run_completions, run_man};
 pub use probe::{ProbeArgs, run_probe};
+pub use token::{TokenArgs, run_token};
 
 /// Routes federated XMPP stanzas, by user, to a legacy XMPP gateway or to a Skype for Business Server 2019 pool.
 #[derive(Debug, Parser)]
@@ -58,6 +60,8 @@ pub enum Command {
     DevCerts(DevCertsArgs),
     /// List, show and move users of a running router
     User(UserArgs),
+    /// Make a token for the admin listener
+    Token(TokenArgs),
     /// Find out why a partner cannot be reached: DNS, TCP, TLS, certificate, features, and a cure
     Probe(ProbeArgs),
     /// Make configuration of exports: users, partners, gateway settings

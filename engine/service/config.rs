@@ -15,7 +15,9 @@ use turnout_core::jid::Domain;
 use turnout_core::policy::{Negotiation, Policy};
 use turnout_core::presence::PresenceRules;
 
+mod admin;
 mod checks;
+mod flat;
 mod mistakes;
 mod partners;
 mod parts;
@@ -26,6 +28,8 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use admin::AdminConfig;
+pub use flat::KeyChange;
 pub use mistakes::{ConfigErrors, Mistake};
 pub use world::TrustSource;
 
@@ -167,7 +171,9 @@ pub struct Config {
     /// Name servers; empty is the system's.
     pub dns_servers: Vec<SocketAddr>,
     /// The admin listener.
-    pub admin_listen: SocketAddr,
+    pub admin: AdminConfig,
+    /// What the file says, line by line.
+    flat: flat::Flat,
     trusts: Vec<TrustSource>,
     named_files: Vec<At<PathBuf>>,
     /// Set where the text is the embedded one: where its relative paths start.
@@ -216,7 +222,9 @@ impl Config {
         let config =
             if syntax.is_empty() { read_config(&Table::root(&book, document.get_ref()), file) } else { None };
         match config {
-            Some(config) if !book.has_mistakes() => Ok(config),
+            Some(config) if !book.has_mistakes() => {
+                Ok(Self { flat: flat::flatten(document.get_ref()), ..config })
+            }
             _ => Err(ConfigErrors(book.into_mistakes())),
         }
     }
@@ -230,6 +238,11 @@ impl Config {
             Some(base) => Self::embedded(base),
             None => Self::load(&self.file),
         }
+    }
+
+    /// The keys that `newer` has differently.
+    pub fn changes(&self, newer: &Self) -> Vec<KeyChange> {
+        flat::changes(&self.flat, &newer.flat)
     }
 
     /// How many shards to run.
@@ -305,11 +318,11 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
     let engine = parts::engine(&root.table("engine"));
     parts::spool(&root.table("spool"));
     let dns_servers = parts::dns(&root.table("dns"));
-    let admin_listen = parts::admin(&root.table("admin"));
+    let admin = admin::admin(&root.table("admin"));
     root.finish();
 
     let cross = checks::Cross { root, domains: &domains, partners: &partners, homes: &homes };
-    cross.check(federation.as_ref(), admin_listen);
+    cross.check(federation.as_ref(), admin.listen);
     let policy = checks::policy(root.book, partners, unlisted, defaults, limits);
     let branch_spot = root.table("directory").spot_of("branch_pools");
     let branch_pools = directory.as_ref().map(|(_, pools)| pools.as_slice()).unwrap_or_default();
@@ -327,7 +340,8 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         store,
         engine,
         dns_servers,
-        admin_listen,
+        admin,
+        flat: flat::Flat::new(),
         trusts,
         named_files: root.book.files(),
         embedded_base: None,

@@ -2,26 +2,55 @@
 //! a question to a shard runs beside, so that none of them keeps the others waiting.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use rustls::sign::SingleCertAndKey;
 use tokio::sync::mpsc::Receiver;
+use tokio_rustls::TlsAcceptor;
 
 use crate::admin::answers::{MovedAnswer, ReloadedAnswer};
-use crate::admin::{self, Ask};
+use crate::admin::{self, Ask, Listening};
+use crate::config::KeyPair;
 use crate::control::Moved;
 use crate::look::{Look, ShardLook};
 use crate::router::Router;
+use crate::tls::identity::read_pair;
+use crate::tls::provider;
 
 /// Binds the admin listener and serves it as long as the router runs. Returns the address, with the port the kernel chose.
 ///
 /// # Errors
-/// The address cannot be bound.
+/// The address cannot be bound, or its certificate cannot be used.
 pub async fn open(router: &Router, address: SocketAddr) -> Result<SocketAddr, String> {
+    let tls = router.admin_identity().map(|pair| acceptor(&pair)).transpose()?;
+    let access = router.access();
+    if !address.ip().is_loopback() && tls.is_none() {
+        tracing::warn!(%address, "admin.listen is not on loopback and speaks no TLS: tokens can be read on the way");
+    }
+    if !address.ip().is_loopback() && !access.load().has_tokens() {
+        return Err(format!(
+            "admin.listen: {address} can be reached from other machines and there are no tokens"
+        ));
+    }
     let listener = admin::bind(address).await?;
     let bound = listener.local_addr().map_err(|error| error.to_string())?;
     let (desk, asked) = admin::desk();
-    tokio::spawn(admin::serve(listener, desk, router.stopped()));
+    let listening = Listening { listener, desk, access, feed: router.feed(), tls };
+    tokio::spawn(admin::serve(listening, router.stopped()));
     tokio::spawn(answer(router.clone(), asked));
     Ok(bound)
+}
+
+/// TLS with this certificate and key.
+fn acceptor(pair: &KeyPair) -> Result<TlsAcceptor, String> {
+    let provider = provider();
+    let key = read_pair(pair, &provider).map_err(|error| format!("admin.certificate: {error}"))?;
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::new(key))));
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 async fn answer(router: Router, mut asked: Receiver<Ask>) {
@@ -43,6 +72,24 @@ async fn answer(router: Router, mut asked: Receiver<Ask>) {
                 let router = router.clone();
                 tokio::spawn(async move { drop(done.send(router.forget(pair, what).await)) });
             }
+            Ask::Preview(done) => {
+                let router = router.clone();
+                tokio::spawn(async move { drop(done.send(router.preview().await)) });
+            }
+            Ask::Survey(shard, survey, done) => {
+                let router = router.clone();
+                tokio::spawn(async move { drop(done.send(router.survey(shard, survey).await)) });
+            }
+            Ask::Trace(rules, done) => {
+                router.set_trace(rules).await;
+                // Whoever asked may have gone.
+                done.send(()).unwrap_or_default();
+            }
+            Ask::Stop(done) => {
+                router.ask_to_stop();
+                // Whoever asked may have gone.
+                done.send(()).unwrap_or_default();
+            }
             Ask::Reload(done) => {
                 let router = router.clone();
                 tokio::spawn(async move {
@@ -50,6 +97,7 @@ async fn answer(router: Router, mut asked: Receiver<Ask>) {
                         generation: done.generation,
                         users: done.users as u64,
                         moved: moved(done.moved),
+                        diff: done.diff,
                     });
                     drop(done.send(reloaded));
                 });
@@ -73,6 +121,9 @@ fn look(router: &Router) -> Look {
         started_unix: router.started_unix(),
         directory_loaded_unix: router.directory_loaded_unix(),
         store: router.store(),
+        certificates: router.certificates(),
+        moved_today: router.moved_today(),
+        trace: router.trace(),
         draining: router.is_draining(),
         now_unix: crate::clock::unix_seconds(),
     }

@@ -4,6 +4,7 @@
 //!
 //! Where to begin: [`turn`] is the one loop, [`driver`] what joins it to sockets, [`router`] puts everything together.
 
+pub mod access;
 pub mod admin;
 pub mod buffers;
 pub mod cli;
@@ -17,6 +18,7 @@ pub mod dev_certs;
 pub mod directory;
 pub mod driver;
 pub mod exports;
+pub mod feed;
 pub mod listen;
 pub mod log;
 pub mod look;

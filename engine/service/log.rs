@@ -1,9 +1,11 @@
 //! The operator's log. Invariant: text that came from a peer is escaped before it is written, so one event is one line; message
 //! bodies never get here (requirement 12).
 
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 use turnout_core::io::{Level, Note};
 
 /// Lines one shard may write in a second.
@@ -11,6 +13,49 @@ const LINES_MAX: u32 = 500;
 
 /// Of these, lines about one peer: one that makes noise does not drown what is said of the others.
 const LINES_PER_PEER_MAX: u32 = 50;
+
+/// The filter of this process, once its log has begun.
+static FILTER: OnceLock<Filter> = OnceLock::new();
+
+struct Filter {
+    handle: reload::Handle<EnvFilter, Registry>,
+    text: Mutex<String>,
+}
+
+/// Why the filter was not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilterError {
+    /// It is no filter.
+    Wrong(String),
+    /// This process writes no log.
+    NoLog,
+}
+
+/// A layer that filters the log and can be changed while the process runs. For the one log of a process.
+pub fn filter_layer(text: &str, filter: EnvFilter) -> reload::Layer<EnvFilter, Registry> {
+    let (layer, handle) = reload::Layer::new(filter);
+    // A second log of one process keeps its own filter.
+    drop(FILTER.set(Filter { handle, text: Mutex::new(text.to_owned()) }));
+    layer
+}
+
+/// The filter in use; empty where there is no log.
+pub fn filter() -> String {
+    let text = |filter: &Filter| filter.text.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    FILTER.get().map(text).unwrap_or_default()
+}
+
+/// Uses another filter from now on.
+///
+/// # Errors
+/// It is no filter, or there is no log.
+pub fn set_filter(text: &str) -> Result<(), FilterError> {
+    let new = EnvFilter::try_new(text).map_err(|error| FilterError::Wrong(error.to_string()))?;
+    let filter = FILTER.get().ok_or(FilterError::NoLog)?;
+    filter.handle.reload(new).map_err(|_| FilterError::NoLog)?;
+    text.clone_into(&mut filter.text.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(())
+}
 
 /// The log of one shard. Invariant: peers make it write at most [`LINES_MAX`] lines a second, and what was left out is counted
 /// and said; errors, which are faults of our own, are always written.
@@ -23,13 +68,14 @@ pub struct Log {
 }
 
 impl Log {
-    /// Writes a shard's note, or counts it as left out.
-    pub fn note(&mut self, now: Instant, shard: u16, note: &Note) {
+    /// Writes a shard's note, or counts it as left out; whether it was written.
+    pub fn note(&mut self, now: Instant, shard: u16, note: &Note) -> bool {
         if note.level == Level::Debug && !tracing::enabled!(tracing::Level::DEBUG) {
-            return;
+            return false;
         }
         let before = self.left_out;
-        if self.admits(now, note) {
+        let admitted = self.admits(now, note);
+        if admitted {
             if before > 0 && self.left_out == 0 {
                 tracing::warn!(
                     shard,
@@ -39,6 +85,7 @@ impl Log {
             }
             write(shard, note);
         }
+        admitted
     }
 
     fn admits(&mut self, now: Instant, note: &Note) -> bool {

@@ -11,9 +11,12 @@ use turnout_core::home::HomeId;
 use turnout_core::io::Side;
 use turnout_core::refusal::Condition;
 use turnout_core::tally::{Flow, SideTally, Tally};
+use turnout_core::trace::TraceRules;
 use turnout_core::world::World;
 
+use crate::router::MovedToday;
 use crate::store::meter::StoreLook;
+use crate::tls::shown::Shown;
 
 #[cfg(test)]
 pub(crate) mod example;
@@ -46,6 +49,12 @@ pub struct Look {
     pub directory_loaded_unix: u64,
     /// The store of contacts, where there is one.
     pub store: Option<StoreLook>,
+    /// The certificates we show.
+    pub certificates: Arc<Vec<Shown>>,
+    /// Users moved today.
+    pub moved_today: MovedToday,
+    /// What is remembered of stanzas.
+    pub trace: Arc<TraceRules>,
     /// Whether it is stopping.
     pub draining: bool,
     /// When this copy was made, in seconds since 1970.

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => cli::run_explain(&args, now),
         Command::DevCerts(args) => cli::run_dev_certs(&args, now),
         Command::User(args) => turnout::run::run_user(&args),
+        Command::Token(args) => cli::run_token(&args),
         Command::Probe(args) => cli::run_probe(&args, now),
         Command::Import(args) => cli::run_import(&args),
         Command::Export(args) => cli::run_export(&args, now),

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
-use turnout_core::io::{Connect, TlsRole, Unreachable};
+use turnout_core::io::{Connect, Note, TlsRole, Told, Unreachable};
 use turnout_core::shard::Shard;
+use turnout_core::survey::Surveyed;
 use turnout_core::tally::Tally;
 
+use crate::feed::Feed;
 use crate::mail::{Mail, Post};
 use crate::questions::Questions;
 use crate::resolve::{self, Resolver, system_random};
@@ -57,7 +59,11 @@ pub struct Outside {
     /// Where drivers report.
     pub reports: Sender<Report>,
     /// What administrators have asked shards.
-    pub questions: Questions,
+    pub questions: Questions<Told>,
+    /// What they have asked of all that shards hold.
+    pub surveys: Questions<Surveyed>,
+    /// What happened.
+    pub feed: Feed,
     published: Box<[Mutex<Published>]>,
     store: Option<SyncSender<Delivery>>,
 }
@@ -73,8 +79,8 @@ impl Outside {
     ) -> Self {
         let published = (0..shards).map(|_| Mutex::default()).collect();
         let (tls, resolver) = (ArcSwap::new(tls), ArcSwap::from_pointee(resolver));
-        let questions = Questions::default();
-        Self { handle, tls, resolver, reports, questions, published, store: None }
+        let (questions, surveys, feed) = (Questions::default(), Questions::default(), Feed::default());
+        Self { handle, tls, resolver, reports, questions, surveys, feed, published, store: None }
     }
 
     /// With a store of contacts at the other end of this queue. Without one contacts live in memory.
@@ -124,6 +130,11 @@ impl Outside {
             };
             post.send(shard, mail).await;
         });
+    }
+
+    /// A shard's note that went to the log.
+    pub fn noted(&self, shard: u16, note: &Note) {
+        self.feed.note(crate::clock::unix_millis(), shard, note);
     }
 
     /// Copies a shard's counters.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use turnout_core::io::{Input, Told};
+use turnout_core::io::Input;
 
 use crate::mail::{Mail, Post};
 
@@ -15,29 +15,30 @@ use crate::mail::{Mail, Post};
 pub const ANSWER_SECONDS: u64 = 5;
 
 /// The table. Shards look into it when an administrator has asked something, and never wait: it is held for one insertion or removal.
-#[derive(Debug, Default)]
-pub struct Questions {
+#[derive(Debug)]
+pub struct Questions<T> {
     last: AtomicU64,
-    waiting: Mutex<BTreeMap<u64, oneshot::Sender<Told>>>,
+    waiting: Mutex<BTreeMap<u64, oneshot::Sender<T>>>,
+}
+
+impl<T> Default for Questions<T> {
+    fn default() -> Self {
+        Self { last: AtomicU64::new(0), waiting: Mutex::default() }
+    }
 }
 
 /// The place of one asker; empty again when he goes.
-struct Place<'a> {
+struct Place<'a, T> {
     number: u64,
-    questions: &'a Questions,
+    questions: &'a Questions<T>,
 }
 
-impl Questions {
+impl<T> Questions<T> {
     /// Puts a question to a shard; `make` is told its number.
     ///
     /// # Errors
     /// The shard has not answered within [`ANSWER_SECONDS`], or is gone.
-    pub async fn put(
-        &self,
-        post: &Post,
-        shard: u16,
-        make: impl FnOnce(u64) -> Input,
-    ) -> Result<Told, String> {
+    pub async fn put(&self, post: &Post, shard: u16, make: impl FnOnce(u64) -> Input) -> Result<T, String> {
         self.put_within(Duration::from_secs(ANSWER_SECONDS), post, shard, make).await
     }
 
@@ -47,7 +48,7 @@ impl Questions {
         post: &Post,
         shard: u16,
         make: impl FnOnce(u64) -> Input,
-    ) -> Result<Told, String> {
+    ) -> Result<T, String> {
         let (place, answer) = self.place();
         let exchange = async {
             post.send(shard, Mail::Control(make(place.number))).await;
@@ -61,26 +62,26 @@ impl Questions {
     }
 
     /// A shard answers.
-    pub fn answer(&self, number: u64, told: Told) {
+    pub fn answer(&self, number: u64, told: T) {
         if let Some(asker) = self.waiting().remove(&number) {
             // He may have gone this moment; then nobody misses the answer.
             drop(asker.send(told));
         }
     }
 
-    fn place(&self) -> (Place<'_>, oneshot::Receiver<Told>) {
+    fn place(&self) -> (Place<'_, T>, oneshot::Receiver<T>) {
         let (asker, answer) = oneshot::channel();
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         self.waiting().insert(number, asker);
         (Place { number, questions: self }, answer)
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Told>>> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, oneshot::Sender<T>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place<'_> {
+impl<T> Drop for Place<'_, T> {
     fn drop(&mut self) {
         self.questions.waiting().remove(&self.number);
     }
@@ -88,6 +89,8 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
+    use turnout_core::io::Told;
+
     use super::*;
     use crate::mail::post_office;
 

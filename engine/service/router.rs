@@ -2,29 +2,36 @@
 //! Invariant: [`Router::start`] either brings everything up or nothing; [`Router::drain`] returns when every accepted stanza has
 //! found its end or the configured time is up, and says which.
 
+mod ledger;
+mod reload;
 mod threads;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{oneshot, watch};
 use turnout_core::contact::{Contact, Pair};
 use turnout_core::contacts::Forget;
-use turnout_core::directory::{Directory, Overlay, Snapshot, User, diff, guard};
+use turnout_core::directory::{Directory, Overlay, Snapshot, User};
 use turnout_core::io::{Input, Told};
 use turnout_core::jid::Jid;
 use turnout_core::placement::owner_of_user;
+use turnout_core::survey::{Survey, Surveyed};
+use turnout_core::trace::TraceRules;
 use turnout_core::world::World;
 
-use crate::config::Config;
+use crate::access::Access;
+use crate::config::{Config, KeyPair};
 use crate::control::{Command, Control, Moved, SharedDirectory, commands, current};
 use crate::directory::meter::Audience;
 use crate::driver::Kind;
+use crate::feed::Feed;
 use crate::listen::{self, Bound};
 use crate::mail::{Mail, Post, post_office};
 use crate::outside::{Outside, Published, Report};
@@ -34,7 +41,11 @@ use crate::store::meter::{Meter, StoreLook};
 use crate::store::outlet::Delivery;
 use crate::store::{self, Store};
 use crate::tls::TlsContext;
+use crate::tls::shown::{Shown, shown};
 
+use ledger::Ledger;
+pub use ledger::MovedToday;
+pub use reload::{CertificateChange, ReloadDiff, Reloaded, UserChange};
 pub use threads::MakeBackend;
 #[cfg(test)]
 pub(crate) use threads::backends;
@@ -54,20 +65,10 @@ pub struct Drained {
     pub left: u64,
 }
 
-/// What a reload did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Reloaded {
-    /// The new generation of the configuration.
-    pub generation: u64,
-    /// Users in the directory.
-    pub users: usize,
-    /// The move that followed from changed homes.
-    pub moved: Moved,
-}
-
 struct State {
     config: Config,
     world: Arc<World>,
+    certificates: Arc<Vec<Shown>>,
     directory_loaded_unix: u64,
 }
 
@@ -79,6 +80,13 @@ struct Inner {
     state: Mutex<State>,
     generation: AtomicU64,
     secret: Arc<[u8]>,
+    /// Who may use the admin listener.
+    access: Arc<ArcSwap<Access>>,
+    /// What is remembered of stanzas.
+    trace: Mutex<Arc<TraceRules>>,
+    ledger: Ledger,
+    /// Somebody asked through the API that the process end.
+    stop_asked: watch::Sender<bool>,
     /// One reload at a time: two would mix what each of them swaps in.
     reloading: tokio::sync::Mutex<()>,
     driver: Kind,
@@ -135,6 +143,11 @@ impl Router {
             move || store::open(path.as_deref())
         })
         .await?;
+        let (access, certificates) = apart({
+            let config = config.clone();
+            move || Ok((Access::load(&config.admin)?, shown(&config)))
+        })
+        .await?;
         let bound = listen::bind(&config)?;
         let addresses =
             bound.iter().filter_map(|bound| Some((bound.name.clone(), bound.address()?))).collect::<Vec<_>>();
@@ -161,8 +174,10 @@ impl Router {
             spawn_listener(bound, &post, &stop);
         }
         let now = crate::clock::unix_seconds();
-        let state = State { config, world, directory_loaded_unix: now };
-        Ok(Self {
+        let rules = Arc::new(TraceRules { mode: config.admin.trace, only: Vec::new() });
+        let certificates = Arc::new(certificates);
+        let state = State { config, world, certificates, directory_loaded_unix: now };
+        let router = Self {
             inner: Arc::new(Inner {
                 post,
                 outside,
@@ -171,6 +186,10 @@ impl Router {
                 state: Mutex::new(state),
                 generation: AtomicU64::new(1),
                 secret,
+                access: Arc::new(ArcSwap::from_pointee(access)),
+                trace: Mutex::default(),
+                ledger: Ledger::default(),
+                stop_asked: watch::channel(false).0,
                 reloading: tokio::sync::Mutex::new(()),
                 driver,
                 stop_listening,
@@ -183,12 +202,74 @@ impl Router {
                 addresses,
                 started_unix: now,
             }),
-        })
+        };
+        router.set_trace(rules).await;
+        Ok(router)
     }
 
     /// The configuration in use.
     pub fn world(&self) -> Arc<World> {
         Arc::clone(&self.state().world)
+    }
+
+    /// The certificates in use.
+    pub fn certificates(&self) -> Arc<Vec<Shown>> {
+        Arc::clone(&self.state().certificates)
+    }
+
+    /// Who may use the admin listener, now and after each reload.
+    pub fn access(&self) -> Arc<ArcSwap<Access>> {
+        Arc::clone(&self.inner.access)
+    }
+
+    /// Certificate and key of the admin listener, where it has any.
+    pub fn admin_identity(&self) -> Option<KeyPair> {
+        self.state().config.admin.identity.clone()
+    }
+
+    /// What happens.
+    pub fn feed(&self) -> Feed {
+        self.inner.outside.feed.clone()
+    }
+
+    /// Users moved today.
+    pub fn moved_today(&self) -> MovedToday {
+        self.inner.ledger.today(crate::clock::unix_seconds())
+    }
+
+    /// What is remembered of stanzas.
+    pub fn trace(&self) -> Arc<TraceRules> {
+        Arc::clone(&self.inner.trace.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Remembers other things of stanzas from now on.
+    pub async fn set_trace(&self, rules: Arc<TraceRules>) {
+        *self.inner.trace.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&rules);
+        for shard in 0..self.inner.post.shards() {
+            self.inner.post.send(shard, Mail::Control(Input::Trace(Arc::clone(&rules)))).await;
+        }
+    }
+
+    /// Asks a shard what it holds.
+    ///
+    /// # Errors
+    /// The shard does not answer.
+    pub async fn survey(&self, shard: u16, survey: Arc<Survey>) -> Result<Surveyed, String> {
+        let Inner { post, outside, .. } = &*self.inner;
+        if shard >= post.shards() {
+            return Err(format!("there is no shard {shard}"));
+        }
+        outside.surveys.put(post, shard, |number| Input::Survey(number, survey)).await
+    }
+
+    /// Asks that the process end in order, as SIGTERM does.
+    pub fn ask_to_stop(&self) {
+        self.inner.stop_asked.send_replace(true);
+    }
+
+    /// Becomes true when [`Router::ask_to_stop`] was called.
+    pub fn stop_asked(&self) -> watch::Receiver<bool> {
+        self.inner.stop_asked.subscribe()
     }
 
     /// The users.
@@ -242,6 +323,7 @@ impl Router {
     /// A home that is not configured, a user that is not in the directory, or a full overlay.
     pub async fn move_users(&self, users: &[Jid], home: &str) -> Result<Moved, String> {
         let world = self.world();
+        let name = home;
         let Some((home, _)) = world.homes.by_name(home) else {
             let names: Vec<&str> = world.homes.iter().map(|(_, home)| home.name.as_str()).collect();
             return Err(format!("there is no home {home:?}; configured are: {}", names.join(", ")));
@@ -263,7 +345,9 @@ impl Router {
         if changes.is_empty() {
             return Ok(Moved { users: 0, in_time: true, held_millis: 0 });
         }
-        self.command(|done| Command::Move(changes, done)).await
+        let moved = self.command(|done| Command::Move(changes, done)).await?;
+        self.inner.ledger.count(crate::clock::unix_seconds(), name, moved.users as u64);
+        Ok(moved)
     }
 
     /// What is known of a local user and what is open for him, from the shard that owns him.
@@ -288,43 +372,6 @@ impl Router {
     async fn question(&self, local: &str, make: impl FnOnce(u64) -> Input) -> Result<Told, String> {
         let Inner { post, outside, .. } = &*self.inner;
         outside.questions.put(post, owner_of_user(local, post.shards()), make).await
-    }
-
-    /// Reads configuration and directory again and swaps them in; nothing changes when anything is wrong.
-    ///
-    /// # Errors
-    /// Everything that is wrong, or what cannot change without a restart.
-    pub async fn reload(&self) -> Result<Reloaded, String> {
-        let _alone = self.inner.reloading.lock().await;
-        let old = self.state().config.clone();
-        let config = old.reread().map_err(|errors| errors.to_string())?;
-        if let Some(what) = needs_restart(&old, &config) {
-            return Err(format!("{what} cannot change while the router runs; restart it"));
-        }
-        let generation = self.inner.generation.load(Ordering::Relaxed) + 1;
-        // A new file gives a new secret; without one the secret made at the start goes on, or every key under way would fail.
-        let secret = match &config.federation.dialback_secret_file {
-            Some(_) => config.dialback_secret(random_bytes()?).map_err(|errors| errors.to_string())?,
-            None => Arc::clone(&self.inner.secret),
-        };
-        let world = Arc::new(config.world(generation, secret).map_err(|errors| errors.to_string())?);
-        let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
-        let resolver = Resolver::new(&config.dns_servers)?;
-        let (snapshot, names) = apart({
-            let (config, old) = (config.clone(), self.directory());
-            move || load_anew(&config, old.snapshot())
-        })
-        .await?;
-
-        self.inner.outside.swap(tls, resolver);
-        let (done, changed) = oneshot::channel();
-        self.send(Command::World(Arc::clone(&world), done)).await?;
-        changed.await.map_err(|_| gone())?;
-        let users = snapshot.len();
-        let moved = self.command(|done| Command::Snapshot(snapshot, names, done)).await?;
-        self.inner.generation.store(generation, Ordering::Relaxed);
-        *self.state() = State { config, world, directory_loaded_unix: crate::clock::unix_seconds() };
-        Ok(Reloaded { generation, users, moved })
     }
 
     /// Stops in order: no new connections, streams end after what is queued, then the shards leave.
@@ -429,37 +476,6 @@ fn spawn_listener(bound: Bound, post: &Post, stop: &watch::Receiver<bool>) {
     tokio::spawn(listen::accept(bound, post.clone(), stop.clone()));
 }
 
-/// What a reload cannot change.
-fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
-    let homes = |config: &Config| -> Vec<_> {
-        config
-            .home_configs
-            .iter()
-            .map(|home| (home.name.clone(), home.backend, home.dialect, home.listen))
-            .collect()
-    };
-    if homes(old) != homes(new) {
-        return Some("the set of homes, their backend, dialect or listen address");
-    }
-    let listens = |config: &Config| (config.federation.listen.clone(), config.federation.listen_tls.clone());
-    if listens(old) != listens(new) {
-        return Some("federation.listen and federation.listen_tls");
-    }
-    if old.policy.limits().connections_max != new.policy.limits().connections_max {
-        return Some("federation.connections_max");
-    }
-    if old.federation.connections_per_address_max != new.federation.connections_per_address_max {
-        return Some("federation.connections_per_address_max");
-    }
-    if old.shards() != new.shards() || old.engine.driver != new.engine.driver {
-        return Some("engine.shards and engine.driver");
-    }
-    if old.store != new.store {
-        return Some("presence.store");
-    }
-    (old.admin_listen != new.admin_listen).then_some("admin.listen")
-}
-
 /// Does what takes long on a thread that may block, away from shards and control plane.
 async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
@@ -481,16 +497,6 @@ fn load_directory(config: &Config, audience: Audience) -> Result<Arc<Snapshot>, 
         tracing::warn!(line = skipped.line, "directory: row skipped: {}", crate::log::escape(&skipped.why));
     }
     Ok(Arc::new(snapshot))
-}
-
-/// Reads the users again and names those whose home has changed; refused when too much has. Blocks.
-fn load_anew(config: &Config, old: &Snapshot) -> Result<(Arc<Snapshot>, Vec<Arc<str>>), String> {
-    let snapshot = load_directory(config, Audience::Log)?;
-    guard(old, &snapshot, config.directory.shrink_percent_max)
-        .map_err(|refusal| format!("directory.shrink_percent_max: {refusal}"))?;
-    let mut names = Vec::new();
-    diff(old, &snapshot, |change| names.push(change.bare.into()));
-    Ok((snapshot, names))
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::{DemoArgs, RunArgs, fail, finish, load};
 use crate::commands::user::UserArgs;
@@ -26,7 +28,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
     let embedded = loaded.trial.is_some();
     control_plane(async move {
         let config = loaded.config;
-        let admin = config.admin_listen;
+        let admin = config.admin.listen;
         let router = match Router::start(config).await {
             Ok(router) => router,
             Err(error) => return fail(false, &error),
@@ -69,16 +71,18 @@ pub fn run_demo(args: &DemoArgs) -> ExitCode {
     }
 }
 
-/// Waits for signals: HUP reloads, TERM and INT drain.
+/// Waits for signals: HUP reloads, TERM and INT drain, as does a request of the admin API.
 async fn until_stopped(router: &Router, file: Option<&Path>) -> ExitCode {
     let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return fail(false, "signals cannot be caught");
     };
+    let mut asked = router.stop_asked();
     loop {
         tokio::select! {
             _ = hangup.recv() => reload(router, file).await,
+            _ = asked.wait_for(|asked| *asked) => break,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -157,14 +161,12 @@ impl From<Unstartable> for Result<demo::score::Totals, String> {
 /// dropped, as its documentation says, rather than waited for.
 fn start_log(level: &str) -> WorkerGuard {
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
+    let wanted = std::env::var(LOG_VARIABLE).ok();
+    let wanted = wanted.and_then(|text| EnvFilter::try_new(&text).ok().map(|filter| (text, filter)));
+    let (text, filter) = wanted.unwrap_or_else(|| (level.to_owned(), EnvFilter::new(level)));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer)
-        .with_ansi(colour)
-        .with_target(false)
-        .init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour).with_target(false);
+    tracing_subscriber::registry().with(crate::log::filter_layer(&text, filter)).with(lines).init();
     guard
 }
 

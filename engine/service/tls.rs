@@ -25,6 +25,7 @@ use crate::config::{Config, ConfigErrors, KeyPair, Mistake};
 pub mod facts;
 pub mod identity;
 mod session;
+pub mod shown;
 mod trust;
 mod verify;
 

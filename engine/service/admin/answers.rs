@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::views::PartnerHealth;
+use crate::router::ReloadDiff;
+
 /// An error: every answer with a status of 400 or more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Problem {
     /// What is wrong.
     pub error: String,
@@ -16,7 +19,7 @@ pub struct Problem {
 }
 
 /// `GET /api/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Status {
     /// Version of the program.
     pub version: String,
@@ -60,7 +63,7 @@ pub struct Status {
 }
 
 /// A bound address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Listener {
     /// The key of the configuration.
     pub key: String,
@@ -69,7 +72,7 @@ pub struct Listener {
 }
 
 /// The directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DirectoryStatus {
     /// Users as the source gave them.
     pub users: u64,
@@ -82,7 +85,7 @@ pub struct DirectoryStatus {
 }
 
 /// The sum check: `received = delivered + bounced + dropped + held + between_shards`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Stanzas {
     /// From outside.
     pub passed: FlowStatus,
@@ -97,7 +100,7 @@ pub struct Stanzas {
 }
 
 /// One class of stanzas.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FlowStatus {
     /// Entered the router.
     pub received: u64,
@@ -115,7 +118,7 @@ pub struct FlowStatus {
 }
 
 /// A side.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SideStatus {
     /// `partners` or the name of a home.
     pub name: String,
@@ -146,7 +149,7 @@ pub struct SideStatus {
 }
 
 /// A shard.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ShardStatus {
     /// Turns of its loop.
     pub turns: u64,
@@ -159,7 +162,7 @@ pub struct ShardStatus {
 }
 
 /// A user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UserAnswer {
     /// The bare address.
     pub user: String,
@@ -181,7 +184,7 @@ pub struct UserAnswer {
 }
 
 /// `GET /api/users/{jid}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UserDetail {
     /// As in a listing.
     #[serde(flatten)]
@@ -197,7 +200,7 @@ pub struct UserDetail {
 }
 
 /// What holds between a local user and a partner's user, seen from the local user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ContactAnswer {
     /// The partner's user, bare.
     pub partner: String,
@@ -216,7 +219,7 @@ pub struct ContactAnswer {
 }
 
 /// The answer to `DELETE /api/users/{jid}/contacts/{partner}` and `…/veto`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ForgottenAnswer {
     /// The local user.
     pub user: String,
@@ -227,7 +230,7 @@ pub struct ForgottenAnswer {
 }
 
 /// `GET /api/users`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UsersAnswer {
     /// One page, in the order of the addresses.
     pub users: Vec<UserAnswer>,
@@ -236,7 +239,7 @@ pub struct UsersAnswer {
 }
 
 /// The body of `POST /api/users/move`: one of `user` and `users`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MoveRequest {
     /// One bare address.
@@ -250,7 +253,7 @@ pub struct MoveRequest {
 }
 
 /// The answer to a move.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MovedAnswer {
     /// Users who have another home than before.
     pub users: u64,
@@ -261,7 +264,7 @@ pub struct MovedAnswer {
 }
 
 /// The answer to `POST /api/reload`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ReloadedAnswer {
     /// The new generation of the configuration.
     pub generation: u64,
@@ -269,10 +272,12 @@ pub struct ReloadedAnswer {
     pub users: u64,
     /// The move that followed from changed homes.
     pub moved: MovedAnswer,
+    /// What is different now.
+    pub diff: ReloadDiff,
 }
 
 /// `GET /api/partners`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PartnersAnswer {
     /// What happens to domains that are not listed: `refuse` or `allow`.
     pub unlisted: String,
@@ -281,7 +286,7 @@ pub struct PartnersAnswer {
 }
 
 /// A partner.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PartnerAnswer {
     /// Its primary domain.
     pub domain: String,
@@ -300,17 +305,19 @@ pub struct PartnerAnswer {
     pub require_tls_for_dialback: bool,
     /// Where to connect instead of asking the DNS.
     pub proxy: Option<String>,
+    /// How it does.
+    pub health: PartnerHealth,
 }
 
 /// `GET /api/homes`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HomesAnswer {
     /// In the order of the configuration.
     pub homes: Vec<HomeAnswer>,
 }
 
 /// A home.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HomeAnswer {
     /// Its name.
     pub name: String,
@@ -328,7 +335,7 @@ pub struct HomeAnswer {
 }
 
 /// A node of a home.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NodeAnswer {
     /// Host and port.
     pub node: String,
@@ -341,7 +348,7 @@ pub struct NodeAnswer {
 }
 
 /// `GET /api/explain`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ExplainAnswer {
     /// The sender, prepared.
     pub from: String,
@@ -358,7 +365,7 @@ pub struct ExplainAnswer {
 }
 
 /// A refusal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RefusalAnswer {
     /// The condition of the stanza error.
     pub condition: String,
@@ -375,7 +382,7 @@ pub struct RefusalAnswer {
 }
 
 /// One step of a decision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct StepAnswer {
     /// The row of `docs/routing.md`.
     pub rule: String,
@@ -384,7 +391,7 @@ pub struct StepAnswer {
 }
 
 /// `GET /healthz` and `GET /readyz`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HealthAnswer {
     /// The answer in one word.
     pub ok: bool,

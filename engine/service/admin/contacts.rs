@@ -3,19 +3,25 @@
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse, Response};
 use turnout_core::contact::{Contact, Pair};
 use turnout_core::contacts::Forget;
 use turnout_core::io::{Side, Told};
 use turnout_core::jid::Jid;
 
-use super::answers::{ContactAnswer, ForgottenAnswer, UserDetail};
+use super::answers::{ContactAnswer, ForgottenAnswer, Problem, UserDetail};
+use super::audit::Said;
 use super::problem::Failure;
 use super::users::{answer, unknown, user};
 use super::{Ask, Shared};
 use crate::look::Look;
 
-/// `GET /api/users/{jid}`.
+/// One user in full: his place, his contacts, and what is open for him.
+#[utoipa::path(get, path = "/api/users/{jid}", tag = "users", params(("jid" = String, Path, description = "The local user")), responses(
+    (status = 200, body = UserDetail), (status = 400, body = Problem), (status = 404, body = Problem),
+    (status = 503, body = Problem)
+))]
 pub(super) async fn show(
     State(app): Shared,
     jid: Result<Path<String>, PathRejection>,
@@ -38,19 +44,31 @@ pub(super) async fn show(
     }))
 }
 
-/// `DELETE /api/users/{jid}/contacts/{partner}`.
+/// Ends what holds between the two, on both sides.
+#[utoipa::path(delete, path = "/api/users/{jid}/contacts/{partner}", tag = "users", params(
+    ("jid" = String, Path, description = "The local user"), ("partner" = String, Path, description = "The partner's user")
+), responses(
+    (status = 200, body = ForgottenAnswer), (status = 400, body = Problem), (status = 404, body = Problem),
+    (status = 503, body = Problem)
+))]
 pub(super) async fn forget(
     app: Shared,
     pair: Result<Path<(String, String)>, PathRejection>,
-) -> Result<Json<ForgottenAnswer>, Failure> {
+) -> Result<Response, Failure> {
     take_back(app, pair, Forget::Contact).await
 }
 
-/// `DELETE /api/users/{jid}/contacts/{partner}/veto`.
+/// The partner's user may be asked again.
+#[utoipa::path(delete, path = "/api/users/{jid}/contacts/{partner}/veto", tag = "users", params(
+    ("jid" = String, Path, description = "The local user"), ("partner" = String, Path, description = "The partner's user")
+), responses(
+    (status = 200, body = ForgottenAnswer), (status = 400, body = Problem), (status = 404, body = Problem),
+    (status = 503, body = Problem)
+))]
 pub(super) async fn lift_veto(
     app: Shared,
     pair: Result<Path<(String, String)>, PathRejection>,
-) -> Result<Json<ForgottenAnswer>, Failure> {
+) -> Result<Response, Failure> {
     take_back(app, pair, Forget::Veto).await
 }
 
@@ -58,7 +76,7 @@ async fn take_back(
     State(app): Shared,
     pair: Result<Path<(String, String)>, PathRejection>,
     what: Forget,
-) -> Result<Json<ForgottenAnswer>, Failure> {
+) -> Result<Response, Failure> {
     let Path((local, partner)) = pair.map_err(|rejection| Failure::bad_request(rejection.body_text(), ""))?;
     let (local, partner) = (user(&local)?, contact_address(&partner)?);
     let look = app.desk.look().await?;
@@ -79,7 +97,9 @@ async fn take_back(
         )
     })?;
     let was = contact(partner.as_str(), &before);
-    Ok(Json(ForgottenAnswer { user: local.as_str().to_owned(), forgot: forgot.to_owned(), was }))
+    let said = Said(format!("{forgot} of {local} and {partner} taken back"));
+    let answer = ForgottenAnswer { user: local.as_str().to_owned(), forgot: forgot.to_owned(), was };
+    Ok((Extension(said), Json(answer)).into_response())
 }
 
 /// A contact of somebody who has left the directory may be taken back too; one of another domain's user is not ours.

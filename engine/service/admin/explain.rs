@@ -1,6 +1,8 @@
 //! Which way a stanza would go. Invariant: the answer is the core's own `route`, asked on the configuration and the directory in
 //! use; nothing is decided here.
 
+#![expect(unused_qualifications, reason = "utoipa names the query's type with its path in what it makes")]
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -12,22 +14,30 @@ use turnout_core::refusal::Refusal;
 use turnout_core::route::{Asked, Route, View, explain as ask, unanswerable};
 use turnout_core::stanza::Kind;
 use turnout_core::world::World;
+use utoipa::IntoParams;
 
 use super::Shared;
-use super::answers::{ExplainAnswer, RefusalAnswer, StepAnswer};
+use super::answers::{ExplainAnswer, Problem, RefusalAnswer, StepAnswer};
 use super::problem::Failure;
 use crate::look::Look;
 
 /// What `GET /api/explain` is asked.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Question {
+    /// The sender.
     from: String,
+    /// The recipient.
     to: String,
+    /// `message`, `presence` or `iq`, with a type after a colon.
     kind: Option<String>,
 }
 
-/// `GET /api/explain`.
+/// Which way a stanza would go, and why.
+#[utoipa::path(get, path = "/api/explain", tag = "status", params(Question), responses(
+    (status = 200, body = ExplainAnswer), (status = 400, body = Problem), (status = 503, body = Problem)
+))]
 pub(super) async fn explain(
     State(app): Shared,
     question: Result<Query<Question>, QueryRejection>,

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::answers::HealthAnswer;
-use super::{App, Shared};
+use super::{App, Shared, pulse};
 use crate::look::Look;
 
 /// How long a shard's counter may stand still.
@@ -65,17 +65,38 @@ pub(super) async fn watch(app: Arc<App>) {
     while !app.desk.asks.is_closed() {
         if let Ok(look) = app.desk.look().await {
             app.watch().observe(crate::clock::now(), &look);
+            feel(&app, &look).await;
         }
         tokio::time::sleep(WATCH_EVERY).await;
     }
 }
 
-/// `GET /healthz`.
+/// Takes the pulse, and counts users where the directory is another one than before.
+async fn feel(app: &App, look: &Look) {
+    let wanted = app.pulse().wants_base(look);
+    if let Some(directory) = wanted {
+        let homes = look.world.homes.len();
+        if let Ok(census) = tokio::task::spawn_blocking(move || pulse::count(&directory, homes)).await {
+            app.pulse().set_base(look, census);
+        }
+    }
+    let alive = app.watch().complaints(crate::clock::now()).is_empty();
+    let moves = app.jobs.live(crate::clock::unix_millis());
+    app.pulse().take(look, moves, alive);
+}
+
+/// Whether every shard's loop turns: restart the process when not.
+#[utoipa::path(get, path = "/healthz", tag = "status", security(()), responses(
+    (status = 200, body = HealthAnswer), (status = 503, body = HealthAnswer)
+))]
 pub(super) async fn healthz(State(app): Shared) -> Response {
     answer(app.watch().complaints(crate::clock::now()))
 }
 
-/// `GET /readyz`.
+/// Whether it may be sent traffic.
+#[utoipa::path(get, path = "/readyz", tag = "status", security(()), responses(
+    (status = 200, body = HealthAnswer), (status = 503, body = HealthAnswer)
+))]
 pub(super) async fn readyz(State(app): Shared) -> Response {
     let mut complaints = app.watch().complaints(crate::clock::now());
     match app.desk.look().await {

@@ -1,12 +1,13 @@
 //! Errors of the admin API. Invariant: every answer with a status of 400 or more is a [`Problem`] as JSON, and says what to do
 //! where there is something to do.
 
-use axum::Json;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
 use super::answers::Problem;
+use super::audit::Said;
 
 /// A request that cannot be answered.
 #[derive(Debug)]
@@ -33,6 +34,12 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, error, hint)
     }
 
+    /// No token, or none that is known.
+    pub(super) fn unauthorized(error: impl Into<String>) -> Self {
+        let hint = "send Authorization: Bearer with a token of admin.tokens_file; `turnout token` makes one";
+        Self::new(StatusCode::UNAUTHORIZED, error, hint)
+    }
+
     pub(super) fn unavailable(error: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error, hint)
     }
@@ -45,7 +52,8 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (self.status, Json(self.problem)).into_response()
+        let said = Said(self.problem.error.clone());
+        (self.status, Extension(said), Json(self.problem)).into_response()
     }
 }
 
@@ -71,5 +79,5 @@ pub(super) async fn no_such_path(uri: Uri) -> Failure {
 
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> Failure {
     let error = format!("{method} is not possible at {}", uri.path());
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, error, "GET reads, POST and DELETE change")
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, error, "GET reads, POST, PUT and DELETE change")
 }

@@ -1,18 +1,23 @@
 //! Connections of the admin listener. Invariant: at most [`CONNECTIONS_MAX`] at a time, none without a deadline: a client that
 //! sends its header slowly, rests between requests or does not read its answer loses its place.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use axum::Extension;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
 use super::{App, Desk, health, paths};
+use crate::access::Access;
+use crate::feed::Feed;
 
 /// Connections at a time.
 pub(super) const CONNECTIONS_MAX: usize = 32;
@@ -32,22 +37,41 @@ const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Pause after an accept failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds the admin listener, with a warning where it can be reached from other machines.
+/// Longest TLS handshake.
+const HANDSHAKE_SECONDS: u64 = 10;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// What is served, and how.
+pub struct Listening {
+    /// The bound listener.
+    pub listener: TcpListener,
+    /// The way to the router.
+    pub desk: Desk,
+    /// Who may do what.
+    pub access: Arc<ArcSwap<Access>>,
+    /// What happens.
+    pub feed: Feed,
+    /// TLS, where it is spoken.
+    pub tls: Option<TlsAcceptor>,
+}
+
+/// Binds the admin listener.
 ///
 /// # Errors
 /// The address cannot be bound.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "admin.listen is not on loopback: whoever reaches it can move users");
-    }
     TcpListener::bind(address).await.map_err(|error| {
         format!("admin.listen: cannot listen on {address}: {error}; is another turnout running?")
     })
 }
 
 /// Answers requests until `stop` is true or its sender is gone.
-pub async fn serve(listener: TcpListener, desk: Desk, mut stop: watch::Receiver<bool>) {
-    let app = Arc::new(App::new(desk));
+pub async fn serve(listening: Listening, mut stop: watch::Receiver<bool>) {
+    let Listening { listener, desk, access, feed, tls } = listening;
+    let app = Arc::new(App::new(desk, access, feed));
     let paths = paths(Arc::clone(&app));
     let watch = tokio::spawn(health::watch(app));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -57,9 +81,9 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut stop: watch::Receiver<
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, permit)) => {
-                let service = TowerToHyperService::new(paths.clone());
-                tokio::spawn(connection(stream, service, permit));
+            Ok((stream, peer, permit)) => {
+                let service = TowerToHyperService::new(paths.clone().layer(Extension(Peer(peer))));
+                tokio::spawn(secured(stream, tls.clone(), service, permit));
             }
             Err(error) => {
                 tracing::warn!(%error, "admin: a connection could not be accepted");
@@ -70,21 +94,37 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut stop: watch::Receiver<
     watch.abort();
 }
 
+/// Shakes hands, where TLS is spoken, and answers.
+async fn secured(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    service: TowerToHyperService<axum::Router>,
+    permit: OwnedSemaphorePermit,
+) {
+    let Some(tls) = tls else { return connection(stream, service, permit).await };
+    let patience = Duration::from_secs(HANDSHAKE_SECONDS);
+    match tokio::time::timeout(patience, tls.accept(stream)).await {
+        Ok(Ok(stream)) => connection(stream, service, permit).await,
+        Ok(Err(error)) => tracing::debug!(%error, "admin: no TLS"),
+        Err(_) => tracing::debug!("admin: a TLS handshake took too long"),
+    }
+}
+
 /// The next connection, once there is a place for it; until then it waits in the kernel's queue.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     service: TowerToHyperService<axum::Router>,
     permit: OwnedSemaphorePermit,
-) -> Result<(), Infallible> {
+) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -106,5 +146,4 @@ async fn connection(
         tracing::debug!(%error, "admin: connection ended");
     }
     drop(permit);
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is running: metrics, status, partners, homes. Invariant: answers are made from one [`Look`] each, so their parts agree.
+//! What is running: metrics, status, homes. Invariant: answers are made from one [`Look`] each, so their parts agree.
 
 use std::collections::BTreeMap;
 
@@ -7,58 +7,41 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use turnout_core::home::BackendKind;
-use turnout_core::policy::Unlisted;
 use turnout_core::refusal::Condition;
 use turnout_core::tally::{DropRule, Flow, Histogram, LATENCY_BOUNDS_US, SideTally};
 
 use super::Shared;
 use super::answers::{
-    DirectoryStatus, FlowStatus, HomeAnswer, HomesAnswer, Listener, NodeAnswer, PartnerAnswer,
-    PartnersAnswer, ShardStatus, SideStatus, Stanzas, Status,
+    DirectoryStatus, FlowStatus, HomeAnswer, HomesAnswer, Listener, NodeAnswer, Problem, ShardStatus,
+    SideStatus, Stanzas, Status,
 };
 use super::problem::Failure;
 use crate::look::{Look, ShardLook};
 use crate::metrics;
 
-/// `GET /metrics`.
+/// For Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "status", responses(
+    (status = 200, body = String, content_type = "text/plain"), (status = 503, body = Problem)
+))]
 pub(super) async fn metrics(State(app): Shared) -> Result<Response, Failure> {
     let look = app.desk.look().await?;
     Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&look)).into_response())
 }
 
-/// `GET /api/status`.
+/// What is running, and what became of every stanza.
+#[utoipa::path(get, path = "/api/status", tag = "status", responses(
+    (status = 200, body = Status), (status = 503, body = Problem)
+))]
 pub(super) async fn status(State(app): Shared) -> Result<Json<Status>, Failure> {
     let look = app.desk.look().await?;
     let alive = app.watch().complaints(crate::clock::now()).is_empty();
     Ok(Json(of(&look, alive)))
 }
 
-/// `GET /api/partners`.
-pub(super) async fn partners(State(app): Shared) -> Result<Json<PartnersAnswer>, Failure> {
-    let look = app.desk.look().await?;
-    let policy = &look.world.policy;
-    let partners = policy.iter().map(|(_, partner)| PartnerAnswer {
-        domain: partner.domain.as_str().to_owned(),
-        additional_domains: partner
-            .additional_domains
-            .iter()
-            .map(|domain| domain.as_str().to_owned())
-            .collect(),
-        kind: partner.kind.as_str().to_owned(),
-        tls: partner.tls.as_str().to_owned(),
-        sasl: partner.sasl.as_str().to_owned(),
-        dialback: partner.dialback,
-        require_tls_for_dialback: partner.require_tls_for_dialback,
-        proxy: partner.proxy.as_ref().map(ToString::to_string),
-    });
-    let unlisted = match policy.unlisted() {
-        Unlisted::Refuse => "refuse",
-        Unlisted::Allow => "allow",
-    };
-    Ok(Json(PartnersAnswer { unlisted: unlisted.to_owned(), partners: partners.collect() }))
-}
-
-/// `GET /api/homes`.
+/// The homes and their nodes.
+#[utoipa::path(get, path = "/api/homes", tag = "status", responses(
+    (status = 200, body = HomesAnswer), (status = 503, body = Problem)
+))]
 pub(super) async fn homes(State(app): Shared) -> Result<Json<HomesAnswer>, Failure> {
     let look = app.desk.look().await?;
     let (totals, nodes) = (look.totals(), look.nodes());

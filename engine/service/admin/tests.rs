@@ -11,6 +11,8 @@ use tokio::sync::watch;
 use super::*;
 use crate::look::example;
 
+mod operating;
+
 /// What the router was told to do.
 type Told = Arc<Mutex<Vec<String>>>;
 
@@ -18,18 +20,32 @@ type Told = Arc<Mutex<Vec<String>>>;
 struct Rig {
     address: SocketAddr,
     told: Told,
+    feed: Feed,
+    /// Sent with every request.
+    token: Option<String>,
     _stop: watch::Sender<bool>,
 }
 
 async fn rig(change: impl Fn(&mut Look) + Send + 'static) -> Rig {
+    rig_with(Access::default(), change).await
+}
+
+async fn rig_with(access: Access, change: impl Fn(&mut Look) + Send + 'static) -> Rig {
     let (desk, asked) = desk();
     let told = Told::default();
     tokio::spawn(router(asked, change, Arc::clone(&told)));
+    let (address, stop, feed) = listening(desk, access).await;
+    Rig { address, told, feed, token: None, _stop: stop }
+}
+
+async fn listening(desk: Desk, access: Access) -> (SocketAddr, watch::Sender<bool>, Feed) {
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(serve(listener, desk, stopped));
-    Rig { address, told, _stop: stop }
+    let (access, feed) = (Arc::new(ArcSwap::from_pointee(access)), Feed::default());
+    let listening = Listening { listener, desk, access, feed: feed.clone(), tls: None };
+    tokio::spawn(serve(listening, stopped));
+    (address, stop, feed)
 }
 
 async fn router(mut asked: Receiver<Ask>, change: impl Fn(&mut Look), told: Told) {
@@ -50,6 +66,16 @@ async fn router(mut asked: Receiver<Ask>, change: impl Fn(&mut Look), told: Told
             Ask::Forget(pair, what, done) => {
                 told.lock().unwrap().push(format!("{pair}: {what:?}"));
                 drop(done.send(Ok(example::forgotten(&pair, what))));
+            }
+            Ask::Preview(done) => drop(done.send(Ok(ReloadDiff { users_moved: 7, ..ReloadDiff::default() }))),
+            Ask::Survey(shard, survey, done) => drop(done.send(Ok(example::surveyed(shard, &survey)))),
+            Ask::Trace(rules, done) => {
+                told.lock().unwrap().push(format!("trace {} {:?}", rules.mode.as_str(), rules.only));
+                done.send(()).unwrap();
+            }
+            Ask::Stop(done) => {
+                told.lock().unwrap().push("stop".to_owned());
+                done.send(()).unwrap();
             }
             Ask::Reload(done) => {
                 told.lock().unwrap().push("reload".to_owned());
@@ -72,8 +98,12 @@ impl Rig {
 
     async fn get(&self, path: &str) -> (u16, Value) {
         let host = self.address;
-        let (status, _, body) =
-            self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+        let (status, _, body) = self
+            .exchange(&format!(
+                "GET {path} HTTP/1.1\r\nHost: {host}\r\n{}Connection: close\r\n\r\n",
+                self.token()
+            ))
+            .await;
         (status, serde_json::from_str(&body).unwrap())
     }
 
@@ -82,7 +112,11 @@ impl Rig {
     }
 
     async fn change(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n{}Connection: close\r\n",
+            self.address,
+            self.token()
+        );
         let length = body.len();
         let (status, _, body) = self
             .exchange(&format!(
@@ -90,6 +124,10 @@ impl Rig {
             ))
             .await;
         (status, serde_json::from_str(&body).unwrap())
+    }
+
+    fn token(&self) -> String {
+        self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default()
     }
 
     fn told(&self) -> Vec<String> {
@@ -306,13 +344,19 @@ async fn a_large_body_is_refused_before_it_is_read() {
 #[tokio::test]
 async fn the_page_may_load_nothing_foreign() {
     let rig = rig(|_| ()).await;
-    for path in ["/", "/page.js", "/page.css"] {
+    for &(path, ..) in page::FILES {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", rig.address);
         let (code, head, body) = rig.exchange(&request).await;
         assert_eq!(code, 200, "{path}");
         assert!(head.contains("content-security-policy: default-src 'none'; script-src 'self';"), "{head}");
+        assert!(head.contains("x-frame-options: deny"), "{head}");
         assert!(head.contains("x-content-type-options: nosniff"), "{head}");
+        let body = body.replace("http://www.w3.org/", "");
         assert!(!body.contains("://") && !body.contains("<script>") && !body.contains("style="), "{path}");
+        assert!(
+            !body.contains("innerHTML") && !body.contains("eval("),
+            "{path}: text gets into the page as text"
+        );
     }
 }
 
@@ -353,11 +397,8 @@ async fn readiness_says_what_is_missing() {
 async fn a_router_that_is_gone_is_said_to_be() {
     let (desk, asked) = desk();
     drop(asked);
-    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(serve(listener, desk, stopped));
-    let rig = Rig { address, told: Told::default(), _stop: stop };
+    let (address, stop, feed) = listening(desk, Access::default()).await;
+    let rig = Rig { address, told: Told::default(), feed, token: None, _stop: stop };
     let (code, problem) = rig.get("/api/status").await;
     assert_eq!((code, &problem["error"]), (503, &json!("the router is stopping")));
     assert_eq!(rig.get("/readyz").await.0, 503);

@@ -1,22 +1,27 @@
-//! Users: listing and moving; and the reload. Invariant: a request names only users that are in the directory and a home
+//! Users: listing and moving. Invariant: a request names only users that are in the directory and a home
 //! that is configured, or nothing of it is done.
+
+#![expect(unused_qualifications, reason = "utoipa names the query's type with its path in what it makes")]
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use turnout_core::directory::{Directory, LIST_MAX, User};
-use turnout_core::home::Residence;
+use turnout_core::home::{HomeId, Residence};
 use turnout_core::io::Side;
 use turnout_core::jid::Jid;
 use turnout_core::limits::MOVE_USERS_MAX;
 use turnout_core::world::World;
+use utoipa::IntoParams;
 
-use super::answers::{MoveRequest, MovedAnswer, ReloadedAnswer, UserAnswer, UsersAnswer};
+use super::answers::{MoveRequest, MovedAnswer, Problem, UserAnswer, UsersAnswer};
+use super::audit::Said;
 use super::problem::Failure;
 use super::{Ask, Shared};
 
@@ -24,16 +29,24 @@ use super::{Ask, Shared};
 const LIST_DEFAULT: usize = 100;
 
 /// What `GET /api/users` may be asked.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
+    /// Only those whose address begins with this.
     #[serde(default)]
     prefix: String,
+    /// `next_after` of the page before.
     after: Option<String>,
+    /// Most users.
+    #[param(minimum = 1, maximum = 10000)]
     limit: Option<usize>,
 }
 
-/// `GET /api/users`.
+/// The users, in the order of their addresses.
+#[utoipa::path(get, path = "/api/users", tag = "users", params(Wanted), responses(
+    (status = 200, body = UsersAnswer), (status = 400, body = Problem), (status = 503, body = Problem)
+))]
 pub(super) async fn list(
     State(app): Shared,
     wanted: Result<Query<Wanted>, QueryRejection>,
@@ -60,11 +73,15 @@ pub(super) async fn list(
     Ok(Json(answer.await.map_err(failed)?))
 }
 
-/// `POST /api/users/move`.
+/// Moves users together and answers when their stanzas flow again; for many, see `POST /api/moves`.
+#[utoipa::path(post, path = "/api/users/move", tag = "users", request_body = MoveRequest, responses(
+    (status = 200, body = MovedAnswer), (status = 400, body = Problem), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 413, body = Problem), (status = 503, body = Problem)
+))]
 pub(super) async fn relocate(
     State(app): Shared,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<MovedAnswer>, Failure> {
+) -> Result<Response, Failure> {
     let request: MoveRequest = serde_json::from_slice(&body?).map_err(|error| {
         Failure::bad_request(
             format!("the body is no move: {error}"),
@@ -97,23 +114,11 @@ pub(super) async fn relocate(
         look.directory.look_up(jid.bare_str()).ok_or_else(|| unknown(&jid))?;
         jids.push(jid);
     }
-    let moved = app.desk.ask(|done| Ask::Move(jids, request.home, done)).await?;
-    moved.map(Json).map_err(Failure::refused)
-}
-
-/// `POST /api/reload`.
-pub(super) async fn reload(
-    State(app): Shared,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Json<ReloadedAnswer>, Failure> {
-    let body = body?;
-    let says_nothing = body.is_empty()
-        || matches!(serde_json::from_slice::<serde_json::Value>(&body), Ok(serde_json::Value::Object(keys)) if keys.is_empty());
-    if !says_nothing {
-        return Err(Failure::bad_request("a reload takes no parameters", "send {} or nothing"));
-    }
-    let reloaded = app.desk.ask(Ask::Reload).await?;
-    reloaded.map(Json).map_err(Failure::refused)
+    let target = request.home.clone();
+    let moved = app.desk.ask(|done| Ask::Move(jids, target, done)).await?.map_err(Failure::refused)?;
+    let some = names.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let said = Said(format!("{} of {} users moved to {}: {some}", moved.users, names.len(), request.home));
+    Ok((Extension(said), Json(moved)).into_response())
 }
 
 /// The bare address of a local user.
@@ -132,9 +137,9 @@ pub(super) fn unknown(jid: &Jid) -> Failure {
     Failure::not_found(format!("{} is not in the directory", jid.bare_str()), hint)
 }
 
-fn home(world: &Arc<World>, name: &str) -> Result<(), Failure> {
-    if world.homes.by_name(name).is_some() {
-        return Ok(());
+pub(super) fn home(world: &Arc<World>, name: &str) -> Result<HomeId, Failure> {
+    if let Some((id, _)) = world.homes.by_name(name) {
+        return Ok(id);
     }
     let names: Vec<&str> = world.homes.iter().map(|(_, home)| home.name.as_str()).collect();
     let shown: String = name.chars().take(200).collect();

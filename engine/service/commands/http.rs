@@ -1,17 +1,25 @@
 //! A small client for the admin API. Invariant: every exchange ends, within [`ANSWER_SECONDS`] and [`ANSWER_BYTES_MAX`]; an answer
 //! that is no success becomes an [`Fault`] with what the router said.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::admin::answers::Problem;
+use crate::tls::identity::read_chain;
+use crate::tls::provider;
 
 /// Longest wait for an answer: a bit longer than the router takes before it gives up.
 const ANSWER_SECONDS: u64 = 310;
@@ -32,15 +40,33 @@ pub(super) struct Fault {
 }
 
 /// A router's admin API.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Client {
     address: String,
+    token: Option<HeaderValue>,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+/// Where a router is, and how to speak to it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    /// Host and port.
+    pub(super) address: String,
+    /// It speaks TLS.
+    pub(super) tls: bool,
+    /// Roots for its certificate, in place of the system's.
+    pub(super) ca_file: Option<PathBuf>,
+    /// A file with a token of it.
+    pub(super) token_file: Option<PathBuf>,
 }
 
 impl Client {
-    /// `address` is a host and port.
-    pub(super) fn new(address: &str) -> Self {
-        Self { address: address.to_owned() }
+    /// # Errors
+    /// A file that cannot be read, or the host is no name that a certificate could have.
+    pub(super) fn new(place: &Place) -> Result<Self, String> {
+        let token = place.token_file.as_deref().map(token).transpose()?;
+        let tls = place.tls.then(|| connector(place)).transpose()?;
+        Ok(Self { address: place.address.clone(), token, tls })
     }
 
     /// Asks.
@@ -93,9 +119,35 @@ impl Client {
         let stream = connected.map_err(|error| self.fault(&error, hint))?;
         // The API answers to addresses, not to names.
         let host = stream.peer_addr().map_err(|error| self.fault(&error, hint))?.to_string();
+        let Some((connector, name)) = &self.tls else {
+            return self.ask(stream, &host, method, path, body).await;
+        };
+        let shaking = tokio::time::timeout(
+            Duration::from_secs(CONNECT_SECONDS),
+            connector.connect(name.clone(), stream),
+        );
+        let hint = "does its certificate name this host, and is its authority the system's or that of --ca?";
+        let shaken = shaking.await.map_err(|_| self.fault(&"the TLS handshake takes too long", hint))?;
+        let stream = shaken.map_err(|error| self.fault(&error, hint))?;
+        self.ask(stream, &host, method, path, body).await
+    }
+
+    async fn ask(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        host: &str,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), Fault> {
+        let hint = "is the router running, and is --admin its admin.listen?";
         let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = shaken.map_err(|error| self.fault(&error, hint))?;
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, token);
+        }
+        let request = request
             .method(method)
             .uri(path)
             .header(header::HOST, host)
@@ -125,6 +177,41 @@ impl Client {
         let error = format!("{}: {}", self.address, error.to_string());
         Fault { status: None, problem: Problem { error, hint: Some(hint.to_owned()) } }
     }
+}
+
+/// The token in a file, which only its owner should be able to read.
+fn token(path: &Path) -> Result<HeaderValue, String> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("--token-file {shown}: {error}"))?;
+    let token = text.trim();
+    if token.is_empty() || token.len() > 1000 || token.contains(char::is_whitespace) {
+        return Err(format!("--token-file {shown}: holds no token; `turnout token --out FILE` writes one"));
+    }
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| format!("--token-file {shown}: holds no token"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn connector(place: &Place) -> Result<(TlsConnector, ServerName<'static>), String> {
+    let mut roots = rustls::RootCertStore::empty();
+    match &place.ca_file {
+        Some(path) => {
+            for root in read_chain(path)? {
+                roots.add(root).map_err(|error| format!("--ca {}: {error}", path.display()))?;
+            }
+        }
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
+    let config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let host = place.address.rsplit_once(':').map_or(&*place.address, |(host, _)| host);
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
+    let name = name.map_err(|_| format!("{host:?} is no name of a host"))?;
+    Ok((TlsConnector::from(Arc::new(config)), name))
 }
 
 /// A text as one segment of a path or one value of a query.

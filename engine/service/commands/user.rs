@@ -9,7 +9,7 @@ use serde::Serialize;
 use turnout_core::directory::LIST_MAX;
 use turnout_core::limits::MOVE_USERS_MAX;
 
-use super::http::{Client, Fault, encode};
+use super::http::{Client, Fault, Place, encode};
 use crate::admin::answers::{
     ForgottenAnswer, MoveRequest, MovedAnswer, Problem, UserAnswer, UserDetail, UsersAnswer,
 };
@@ -26,9 +26,15 @@ const PAGE: usize = 1000;
 /// `turnout user`.
 #[derive(Args, Clone, Debug)]
 pub struct UserArgs {
-    /// The admin address of the running router; without it the one in the configuration.
+    /// The admin address of the running router, with https:// where it speaks TLS; without it the one in the configuration.
     #[arg(long, global = true, value_name = "ADDR")]
     pub admin: Option<String>,
+    /// A file with a token, where the admin listener asks for one.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Roots for the certificate of the admin listener, in place of the system's.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// The configuration to take that address from; without it 127.0.0.1:9280.
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -92,28 +98,31 @@ impl UserArgs {
     ///
     /// # Errors
     /// The configuration named cannot be read.
-    fn address(&self) -> Result<String, String> {
-        match (&self.admin, &self.config) {
-            (Some(address), _) => Ok(address.clone()),
-            (None, Some(file)) => match Config::load(file) {
-                Ok(config) => Ok(config.admin_listen.to_string()),
-                Err(errors) => Err(errors.to_string()),
+    fn place(&self) -> Result<Place, String> {
+        let (address, tls) = match (&self.admin, &self.config) {
+            (Some(address), _) => match address.strip_prefix("https://") {
+                Some(address) => (address.trim_end_matches('/').to_owned(), true),
+                None => (address.clone(), false),
             },
-            (None, None) => Ok(ADMIN.to_owned()),
-        }
+            (None, Some(file)) => match Config::load(file) {
+                Ok(config) => (config.admin.listen.to_string(), config.admin.identity.is_some()),
+                Err(errors) => return Err(errors.to_string()),
+            },
+            (None, None) => (ADMIN.to_owned(), false),
+        };
+        Ok(Place { address, tls, ca_file: self.ca.clone(), token_file: self.token_file.clone() })
     }
 }
 
 /// Runs the command; returns the exit code.
 pub async fn run(args: &UserArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let address = match args.address() {
-        Ok(address) => address,
+    let client = match args.place().and_then(|place| Client::new(&place)) {
+        Ok(client) => client,
         Err(error) => {
             complain(&Problem { error, hint: None }, args.json, err);
             return 2;
         }
     };
-    let client = Client::new(&address);
     let done = match &args.command {
         UserCommand::List { prefix, after, limit } => {
             list(&client, prefix, after.as_deref(), *limit, args.json, out).await

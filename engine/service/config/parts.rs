@@ -42,7 +42,7 @@ pub(super) fn domains(root: &Table<'_, '_>) -> Vec<At<Domain>> {
 
 /// An address to listen on.
 #[derive(Clone, Copy)]
-struct Listen(SocketAddr);
+pub(super) struct Listen(pub(super) SocketAddr);
 
 impl FromStr for Listen {
     type Err = &'static str;
@@ -170,7 +170,7 @@ fn identities(table: &Table<'_, '_>, domains: &[At<Domain>]) -> Vec<(Domain, Key
 }
 
 /// `certificate` and `key`, both or neither.
-fn key_pair(table: &Table<'_, '_>) -> Option<KeyPair> {
+pub(super) fn key_pair(table: &Table<'_, '_>) -> Option<KeyPair> {
     let (certificate, key) = (table.file("certificate"), table.file("key"));
     match (table.has("certificate"), table.has("key")) {
         (true, false) => table.missing("key", "give the private key that belongs to `certificate`"),
@@ -452,11 +452,4 @@ impl FromStr for NameServer {
         let alone = || text.parse::<std::net::IpAddr>().ok().map(|ip| SocketAddr::from((ip, 53)));
         with_port.or_else(alone).map(Self).ok_or("is no address of a name server; write \"10.0.0.2:53\"")
     }
-}
-
-/// `[admin]`.
-pub(super) fn admin(table: &Table<'_, '_>) -> SocketAddr {
-    let listen: Option<At<Listen>> = table.parsed("listen");
-    table.finish();
-    listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9280)), |at| at.value.0)
 }

@@ -57,7 +57,7 @@ fn the_smallest_configuration_has_the_legacy_defaults() {
     assert_eq!(pool.tls, Negotiation::Required);
     assert_eq!(pool.trusted_names, ["pool2019.contoso.com"]);
     assert_eq!(config.trusts()[usize::from(pool.trust.0)].files, [Path::new("/base/ca.pem")]);
-    assert_eq!(config.admin_listen, "127.0.0.1:9280".parse().unwrap());
+    assert_eq!(config.admin.listen, "127.0.0.1:9280".parse().unwrap());
     assert!(config.shards() >= 1);
     assert_eq!(config.identity_of(&config.domains[0]).unwrap().key, Path::new("/base/c.key"));
 }
@@ -360,4 +360,23 @@ proptest::proptest! {
             proptest::prop_assert!(errors.0.iter().all(|mistake| !mistake.what.is_empty()));
         }
     }
+}
+
+#[test]
+fn an_admin_listener_that_others_can_reach_has_tokens() {
+    use turnout_core::trace::TraceMode;
+    let with = |admin: &str| format!("{}[admin]\n{admin}", small());
+    let config = parse(&small()).unwrap();
+    assert_eq!((config.admin.trace, config.admin.metrics_without_token), (TraceMode::Failures, false));
+    for open in ["10.0.0.5:9280", "0.0.0.0:9280", "[::]:9280"] {
+        check(&with(&format!("listen = \"{open}\"\n")), &["admin.listen", "no tokens", "tokens_file"]);
+        assert!(parse(&with(&format!("listen = \"{open}\"\ntokens_file = \"tokens\"\n"))).is_ok(), "{open}");
+    }
+    assert!(parse(&with("listen = \"[::1]:9280\"\n")).is_ok());
+    let all = "tokens_file = \"t\"\nnames = [\"T1.Contoso.com\"]\ncertificate = \"a.pem\"\nkey = \"a.key\"\ntrace = \"all\"\n";
+    let config = parse(&with(all)).unwrap();
+    assert_eq!((config.admin.names, config.admin.trace), (vec!["t1.contoso.com".to_owned()], TraceMode::All));
+    check(&with("trace = \"some\"\n"), &["admin.trace", "off, failures, all"]);
+    check(&with("names = [\"a.example:9280\"]\n"), &["admin.names[0]", "no host name"]);
+    check(&with("certificate = \"a.pem\"\n"), &["admin.key", "missing"]);
 }

@@ -240,8 +240,13 @@ impl Poll {
                 self.inputs.extend(self.outlet.take(seq, *record).map(Input::Persisted));
             }
             Output::Told(number, told) => self.outside.questions.answer(number, *told),
+            Output::Surveyed(number, found) => self.outside.surveys.answer(number, *found),
             Output::Drained => self.reports.push(Report::Drained(self.index)),
-            Output::Note(note) => self.log.note(crate::clock::now(), self.index, &note),
+            Output::Note(note) => {
+                if self.log.note(crate::clock::now(), self.index, &note) {
+                    self.outside.noted(self.index, &note);
+                }
+            }
         }
     }
 }

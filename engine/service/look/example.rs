@@ -6,15 +6,21 @@ use turnout_core::contact::{Contact, Pair, Record};
 use turnout_core::contacts::{ContactCounts, Forget};
 use turnout_core::directory::{Directory, Overlay, SnapshotBuilder, User};
 use turnout_core::home::{BackendKind, Dialect, Home, HomeId, Homes, HostPort, Residence};
-use turnout_core::io::Told;
+use turnout_core::io::{LinkId, Side, Told};
 use turnout_core::jid::{Domain, Jid};
 use turnout_core::policy::{Partner, PartnerDefaults, PartnerType, Policy, Unlisted};
 use turnout_core::refusal::Condition;
+use turnout_core::survey::{
+    LinkFact, OpenFact, OpenPage, PeerFact, QueueFact, StreamFacts, Survey, Surveyed,
+};
 use turnout_core::tally::{DropRule, Flow, SideTally, Tally};
+use turnout_core::trace::{Step, TraceMode, TraceRules, Traced};
 use turnout_core::world::World;
 
 use super::{Look, ShardLook};
+use crate::router::MovedToday;
 use crate::store::meter::StoreLook;
+use crate::tls::shown::Shown;
 
 fn home(name: &str, backend: BackendKind, node: &str) -> Home {
     Home {
@@ -131,6 +137,16 @@ pub(crate) fn look() -> Look {
             taken: 11,
             ..StoreLook::default()
         }),
+        certificates: Arc::new(vec![Shown {
+            file: "contoso.pem".into(),
+            used_by: vec!["federation.certificate".to_owned()],
+            names: vec!["contoso.com".to_owned()],
+            issuer: "CN=Test".to_owned(),
+            not_after_unix: 1_100 + 3 * 86_400 + 5,
+            spki_sha256: [1; 32],
+        }]),
+        moved_today: MovedToday::default(),
+        trace: Arc::new(TraceRules { mode: TraceMode::Failures, only: Vec::new() }),
         draining: false,
         now_unix: 1_100,
     }
@@ -181,4 +197,81 @@ pub(crate) fn told(user: &str) -> Result<Told, String> {
 pub(crate) fn forgotten(pair: &Pair, what: Forget) -> Option<Contact> {
     let record = records(&pair.local).into_iter().find(|record| record.pair == *pair)?;
     (what == Forget::Contact || record.contact.vetoed).then_some(record.contact)
+}
+
+/// What the shards hold: the first has a stream of the partner's in and one to it, the second waits for it.
+pub(crate) fn surveyed(shard: u16, survey: &Survey) -> Surveyed {
+    let facts = StreamFacts {
+        ours: "contoso.com".to_owned(),
+        theirs: vec!["partner.example".to_owned()],
+        state: "open",
+        tls: "TLSv1.3",
+        proof: "certificate",
+        ..StreamFacts::default()
+    };
+    match survey {
+        Survey::Links(after, limit) => {
+            let links = (1..=3).map(|count| LinkId::accepted(shard, count));
+            let fact = |link| LinkFact {
+                link,
+                side: Side::Partners,
+                stanzas: 1,
+                octets: 10,
+                acknowledged: true,
+                stream: facts.clone(),
+            };
+            Surveyed::Links(links.filter(|link| link.get() > *after).take(*limit).map(fact).collect())
+        }
+        Survey::Queues(_) => Surveyed::Queues(vec![QueueFact {
+            side: Side::Partners,
+            ours: "contoso.com".to_owned(),
+            theirs: "partner.example".to_owned(),
+            state: "resting",
+            stanzas: 3 * usize::from(shard),
+            bytes: 900,
+            failures: 2,
+            again: Some(std::time::Duration::from_secs(4)),
+        }]),
+        Survey::Peers(_) if shard == 0 => Surveyed::Peers(vec![PeerFact {
+            domain: "partner.example".to_owned(),
+            streams_in: 1,
+            streams_out: 1,
+            ..PeerFact::default()
+        }]),
+        Survey::Peers(_) => Surveyed::Peers(vec![PeerFact {
+            domain: "partner.example".to_owned(),
+            stanzas: 3,
+            bytes: 900,
+            ..PeerFact::default()
+        }]),
+        Survey::Open(after, limit) => {
+            let row = |n: u64| OpenFact {
+                what: if n.is_multiple_of(2) { "dialog" } else { "watch" },
+                side: Side::Home(HomeId(1)),
+                local: format!("user{n}@contoso.com"),
+                partner: "eve@partner.example".to_owned(),
+                text: "active".to_owned(),
+            };
+            let last = (after + *limit as u64).min(5);
+            Surveyed::Open(OpenPage {
+                rows: (*after..last).map(row).collect(),
+                next: (last < 5).then_some(last),
+            })
+        }
+        Survey::Trace(query) => {
+            let traced = Traced {
+                number: 1,
+                at: crate::clock::now(),
+                from: "eve@partner.example".to_owned(),
+                to: query.who.clone().unwrap_or_default(),
+                id: query.id.clone().unwrap_or_default(),
+                kind: turnout_core::stanza::Kind::message(None),
+                made: false,
+                step: Step::Bounced,
+                side: Side::Partners,
+                why: Some("item-not-found (recipient): nobody\n [x]".to_owned()),
+            };
+            Surveyed::Trace(vec![traced; usize::from(shard == 0)])
+        }
+    }
 }

@@ -46,7 +46,10 @@ pub(super) fn read_crls(path: &Path) -> Result<Vec<OwnedCertRevocationList>, Str
 }
 
 /// Reads a chain and its key, and checks that they belong together.
-pub(super) fn read_pair(pair: &KeyPair, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
+///
+/// # Errors
+/// What is wrong with which file.
+pub fn read_pair(pair: &KeyPair, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
     let chain = read_chain(&pair.certificate)?;
     let key = PrivateKeyDer::from_pem_slice(&read(&pair.key)?)
         .map_err(|error| format!("{} holds no usable private key: {error}", pair.key.display()))?;

@@ -177,7 +177,7 @@ impl Overlay {
     }
 
     /// Calls `visit` for every changed user, in no particular order. `visit` must not touch this overlay.
-    pub(super) fn for_each(&self, mut visit: impl FnMut(&str, User)) {
+    pub fn for_each(&self, mut visit: impl FnMut(&str, User)) {
         for entry in &self.users {
             if let Ok(bare) = str::from_utf8(entry.key()) {
                 visit(bare, *entry.value());

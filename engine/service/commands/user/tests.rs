@@ -26,6 +26,7 @@ async fn run_against(moved: Result<MovedAnswer, String>, words: &[&str]) -> (u8,
                 Ask::Move(_, _, done) => drop(done.send(moved.clone())),
                 Ask::Tell(user, done) => drop(done.send(example::told(user.as_str()))),
                 Ask::Forget(pair, what, done) => drop(done.send(Ok(example::forgotten(&pair, what)))),
+                Ask::Preview(_) | Ask::Survey(..) | Ask::Trace(..) | Ask::Stop(_) => {}
                 Ask::Reload(done) => drop(done.send(Err("no".to_owned()))),
             }
         }
@@ -33,7 +34,8 @@ async fn run_against(moved: Result<MovedAnswer, String>, words: &[&str]) -> (u8,
     let listener = admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (_stop, stopped) = watch::channel(false);
-    tokio::spawn(admin::serve(listener, desk, stopped));
+    let (access, feed) = (Default::default(), Default::default());
+    tokio::spawn(admin::serve(admin::Listening { listener, desk, access, feed, tls: None }, stopped));
     run_at(&address, words).await
 }
 
@@ -177,11 +179,13 @@ fn arguments_are_checked() {
     ] {
         assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
     }
-    assert_eq!(parse(&["list"]).unwrap().address().unwrap(), "127.0.0.1:9280");
+    assert_eq!(parse(&["list"]).unwrap().place().unwrap().address, "127.0.0.1:9280");
+    let place = parse(&["--admin", "https://[::1]:9280/", "list"]).unwrap().place().unwrap();
+    assert_eq!((place.address.as_str(), place.tls), ("[::1]:9280", true));
     assert!(
         parse(&["--config", "no/such/file.toml", "list"])
             .unwrap()
-            .address()
+            .place()
             .unwrap_err()
             .contains("no/such/file.toml")
     );

@@ -1,0 +1,291 @@
+//! Reading everything anew. Invariant: what is new is complete before anything is swapped, so a reload happens as a whole or not at all;
+//! a preview does the same work up to that point and answers what would change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use turnout_core::directory::{Change, Snapshot, diff, guard};
+use turnout_core::home::Residence;
+use turnout_core::io::Side;
+use turnout_core::world::World;
+
+use super::{Router, State, apart, gone, load_directory, random_bytes};
+use crate::access::Access;
+use crate::config::{Config, KeyChange};
+use crate::control::{Command, Moved};
+use crate::directory::meter::Audience;
+use crate::resolve::Resolver;
+use crate::tls::TlsContext;
+use crate::tls::shown::{Shown, shown};
+
+/// Keys told in a diff.
+const KEYS_MAX: usize = 500;
+
+/// Users told in a diff.
+const USERS_MAX: usize = 100;
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// The new generation of the configuration.
+    pub generation: u64,
+    /// Users in the directory.
+    pub users: usize,
+    /// The move that followed from changed homes.
+    pub moved: Moved,
+    /// What is different now.
+    pub diff: ReloadDiff,
+}
+
+/// What a reload changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ReloadDiff {
+    /// Keys of the configuration, the first so many.
+    pub keys: Vec<KeyChange>,
+    /// How many keys differ.
+    pub keys_total: u64,
+    /// Certificates that are others than before, or new or gone.
+    pub certificates: Vec<CertificateChange>,
+    /// Users who are new in the directory.
+    pub users_added: u64,
+    /// Users who are no longer in it.
+    pub users_removed: u64,
+    /// Users whose home is another one.
+    pub users_moved: u64,
+    /// Some of them.
+    pub users: Vec<UserChange>,
+    /// What cannot change while the router runs, and so stands against the reload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs_restart: Option<String>,
+}
+
+/// A user whose place changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct UserChange {
+    /// The bare address.
+    pub user: String,
+    /// The home, or another place, he had; absent for a new one.
+    pub before: Option<String>,
+    /// That he will have; absent where he is gone.
+    pub after: Option<String>,
+}
+
+/// A certificate that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CertificateChange {
+    /// The file.
+    pub file: String,
+    /// When the old one ends, in seconds since 1970.
+    pub before_not_after_unix: Option<i64>,
+    /// When the new one ends.
+    pub after_not_after_unix: Option<i64>,
+}
+
+/// Everything new, not yet in use.
+struct Prepared {
+    config: Config,
+    world: Arc<World>,
+    tls: Arc<TlsContext>,
+    resolver: Resolver,
+    access: Access,
+    certificates: Vec<Shown>,
+    snapshot: Arc<Snapshot>,
+    changes: Changes,
+}
+
+/// Users whose place has changed.
+#[derive(Default)]
+struct Changes {
+    names: Vec<Arc<str>>,
+    /// Those who had a home and have another, by the new one.
+    moved: BTreeMap<String, u64>,
+    added: u64,
+    removed: u64,
+    some: Vec<UserChange>,
+}
+
+impl Router {
+    /// Reads configuration and directory again and swaps them in; nothing changes when anything is wrong.
+    ///
+    /// # Errors
+    /// Everything that is wrong, or what cannot change without a restart.
+    pub async fn reload(&self) -> Result<Reloaded, String> {
+        let _alone = self.inner.reloading.lock().await;
+        let (diff, prepared) = self.prepare().await?;
+        let Some(prepared) = prepared else {
+            let what = diff.needs_restart.unwrap_or_default();
+            return Err(format!("{what} cannot change while the router runs; restart it"));
+        };
+        let Prepared { config, world, tls, resolver, access, certificates, snapshot, changes } = prepared;
+        self.inner.outside.swap(tls, resolver);
+        self.inner.access.store(Arc::new(access));
+        let (done, changed) = oneshot::channel();
+        self.send(Command::World(Arc::clone(&world), done)).await?;
+        changed.await.map_err(|_| gone())?;
+        let users = snapshot.len();
+        let moved = self.command(|done| Command::Snapshot(snapshot, changes.names, done)).await?;
+        let now_unix = crate::clock::unix_seconds();
+        changes.moved.iter().for_each(|(home, users)| self.inner.ledger.count(now_unix, home, *users));
+        let generation = world.generation;
+        self.inner.generation.store(generation, Ordering::Relaxed);
+        let certificates = Arc::new(certificates);
+        *self.state() = State { config, world, certificates, directory_loaded_unix: now_unix };
+        Ok(Reloaded { generation, users, moved, diff })
+    }
+
+    /// What [`Router::reload`] would change.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub async fn preview(&self) -> Result<ReloadDiff, String> {
+        let _alone = self.inner.reloading.lock().await;
+        Ok(self.prepare().await?.0)
+    }
+
+    /// What would change, and all that is new unless something stands against it.
+    async fn prepare(&self) -> Result<(ReloadDiff, Option<Prepared>), String> {
+        let (old, before) = {
+            let state = self.state();
+            (state.config.clone(), Arc::clone(&state.certificates))
+        };
+        let config = apart({
+            let old = old.clone();
+            move || old.reread().map_err(|errors| errors.to_string())
+        })
+        .await?;
+        let keys = old.changes(&config);
+        if let Some(what) = needs_restart(&old, &config) {
+            // The directory would be read for nothing.
+            let diff = ReloadDiff { needs_restart: Some(what.to_owned()), ..diff_of_keys(keys) };
+            return Ok((diff, None));
+        }
+        let generation = self.inner.generation.load(Ordering::Relaxed) + 1;
+        // A new file gives a new secret; without one the secret made at the start goes on, or every key under way would fail.
+        let secret = match &config.federation.dialback_secret_file {
+            Some(_) => config.dialback_secret(random_bytes()?).map_err(|errors| errors.to_string())?,
+            None => Arc::clone(&self.inner.secret),
+        };
+        let world = Arc::new(config.world(generation, secret).map_err(|errors| errors.to_string())?);
+        let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
+        let resolver = Resolver::new(&config.dns_servers)?;
+        let (access, certificates, snapshot, changes) = apart({
+            let (config, old, old_world, world) =
+                (config.clone(), self.directory(), self.world(), Arc::clone(&world));
+            move || {
+                let access = Access::load(&config.admin)?;
+                let (snapshot, changes) = load_anew(&config, old.snapshot(), (&old_world, &world))?;
+                Ok((access, shown(&config), snapshot, changes))
+            }
+        })
+        .await?;
+        let diff = ReloadDiff {
+            certificates: changed_certificates(&before, &certificates),
+            users_added: changes.added,
+            users_removed: changes.removed,
+            users_moved: changes.moved.values().sum(),
+            users: changes.some.clone(),
+            ..diff_of_keys(keys)
+        };
+        Ok((diff, Some(Prepared { config, world, tls, resolver, access, certificates, snapshot, changes })))
+    }
+}
+
+fn diff_of_keys(mut keys: Vec<KeyChange>) -> ReloadDiff {
+    let keys_total = keys.len() as u64;
+    keys.truncate(KEYS_MAX);
+    ReloadDiff { keys, keys_total, ..ReloadDiff::default() }
+}
+
+fn changed_certificates(before: &[Shown], after: &[Shown]) -> Vec<CertificateChange> {
+    let find = |all: &[Shown], file: &std::path::Path| all.iter().find(|shown| shown.file == file).cloned();
+    let mut files: Vec<&std::path::Path> = before.iter().chain(after).map(|shown| &*shown.file).collect();
+    files.sort_unstable();
+    files.dedup();
+    let changed = files.into_iter().filter_map(|file| {
+        let (before, after) = (find(before, file), find(after, file));
+        let facts =
+            |shown: &Option<Shown>| shown.as_ref().map(|shown| (shown.not_after_unix, shown.spki_sha256));
+        (facts(&before) != facts(&after)).then(|| CertificateChange {
+            file: file.display().to_string(),
+            before_not_after_unix: before.map(|shown| shown.not_after_unix),
+            after_not_after_unix: after.map(|shown| shown.not_after_unix),
+        })
+    });
+    changed.collect()
+}
+
+/// What a reload cannot change.
+fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
+    let homes = |config: &Config| -> Vec<_> {
+        config
+            .home_configs
+            .iter()
+            .map(|home| (home.name.clone(), home.backend, home.dialect, home.listen))
+            .collect()
+    };
+    if homes(old) != homes(new) {
+        return Some("the set of homes, their backend, dialect or listen address");
+    }
+    let listens = |config: &Config| (config.federation.listen.clone(), config.federation.listen_tls.clone());
+    if listens(old) != listens(new) {
+        return Some("federation.listen and federation.listen_tls");
+    }
+    if old.policy.limits().connections_max != new.policy.limits().connections_max {
+        return Some("federation.connections_max");
+    }
+    if old.federation.connections_per_address_max != new.federation.connections_per_address_max {
+        return Some("federation.connections_per_address_max");
+    }
+    if old.shards() != new.shards() || old.engine.driver != new.engine.driver {
+        return Some("engine.shards and engine.driver");
+    }
+    if old.store != new.store {
+        return Some("presence.store");
+    }
+    let admin = |config: &Config| (config.admin.listen, config.admin.identity.clone());
+    (admin(old) != admin(new)).then_some("admin.listen, admin.certificate and admin.key")
+}
+
+/// Reads the users again and names those whose home has changed; refused when too much has. Blocks.
+fn load_anew(
+    config: &Config,
+    old: &Snapshot,
+    (old_world, world): (&World, &World),
+) -> Result<(Arc<Snapshot>, Changes), String> {
+    let snapshot = load_directory(config, Audience::Log)?;
+    guard(old, &snapshot, config.directory.shrink_percent_max)
+        .map_err(|refusal| format!("directory.shrink_percent_max: {refusal}"))?;
+    let mut changes = Changes::default();
+    diff(old, &snapshot, |change| changes.take(&change, (old_world, old), (world, &snapshot)));
+    Ok((snapshot, changes))
+}
+
+impl Changes {
+    fn take(&mut self, change: &Change<'_>, old: (&World, &Snapshot), new: (&World, &Snapshot)) {
+        self.names.push(change.bare.into());
+        let before = change.before.map(|residence| place(residence, old));
+        let after = change.after.map(|residence| place(residence, new));
+        match (change.before, change.after) {
+            (None, _) => self.added += 1,
+            (_, None) => self.removed += 1,
+            _ => *self.moved.entry(after.clone().unwrap_or_default()).or_default() += 1,
+        }
+        if self.some.len() < USERS_MAX {
+            self.some.push(UserChange { user: change.bare.to_owned(), before, after });
+        }
+    }
+}
+
+/// Where a user lives, in words.
+fn place(residence: Residence, (world, snapshot): (&World, &Snapshot)) -> String {
+    match residence {
+        Residence::Home(home) => world.side_name(Side::Home(home)).to_owned(),
+        Residence::Cloud => "cloud".to_owned(),
+        Residence::Unassigned => "no pool".to_owned(),
+        Residence::Branch => "branch appliance".to_owned(),
+        Residence::UnknownPool(pool) => snapshot.pool_name(pool).unwrap_or("unknown pool").to_owned(),
+    }
+}
