@@ -94,6 +94,9 @@ pub struct DemoArgs {
     /// Where the dashboard and the API listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9280")]
     pub admin: SocketAddr,
+    /// Obey lines on standard input: `down` cuts the partner off, `up` lets him back
+    #[arg(long)]
+    pub keys: bool,
     /// Print one JSON object at the end instead of a table
     #[arg(long)]
     pub json: bool,

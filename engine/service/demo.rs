@@ -6,6 +6,7 @@ pub mod clients;
 pub mod pool;
 pub mod presence;
 pub mod score;
+pub mod wire;
 
 use std::io::IsTerminal;
 use std::net::TcpListener;
@@ -26,6 +27,7 @@ use clients::{Clients, Habit};
 use pool::Pool;
 use presence::PHONE;
 use score::{Score, Totals, Track};
+use wire::Wire;
 
 /// Local users, half of them on each track at the start.
 const LOCAL_USERS: usize = 200;
@@ -59,6 +61,8 @@ pub struct Options {
     pub json: bool,
     /// Where the admin API listens.
     pub admin: std::net::SocketAddr,
+    /// Obey lines on standard input that cut the partner off and let him back.
+    pub keys: bool,
 }
 
 /// Loopback ports of the estate.
@@ -69,6 +73,10 @@ struct Ports {
     partner: u16,
     gateway: u16,
     pool: u16,
+    /// Where the router looks for the partner.
+    to_partner: u16,
+    /// Where the partner looks for the router.
+    from_partner: u16,
 }
 
 /// Runs the demo. `started` is told the router once everything is up (the admin API hangs on it).
@@ -80,7 +88,7 @@ pub async fn run(
     started: impl AsyncFnOnce(&Router) -> Result<(), String>,
 ) -> Result<Totals, String> {
     let directory = Scratch::new()?;
-    let ports = Ports::reserve()?;
+    let ports = Ports::reserve(options.keys)?;
     let start = crate::clock::now();
     let score = Arc::new(Score::new(start, LOCAL_USERS, PARTNER_USERS));
     write_estate(directory.path(), &ports, options.admin)?;
@@ -90,13 +98,20 @@ pub async fn run(
     let gateway = start_peer(load("gateway.toml")?, client_backend(&score, Habit::Answer, start)).await?;
     let router = Router::start(load("turnout.toml")?).await?;
     started(&router).await?;
+    let wire = match options.keys {
+        true => {
+            let pairs = [(ports.to_partner, ports.partner), (ports.from_partner, ports.federation)];
+            Some(Wire::lay(pairs).await?)
+        }
+        false => None,
+    };
     let length = Duration::from_secs(options.seconds.unwrap_or(YEARS_SECONDS));
     let habit = Habit::Write { pairs: pairs()?, rate: options.rate, length };
     let partner = start_peer(load("partner.toml")?, client_backend(&score, habit, start)).await?;
 
     let met = meet(&score).await;
     let totals = match &met {
-        Ok(()) => watch(&options, &router, &score, crate::clock::now() + length).await,
+        Ok(()) => watch(&options, &router, &score, wire.as_ref(), crate::clock::now() + length).await,
         Err(_) => score.totals(),
     };
     for running in [&partner, &router, &gateway, &pool] {
@@ -124,7 +139,17 @@ async fn meet(score: &Arc<Score>) -> Result<(), String> {
 }
 
 /// Shows what happens and moves users until the time is up or somebody interrupts, then waits for what is on its way.
-async fn watch(options: &Options, router: &Router, score: &Arc<Score>, until: Instant) -> Totals {
+async fn watch(
+    options: &Options,
+    router: &Router,
+    score: &Arc<Score>,
+    wire: Option<&Wire>,
+    until: Instant,
+) -> Totals {
+    let mut whole = wire.map(Wire::watch);
+    if let Some(wire) = wire {
+        wire.obey();
+    }
     let mut moves = tokio::time::interval(MOVE_EVERY);
     let mut table = tokio::time::interval(Duration::from_secs(1));
     let mut judge = tokio::time::interval(JUDGE_EVERY);
@@ -143,6 +168,9 @@ async fn watch(options: &Options, router: &Router, score: &Arc<Score>, until: In
                 score.stage.judge(crate::clock::now());
             }
             _ = table.tick() => shown.row(&score.totals(), moved),
+            () = cut(whole.as_mut()) => {
+                score.outages.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
             () = tokio::time::sleep_until(until.into()) => break,
             _ = tokio::signal::ctrl_c() => break,
         }
@@ -157,6 +185,18 @@ async fn watch(options: &Options, router: &Router, score: &Arc<Score>, until: In
     let totals = score.totals();
     shown.row(&totals, moved);
     totals
+}
+
+/// Returns when the way to the partner has been cut.
+async fn cut(whole: Option<&mut tokio::sync::watch::Receiver<bool>>) {
+    if let Some(whole) = whole {
+        while whole.changed().await.is_ok() {
+            if !*whole.borrow_and_update() {
+                return;
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// Moves the next users to the other track.
@@ -282,7 +322,7 @@ fn local_user(n: usize) -> Result<Jid, String> {
 
 impl Ports {
     /// Ports that are free now.
-    fn reserve() -> Result<Self, String> {
+    fn reserve(apart: bool) -> Result<Self, String> {
         let mut held = Vec::new();
         let mut free = || -> Result<u16, String> {
             let listener =
@@ -291,13 +331,17 @@ impl Ports {
             held.push(listener);
             Ok(port)
         };
+        let (federation, partner) = (free()?, free()?);
+        let (to_partner, from_partner) = if apart { (free()?, free()?) } else { (partner, federation) };
         Ok(Self {
-            federation: free()?,
+            federation,
             inside: free()?,
             sip: free()?,
-            partner: free()?,
+            partner,
             gateway: free()?,
             pool: free()?,
+            to_partner,
+            from_partner,
         })
     }
 }
@@ -338,7 +382,7 @@ fn write_estate(path: &Path, ports: &Ports, admin: std::net::SocketAddr) -> Resu
     write("turnout.toml", router_config(ports, admin))?;
     write(
         "partner.toml",
-        peer_config("partner.example", "contoso.com", ports.partner, ports.federation, "partner-users.csv"),
+        peer_config("partner.example", "contoso.com", ports.partner, ports.from_partner, "partner-users.csv"),
     )?;
     write("gateway.toml", gateway_config(ports))?;
     write("pool.toml", pool_config(ports))
@@ -401,7 +445,7 @@ store = "contacts.redb"
 listen = "{admin}"
 "#,
         federation = ports.federation,
-        partner = ports.partner,
+        partner = ports.to_partner,
         gateway = ports.gateway,
         inside = ports.inside,
         pool = ports.pool,

@@ -2,27 +2,21 @@
 //! a question to a shard runs beside, so that none of them keeps the others waiting.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use rustls::sign::SingleCertAndKey;
 use tokio::sync::mpsc::Receiver;
-use tokio_rustls::TlsAcceptor;
 
 use crate::admin::answers::{MovedAnswer, ReloadedAnswer};
 use crate::admin::{self, Ask, Listening};
-use crate::config::KeyPair;
 use crate::control::Moved;
 use crate::look::{Look, ShardLook};
 use crate::router::Router;
-use crate::tls::identity::read_pair;
-use crate::tls::provider;
 
 /// Binds the admin listener and serves it as long as the router runs. Returns the address, with the port the kernel chose.
 ///
 /// # Errors
 /// The address cannot be bound, or its certificate cannot be used.
 pub async fn open(router: &Router, address: SocketAddr) -> Result<SocketAddr, String> {
-    let tls = router.admin_identity().map(|pair| acceptor(&pair)).transpose()?;
+    let tls = router.admin_key().acceptor()?;
     let access = router.access();
     if !address.ip().is_loopback() && tls.is_none() {
         tracing::warn!(%address, "admin.listen is not on loopback and speaks no TLS: tokens can be read on the way");
@@ -39,18 +33,6 @@ pub async fn open(router: &Router, address: SocketAddr) -> Result<SocketAddr, St
     tokio::spawn(admin::serve(listening, router.stopped()));
     tokio::spawn(answer(router.clone(), asked));
     Ok(bound)
-}
-
-/// TLS with this certificate and key.
-fn acceptor(pair: &KeyPair) -> Result<TlsAcceptor, String> {
-    let provider = provider();
-    let key = read_pair(pair, &provider).map_err(|error| format!("admin.certificate: {error}"))?;
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::new(key))));
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 async fn answer(router: Router, mut asked: Receiver<Ask>) {

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rustls::sign::CertifiedKey;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{oneshot, watch};
@@ -27,7 +28,7 @@ use turnout_core::trace::TraceRules;
 use turnout_core::world::World;
 
 use crate::access::Access;
-use crate::config::{Config, KeyPair};
+use crate::config::Config;
 use crate::control::{Command, Control, Moved, SharedDirectory, commands, current};
 use crate::directory::meter::Audience;
 use crate::driver::Kind;
@@ -41,6 +42,7 @@ use crate::store::meter::{Meter, StoreLook};
 use crate::store::outlet::Delivery;
 use crate::store::{self, Store};
 use crate::tls::TlsContext;
+use crate::tls::admin::AdminKey;
 use crate::tls::shown::{Shown, shown};
 
 use ledger::Ledger;
@@ -72,6 +74,28 @@ struct State {
     directory_loaded_unix: u64,
 }
 
+/// What the files hold that a configuration names.
+struct Files {
+    snapshot: Arc<Snapshot>,
+    contacts: Option<ContactFile>,
+    access: Access,
+    admin_key: Option<Arc<CertifiedKey>>,
+    certificates: Vec<Shown>,
+}
+
+impl Files {
+    async fn read(config: &Config) -> Result<Self, String> {
+        let config = config.clone();
+        apart(move || {
+            let snapshot = load_directory(&config, Audience::Start)?;
+            let contacts = store::open(config.store.as_deref())?;
+            let (access, admin_key) = (Access::load(&config.admin)?, AdminKey::read(&config.admin)?);
+            Ok(Self { snapshot, contacts, access, admin_key, certificates: shown(&config) })
+        })
+        .await
+    }
+}
+
 struct Inner {
     post: Post,
     outside: Arc<Outside>,
@@ -82,6 +106,7 @@ struct Inner {
     secret: Arc<[u8]>,
     /// Who may use the admin listener.
     access: Arc<ArcSwap<Access>>,
+    admin_key: Arc<AdminKey>,
     /// What is remembered of stanzas.
     trace: Mutex<Arc<TraceRules>>,
     ledger: Ledger,
@@ -133,21 +158,7 @@ impl Router {
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
         let resolver = Resolver::new(&config.dns_servers)?;
         let driver = Kind::choose(config.engine.driver).map_err(|error| format!("engine.driver: {error}"))?;
-        let snapshot = apart({
-            let config = config.clone();
-            move || load_directory(&config, Audience::Start)
-        })
-        .await?;
-        let contacts = apart({
-            let path = config.store.clone();
-            move || store::open(path.as_deref())
-        })
-        .await?;
-        let (access, certificates) = apart({
-            let config = config.clone();
-            move || Ok((Access::load(&config.admin)?, shown(&config)))
-        })
-        .await?;
+        let Files { snapshot, contacts, access, admin_key, certificates } = Files::read(&config).await?;
         let bound = listen::bind(&config)?;
         let addresses =
             bound.iter().filter_map(|bound| Some((bound.name.clone(), bound.address()?))).collect::<Vec<_>>();
@@ -187,6 +198,7 @@ impl Router {
                 generation: AtomicU64::new(1),
                 secret,
                 access: Arc::new(ArcSwap::from_pointee(access)),
+                admin_key: Arc::new(AdminKey::new(admin_key)),
                 trace: Mutex::default(),
                 ledger: Ledger::default(),
                 stop_asked: watch::channel(false).0,
@@ -222,9 +234,9 @@ impl Router {
         Arc::clone(&self.inner.access)
     }
 
-    /// Certificate and key of the admin listener, where it has any.
-    pub fn admin_identity(&self) -> Option<KeyPair> {
-        self.state().config.admin.identity.clone()
+    /// Certificate and key of the admin listener, now and after each reload.
+    pub fn admin_key(&self) -> Arc<AdminKey> {
+        Arc::clone(&self.inner.admin_key)
     }
 
     /// What happens.

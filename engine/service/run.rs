@@ -55,13 +55,18 @@ pub fn run(args: &RunArgs) -> ExitCode {
 /// `turnout demo`.
 pub fn run_demo(args: &DemoArgs) -> ExitCode {
     let _log = start_log("error");
-    let options =
-        demo::Options { rate: args.rate, seconds: args.seconds, json: args.json, admin: args.admin };
+    let options = demo::Options {
+        rate: args.rate,
+        seconds: args.seconds,
+        json: args.json,
+        admin: args.admin,
+        keys: args.keys,
+    };
     let (json, admin) = (args.json, args.admin);
     let result = control_plane(demo::run(options, async move |router: &Router| {
         let admin = crate::desk::open(router, admin).await?;
         if !json {
-            println!("a partner, a legacy gateway and a 2019 pool on loopback; status: http://{admin}/");
+            println!("a partner, a legacy gateway and a 2019 pool on loopback; dashboard: http://{admin}/");
         }
         Ok(())
     }));

@@ -22,6 +22,7 @@ use turnout_core::jid::Domain;
 
 use crate::config::{Config, ConfigErrors, KeyPair, Mistake};
 
+pub mod admin;
 pub mod facts;
 pub mod identity;
 mod session;

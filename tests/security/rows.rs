@@ -53,6 +53,32 @@ pub const WHOLE: &[(&str, Tests)] = &[
         )],
     ),
     (
+        "Nobody uses the admin listener without a token, where there are tokens, or against its role; without, it is on loopback; no foreign page uses it through a browser; every change is written down, and no secret is told.",
+        &[
+            (
+                "engine/service/admin/tests/operating.rs",
+                &[
+                    "without_a_token_nothing_is_told_and_with_one_no_more_than_its_role",
+                    "metrics_want_a_token_unless_told_otherwise",
+                    "every_change_is_written_down_with_who_what_and_what_came_of_it",
+                ],
+            ),
+            (
+                "engine/service/access.rs",
+                &[
+                    "a_token_is_known_by_its_sum_alone",
+                    "mistakes_of_the_file_are_found_and_never_repeat_a_secret",
+                ],
+            ),
+            (
+                "engine/service/admin/guard.rs",
+                &["a_foreign_page_gets_nothing", "only_addresses_are_answered"],
+            ),
+            ("engine/service/admin/tests.rs", &["the_page_may_load_nothing_foreign"]),
+            ("engine/service/config/tests.rs", &["an_admin_listener_that_others_can_reach_has_tokens"]),
+        ],
+    ),
+    (
         "Unsafe code is in the vector instructions of the framer and in the driver, nowhere else; what is depended on, and under which licence, is held by a test.",
         &[(
             "tests/tidy.rs",

@@ -22,6 +22,9 @@ const ADDRESS_BYTES: usize = 79;
 /// Octets kept of an id.
 const ID_BYTES: usize = 47;
 
+/// Most octets kept of a reason.
+const WHY_BYTES_MAX: usize = 400;
+
 /// What is remembered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TraceMode {
@@ -273,7 +276,7 @@ impl Trace {
             made: stanza.made,
             step,
             side,
-            why: why.map(|why| why().into()),
+            why: why.map(|why| clip(why()).into()),
         });
     }
 
@@ -333,6 +336,12 @@ impl Trace {
         found.truncate(query.limit.min(crate::survey::SURVEY_MAX));
         found.into_iter().map(Entry::copy).collect()
     }
+}
+
+/// No more of a reason than a line holds.
+fn clip(mut why: String) -> String {
+    why.truncate(why.floor_char_boundary(WHY_BYTES_MAX));
+    why
 }
 
 fn at_domain(domain: &[u8]) -> Vec<u8> {

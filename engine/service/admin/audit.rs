@@ -70,7 +70,8 @@ impl Audit {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut entries = kept.1.iter().rev().filter(|entry| entry.number < before);
         let page: Vec<AuditEntry> = entries.by_ref().take(limit).cloned().collect();
-        let next_before = entries.next().and(page.last()).map(|entry| entry.number);
+        let has_more = entries.next().is_some();
+        let next_before = page.last().filter(|_| has_more).map(|entry| entry.number);
         AuditAnswer { entries: page, next_before, strangers: self.strangers.load(Ordering::Relaxed) }
     }
 }

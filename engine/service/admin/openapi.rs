@@ -2,7 +2,9 @@
 //! is compiled; a test holds its paths against those that are served.
 
 use axum::response::{IntoResponse, Response};
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use super::{audit, contacts, control, estate, explain, health, jobs, status, stream, tracing, users};
@@ -25,6 +27,7 @@ use super::{audit, contacts, control, estate, explain, health, jobs, status, str
         stream::list, stream::stream,
         audit::list, control::whoami, control::reload, control::preview, control::drain, control::log, control::set_log,
     ),
+    components(schemas(super::answers::Problem)),
     modifiers(&Tokens),
     security((), ("token" = [])),
 )]
@@ -40,6 +43,34 @@ impl Modify for Tokens {
             .build();
         let components = openapi.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(scheme));
+        for (path, item) in &mut openapi.paths.paths {
+            let reads = item.get.as_mut().map(|operation| (operation, false));
+            let changes = [&mut item.post, &mut item.put, &mut item.delete];
+            let changes = changes.into_iter().flatten().map(|operation| (operation, true));
+            for (operation, changes) in reads.into_iter().chain(changes) {
+                at_the_door(operation, path, changes);
+            }
+        }
+    }
+}
+
+/// What the guard may answer before any handler is asked.
+fn at_the_door(operation: &mut Operation, path: &str, changes: bool) {
+    let public = matches!(path, "/healthz" | "/readyz");
+    let all = [
+        ("400", "The request cannot be read", !public),
+        ("401", "No token, or one that is not known", !public),
+        ("403", "A name, an origin or a role for which nothing is done here", !public),
+        ("413", "The body is too large", changes),
+        ("415", "The body is not JSON", changes),
+        ("504", "It took too long", true),
+    ];
+    for (status, description, _) in all.into_iter().filter(|(_, _, may)| *may) {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let response =
+            ResponseBuilder::new().description(description).content("application/json", content).build();
+        let responses = &mut operation.responses.responses;
+        responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(response));
     }
 }
 

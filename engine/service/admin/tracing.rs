@@ -141,7 +141,7 @@ fn prepared(text: &str) -> Result<String, Failure> {
 
 fn step(world: &World, clock: &Clock, shard: u16, traced: &Traced) -> TraceStep {
     let why = match (traced.step, &traced.why) {
-        (Step::Dropped(rule), Some(why)) => Some(format!("{}: {why}", rule.as_str())),
+        (Step::Dropped(rule), Some(why)) if why != rule.as_str() => Some(format!("{}: {why}", rule.as_str())),
         (Step::HandedTo(other), _) => Some(format!("to shard {other}")),
         (_, why) => why.clone(),
     };

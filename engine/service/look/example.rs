@@ -14,7 +14,7 @@ use turnout_core::survey::{
     LinkFact, OpenFact, OpenPage, PeerFact, QueueFact, StreamFacts, Survey, Surveyed,
 };
 use turnout_core::tally::{DropRule, Flow, SideTally, Tally};
-use turnout_core::trace::{Step, TraceMode, TraceRules, Traced};
+use turnout_core::trace::{Step, TraceMode, TraceQuery, TraceRules, Traced};
 use turnout_core::world::World;
 
 use super::{Look, ShardLook};
@@ -244,34 +244,34 @@ pub(crate) fn surveyed(shard: u16, survey: &Survey) -> Surveyed {
             bytes: 900,
             ..PeerFact::default()
         }]),
-        Survey::Open(after, limit) => {
-            let row = |n: u64| OpenFact {
-                what: if n.is_multiple_of(2) { "dialog" } else { "watch" },
-                side: Side::Home(HomeId(1)),
-                local: format!("user{n}@contoso.com"),
-                partner: "eve@partner.example".to_owned(),
-                text: "active".to_owned(),
-            };
-            let last = (after + *limit as u64).min(5);
-            Surveyed::Open(OpenPage {
-                rows: (*after..last).map(row).collect(),
-                next: (last < 5).then_some(last),
-            })
-        }
-        Survey::Trace(query) => {
-            let traced = Traced {
-                number: 1,
-                at: crate::clock::now(),
-                from: "eve@partner.example".to_owned(),
-                to: query.who.clone().unwrap_or_default(),
-                id: query.id.clone().unwrap_or_default(),
-                kind: turnout_core::stanza::Kind::message(None),
-                made: false,
-                step: Step::Bounced,
-                side: Side::Partners,
-                why: Some("item-not-found (recipient): nobody\n [x]".to_owned()),
-            };
-            Surveyed::Trace(vec![traced; usize::from(shard == 0)])
-        }
+        Survey::Open(after, limit) => Surveyed::Open(open(*after, *limit)),
+        Survey::Trace(query) => Surveyed::Trace(vec![traced(query); usize::from(shard == 0)]),
+    }
+}
+
+fn open(after: u64, limit: usize) -> OpenPage {
+    let row = |n: u64| OpenFact {
+        what: if n.is_multiple_of(2) { "dialog" } else { "watch" },
+        side: Side::Home(HomeId(1)),
+        local: format!("user{n}@contoso.com"),
+        partner: "eve@partner.example".to_owned(),
+        text: "active".to_owned(),
+    };
+    let last = (after + limit as u64).min(5);
+    OpenPage { rows: (after..last).map(row).collect(), next: (last < 5).then_some(last) }
+}
+
+fn traced(query: &TraceQuery) -> Traced {
+    Traced {
+        number: 1,
+        at: crate::clock::now(),
+        from: "eve@partner.example".to_owned(),
+        to: query.who.clone().unwrap_or_default(),
+        id: query.id.clone().unwrap_or_default(),
+        kind: turnout_core::stanza::Kind::message(None),
+        made: false,
+        step: Step::Bounced,
+        side: Side::Partners,
+        why: Some("item-not-found (recipient): nobody\n [x]".to_owned()),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use turnout_core::directory::{Change, Snapshot, diff, guard};
@@ -19,6 +20,7 @@ use crate::control::{Command, Moved};
 use crate::directory::meter::Audience;
 use crate::resolve::Resolver;
 use crate::tls::TlsContext;
+use crate::tls::admin::AdminKey;
 use crate::tls::shown::{Shown, shown};
 
 /// Keys told in a diff.
@@ -91,6 +93,7 @@ struct Prepared {
     tls: Arc<TlsContext>,
     resolver: Resolver,
     access: Access,
+    admin_key: Option<Arc<CertifiedKey>>,
     certificates: Vec<Shown>,
     snapshot: Arc<Snapshot>,
     changes: Changes,
@@ -119,9 +122,11 @@ impl Router {
             let what = diff.needs_restart.unwrap_or_default();
             return Err(format!("{what} cannot change while the router runs; restart it"));
         };
-        let Prepared { config, world, tls, resolver, access, certificates, snapshot, changes } = prepared;
+        let Prepared { config, world, tls, resolver, access, admin_key, certificates, snapshot, changes } =
+            prepared;
         self.inner.outside.swap(tls, resolver);
         self.inner.access.store(Arc::new(access));
+        self.inner.admin_key.set(admin_key);
         let (done, changed) = oneshot::channel();
         self.send(Command::World(Arc::clone(&world), done)).await?;
         changed.await.map_err(|_| gone())?;
@@ -171,13 +176,13 @@ impl Router {
         let world = Arc::new(config.world(generation, secret).map_err(|errors| errors.to_string())?);
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
         let resolver = Resolver::new(&config.dns_servers)?;
-        let (access, certificates, snapshot, changes) = apart({
+        let (access, admin_key, certificates, snapshot, changes) = apart({
             let (config, old, old_world, world) =
                 (config.clone(), self.directory(), self.world(), Arc::clone(&world));
             move || {
-                let access = Access::load(&config.admin)?;
+                let (access, admin_key) = (Access::load(&config.admin)?, AdminKey::read(&config.admin)?);
                 let (snapshot, changes) = load_anew(&config, old.snapshot(), (&old_world, &world))?;
-                Ok((access, shown(&config), snapshot, changes))
+                Ok((access, admin_key, shown(&config), snapshot, changes))
             }
         })
         .await?;
@@ -189,7 +194,20 @@ impl Router {
             users: changes.some.clone(),
             ..diff_of_keys(keys)
         };
-        Ok((diff, Some(Prepared { config, world, tls, resolver, access, certificates, snapshot, changes })))
+        Ok((
+            diff,
+            Some(Prepared {
+                config,
+                world,
+                tls,
+                resolver,
+                access,
+                admin_key,
+                certificates,
+                snapshot,
+                changes,
+            }),
+        ))
     }
 }
 
@@ -245,8 +263,8 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     if old.store != new.store {
         return Some("presence.store");
     }
-    let admin = |config: &Config| (config.admin.listen, config.admin.identity.clone());
-    (admin(old) != admin(new)).then_some("admin.listen, admin.certificate and admin.key")
+    let admin = |config: &Config| (config.admin.listen, config.admin.identity.is_some());
+    (admin(old) != admin(new)).then_some("admin.listen, and whether it speaks TLS,")
 }
 
 /// Reads the users again and names those whose home has changed; refused when too much has. Blocks.

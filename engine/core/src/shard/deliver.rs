@@ -348,8 +348,12 @@ impl Shard {
             Closed::Broken(text) => text,
             Closed::Ours => "closed here",
         };
-        let refusal = opening
-            .then(|| unreachable(Unreachable::NoAnswer, &destination_name(&destination)).with_detail(text));
+        let refusal = opening.then(|| {
+            let name = destination_name(&destination);
+            let what = format!("cannot be reached: the connection ended before it could be used: {text}");
+            out.note(Level::Warn, state.side(), link, &name, what);
+            unreachable(Unreachable::NoAnswer, &name).with_detail(text)
+        });
         self.part(now, &destination, link, refusal, out);
     }
 

@@ -108,6 +108,9 @@ fn the_newest_take_the_places_of_the_oldest_and_long_texts_are_cut() {
     });
     assert_eq!((found[0].to.as_str(), found[0].id.len()), (&long[..ADDRESS_BYTES], ID_BYTES));
     assert!(trace.find(&all()).len() <= crate::survey::SURVEY_MAX);
+    trace.failed(now, &one, Step::Bounced, &|| "ü".repeat(5_000));
+    let why = trace.find(&TraceQuery { failures: true, ..all() })[0].why.clone().unwrap();
+    assert!(why.len() <= WHY_BYTES_MAX && why.chars().all(|c| c == 'ü'));
     trace.set(Arc::new(TraceRules::default()));
     assert_eq!((trace.ring.capacity(), trace.find(&all()).len()), (0, 0), "off gives the room back");
     trace.set(Arc::new(TraceRules { mode: TraceMode::All, only: Vec::new() }));
