@@ -38,10 +38,15 @@ fn named() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// Whether a file has a test of that name, marked as one.
 fn has_test(text: &str, name: &str, is_python: bool) -> bool {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let (head, mark) = if is_python { ("async def ", "@case(") } else { ("fn ", "#[test]") };
-    let head = format!("{head}{name}(");
-    let at = lines.iter().position(|line| line.starts_with(&head));
-    at.is_some_and(|at| lines[at.saturating_sub(4)..at].iter().any(|line| line.starts_with(mark)))
+    let kinds: &[(&str, &str)] = match is_python {
+        true => &[("async def ", "@case(")],
+        false => &[("fn ", "#[test]"), ("async fn ", "#[tokio::test]")],
+    };
+    kinds.iter().any(|(head, mark)| {
+        let head = format!("{head}{name}(");
+        let at = lines.iter().position(|line| line.starts_with(&head));
+        at.is_some_and(|at| lines[at.saturating_sub(4)..at].iter().any(|line| line.starts_with(mark)))
+    })
 }
 
 #[test]
@@ -103,6 +108,8 @@ fn what_cargo_prints_is_understood() {
     assert_eq!(verdicts["b"].iter().copied().collect::<Vec<_>>(), ["FAILED", "ok"]);
     assert_eq!(verdicts["c"].iter().copied().collect::<Vec<_>>(), ["ignored"]);
     assert!(has_test("#[test]\nfn x() {}", "x", false) && !has_test("fn x() {}", "x", false));
+    assert!(has_test("#[tokio::test]\nasync fn x() {}", "x", false));
+    assert!(!has_test("async fn x() {}", "x", false));
     assert!(
         has_test("@case(9)\nasync def x() -> None:", "x", true)
             && !has_test("#[test]\nfn xy() {}", "x", false)
