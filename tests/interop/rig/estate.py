@@ -22,7 +22,7 @@ from .dns import Dns, Zone
 from .ejabberd import Ejabberd
 from .jabberd2 import Jabberd2
 from .kamailio import Kamailio
-from .net import Block, free_port
+from .net import Block
 from .poolctl import SkypePool
 from .presence_server import PresenceServer
 from .prosody import Prosody
@@ -44,6 +44,7 @@ _PARTNER, _GATEWAY, _OUTSIDE, _INSIDE, _POOL, _PROXY, _DNS, _DNS_GATEWAY = 2, 3,
 # Taps: before the partner, before the gateway, before turnout's outside and inside listeners.
 _TAP_OUT, _TAP_IN, _TAP_OUTSIDE, _TAP_INSIDE = 12, 13, 14, 15
 _STRANGER, _AGENT = 16, 17
+_ADMIN_PORT = 9280
 
 
 @dataclass
@@ -129,7 +130,7 @@ class Estate:
         self._stops += servers
         if self._before is not None:
             self._before(self)
-        self.turnout = Turnout(self._settings(), self.dns, self.dir / "turnout", free_port())
+        self.turnout = Turnout(self._settings(), self.dns, self.dir / "turnout", (self.at(_INSIDE), _ADMIN_PORT))
         self._stops.append(self.turnout)
         if p.taps:
             await self._tap()

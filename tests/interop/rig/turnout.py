@@ -109,12 +109,12 @@ def users_csv(users: dict[str, str]) -> str:
 class Turnout:
     """One running router."""
 
-    def __init__(self, settings: Settings, dns: Dns, directory: Path, admin_port: int) -> None:
+    def __init__(self, settings: Settings, dns: Dns, directory: Path, admin: tuple[str, int]) -> None:
         self.settings, self._dns, self._dir = settings, dns, directory
         directory.mkdir(parents=True, exist_ok=True)
         self.config = directory / "turnout.toml"
         self.log = directory / "turnout.log"
-        self.admin = ("127.0.0.1", admin_port)
+        self.admin = admin
         self.process: Process | None = None
 
     def toml(self) -> str:
