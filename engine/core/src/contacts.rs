@@ -201,11 +201,25 @@ impl Contacts {
         self.change(local, partner, |contact| contact.introduced = true).unwrap_or(false)
     }
 
-    /// Forgets which resources of a local user a partner's user was shown, and says which.
-    pub fn take_shown(&mut self, local: &str, partner: &str) -> Vec<Arc<str>> {
+    /// All of them, in no order: local user, partner's user, contact.
+    pub fn all(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &Contact)> {
+        self.users.iter().flat_map(|(local, contacts)| {
+            contacts.iter().map(move |(partner, contact)| (local, partner, contact))
+        })
+    }
+
+    /// Forgets which of such resources of a local user a partner's user was shown, and says which they were.
+    pub fn take_shown(
+        &mut self,
+        local: &str,
+        partner: &str,
+        ends: impl FnMut(&Arc<str>) -> bool,
+    ) -> Vec<Arc<str>> {
         let mut shown = Vec::new();
         if self.get(local, partner).is_some() {
-            self.change(local, partner, |contact| shown = std::mem::take(&mut contact.shown));
+            self.change(local, partner, |contact| {
+                (shown, contact.shown) = std::mem::take(&mut contact.shown).into_iter().partition(ends);
+            });
         }
         shown
     }

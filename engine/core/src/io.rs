@@ -258,6 +258,8 @@ pub enum Handoff {
     Fact(Box<Fact>),
     /// What the router asked in a user's name did not arrive: for the shard that owns the local user.
     InVain(Box<Fact>),
+    /// A connection with this legacy gateway has ended: is it still there?
+    Doubt(HomeId),
     /// The verdict on a stanza, for the backend that waits for it.
     Verdict(Origin, Result<(), Refusal>),
     /// A link of the sender's shard is chained ([`Outbox::chained`]), or is no more.

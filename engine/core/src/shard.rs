@@ -11,6 +11,7 @@ mod nodes;
 mod pace;
 mod presence;
 mod runs;
+mod vigil;
 mod wishes;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::backend::{Backend, Destination, Verdict};
 use crate::directory::{Directory, User};
-use crate::home::BackendKind;
+use crate::home::{BackendKind, HomeId};
 use crate::io::{
     Close, Closed, Door, Event, Handoff, Input, Level, LinkId, Outbox, Output, Secured, Side, earlier,
 };
@@ -39,6 +40,7 @@ use crate::world::World;
 use deliver::Waiting;
 use moving::Holds;
 use presence::Presences;
+use vigil::Vigils;
 
 /// How long a draining shard waits for the next hops before it bounces what is left.
 const DRAIN_SECONDS: u64 = 5;
@@ -54,6 +56,8 @@ enum Timer {
     Drain,
     /// Presence that waits for its turn may go on.
     Presence,
+    /// Look whether this gateway is there.
+    Vigil(HomeId),
 }
 
 /// How often every shard has to say that nothing is left before they may leave. A stanza crosses threads at most once, its bounce
@@ -74,6 +78,7 @@ pub struct Shard {
     timers: Timers<Timer>,
     holds: Holds,
     presences: Presences,
+    vigils: Vigils,
     /// Links whose backends, here or on other shards, are told of the end of what arrived on them.
     chained: HashSet<LinkId>,
     /// There is a SIP home, so contacts matter.
@@ -137,6 +142,7 @@ impl Shard {
             timers: Timers::default(),
             holds: Holds::default(),
             presences: Presences::default(),
+            vigils: Vigils::default(),
             chained: HashSet::new(),
             keeps_contacts,
             random: Random::new(seed),
@@ -191,6 +197,7 @@ impl Shard {
                 Timer::Moves => self.look_again(now, out),
                 Timer::Drain => self.drain_due(now, out),
                 Timer::Presence => self.presence_due(now, out),
+                Timer::Vigil(home) => self.vigil_due(now, home, out),
             }
             self.pump(now, out);
         }
@@ -307,6 +314,7 @@ impl Shard {
             Handoff::Run(run) => self.adopt_run(now, run, out),
             Handoff::Fact(fact) => self.learn(now, &fact, out),
             Handoff::InVain(fact) => self.wish_again(now, &fact, out),
+            Handoff::Doubt(home) => self.doubted(now, home),
             Handoff::Verdict(origin, verdict) => match verdict {
                 Ok(()) => self.backend(origin.side).settle(now, &origin, Verdict::Delivered, out),
                 Err(refusal) => {
@@ -526,6 +534,9 @@ impl Shard {
         let Some(state) = self.links.remove(&link) else { return };
         self.unchain(link, out);
         self.backend(state.side()).closed(now, link, why, out);
+        if *why != Closed::Ours {
+            self.doubt(now, state.side(), out);
+        }
         self.link_lost(now, link, state, why, out);
     }
 }

@@ -76,8 +76,8 @@ fn the_legacy_gateway_is_believed_and_remembered() {
     assert!(!contacts.observe(&shown("b")));
     assert_eq!(state(&contacts), "from");
     assert!(!contacts.observe(&passing(Toward::Local, Available)), "a partner's presence grants nothing");
-    assert_eq!(contacts.take_shown(LOCAL, PARTNER), ["a".into(), "b".into()]);
-    assert_eq!(contacts.take_shown(LOCAL, PARTNER), []);
+    assert_eq!(contacts.take_shown(LOCAL, PARTNER, |_| true), ["a".into(), "b".into()]);
+    assert_eq!(contacts.take_shown(LOCAL, PARTNER, |_| true), []);
     assert!(contacts.observe(&passing(Toward::Partner, Subscribe)));
     assert!(contacts.observe(&passing(Toward::Local, Subscribed)));
     assert_eq!(state(&contacts), "both");

@@ -272,7 +272,9 @@ impl Shard {
         }
         waiting.state = State::Blocked(link);
         waiting.failures = 0;
-        if let (Side::Home(home), Some(node)) = (destination.side(), waiting.node)
+        let node = waiting.node;
+        self.heard_of(now, destination.side(), out);
+        if let (Side::Home(home), Some(node)) = (destination.side(), node)
             && let Some(pool) = self.pools.get_mut(usize::from(home.0))
         {
             pool.succeed(node);
@@ -385,6 +387,7 @@ impl Shard {
         {
             pool.fail(node, now, &mut self.random);
         }
+        self.not_reached(now, destination.side());
         self.take_back(now, out);
         if let Some((home, _)) = home {
             self.move_to_other_nodes(now, destination, home, out);
