@@ -4,7 +4,9 @@
 //!
 //! A gateway is there when it says how a user is, opens a stream to us or takes what the router asks it. One that has said nothing for
 //! long, or whose connection ended, is asked how one of its users is, on behalf of somebody who sees him: that takes a stream. It is out of
-//! reach from the first stream that could not be opened to the next sign of it.
+//! reach from the first stream that could not be opened to the next sign of it. One that was away may have begun anew without a user who was
+//! there before, and so may one whose absence nobody noticed: it is asked for all of them then, and once in the time after which
+//! subscriptions are refreshed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +40,8 @@ pub(super) struct Vigil {
     away: Option<Instant>,
     /// It was away for too long: what it showed has ended.
     lost: bool,
+    /// When it was asked how all its users are whom somebody may see.
+    swept: Option<Instant>,
     /// It has told how a user is when it was asked.
     answers: bool,
     /// A pair that sees one of its users, as far as is known: on whose behalf it is asked.
@@ -49,7 +53,7 @@ pub(super) struct Vigil {
 #[derive(Debug, Default)]
 pub(super) struct Vigils {
     by_home: HashMap<HomeId, Vigil>,
-    /// What partners' users were shown before the router began, of which the gateway has not yet said whether it still is so.
+    /// What partners' users were shown, of which the gateway was asked and has not yet said whether it still is so.
     unconfirmed: HashMap<Pair, Vec<Arc<str>>>,
 }
 
@@ -70,13 +74,20 @@ impl Shard {
     pub(super) fn heard_of(&mut self, now: Instant, side: Side, out: &mut Outbox) {
         let Some(home) = self.gateway(side) else { return };
         let vigil = self.vigil(home);
-        (vigil.heard, vigil.doubted, vigil.away) = (Some(now), false, None);
-        if std::mem::take(&mut vigil.lost) {
+        (vigil.heard, vigil.doubted) = (Some(now), false);
+        if vigil.away.take().is_some() {
+            vigil.lost = false;
             let text = "the gateway is there again: it is asked how its users are, for all who may see them";
             out.note(Level::Info, side, LinkId::NONE, self.world.side_name(side), text);
-            for pair in self.pairs_of(home, |contact| contact.from) {
-                self.wish(now, Wish { pair, what: What::Watch }, out);
-            }
+            self.sweep(now, home, out);
+        }
+    }
+
+    /// Asks the gateway how all its users are whom somebody may see.
+    fn sweep(&mut self, now: Instant, home: HomeId, out: &mut Outbox) {
+        self.vigil(home).swept = Some(now);
+        for pair in self.pairs_of(home, |contact| contact.from) {
+            self.ask_anew(now, home, pair, out);
         }
     }
 
@@ -145,8 +156,14 @@ impl Shard {
         }
         // With nothing shown there is nothing that could become wrong; with nobody who looks, nobody to come back for.
         let Some(pair) = self.witness(home, lost) else { return };
+        let refresh = self.world.presence.subscription;
         let vigil = self.vigil(home);
         vigil.doubted = false;
+        let swept = *vigil.swept.get_or_insert(now);
+        if away.is_none() && swept + refresh <= now {
+            self.sweep(now, home, out);
+        }
+        let vigil = self.vigil(home);
         // What it was asked may still wait for a stream.
         if vigil.asked.is_none_or(|asked| asked + AGAIN <= now) {
             vigil.asked = Some(now);
@@ -197,8 +214,7 @@ impl Shard {
         pairs
     }
 
-    /// The store knows a watcher of a gateway's user from before the router began: what became of that user meanwhile only the
-    /// gateway can say.
+    /// What became of a gateway's user since the gateway was heard last, or before the router began, only the gateway can say.
     pub(super) fn ask_anew(&mut self, now: Instant, home: HomeId, pair: Pair, out: &mut Outbox) {
         let Some(contact) = self.presences.contacts.get(&pair.local, &pair.partner) else { return };
         let (from, shown) = (contact.from, contact.shown.clone());
@@ -232,7 +248,7 @@ impl Shard {
         }
     }
 
-    /// The gateway was asked how a user is whom a partner's user was shown before the router began: its answer is waited for.
+    /// The gateway was asked how a user is whom a partner's user was shown: its answer is waited for.
     pub(super) fn await_answer(&mut self, now: Instant, pair: &Pair) {
         if self.vigils.unconfirmed.contains_key(pair) {
             let wish = Wish { pair: pair.clone(), what: What::Confirm };

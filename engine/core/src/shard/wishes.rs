@@ -36,7 +36,7 @@ pub(super) enum What {
     Look,
     /// What the partner's user was told of the local user did not arrive: that he may see him, and how he is.
     Tell,
-    /// What the partner's user was shown before the router began, and the gateway has not said again since, ends.
+    /// What the partner's user was shown, and the gateway did not say again when it was asked, ends.
     Confirm,
 }
 

@@ -52,7 +52,7 @@ fn a_gateway_that_is_back_in_time_was_never_gone() {
     rig.gateway_is_back();
     rig.pass(Duration::from_secs(580));
     assert_eq!(rig.partner_hears(), NOTHING);
-    assert_eq!(rig.gateway_hears(), [ASKED], "one asks for all");
+    assert_eq!(rig.gateway_hears(), [ASKED, ASKED], "one to find it, and each once it is found");
 }
 
 #[test]
