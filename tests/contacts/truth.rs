@@ -23,10 +23,9 @@ impl Estate {
                 if self.home(name) != POOL {
                     // The gateway is the presence server of its users: what they see it has to ask for by itself, and what a
                     // partner that was down did not hear it does not say again.
-                    if allows && friend.to.contains(name) && friend.online.is_some() {
-                        if !self.were_down.contains(&domain(friend_name)) {
-                            self.same(&about, friend.seen.get(name), &person.online);
-                        }
+                    let sees = allows && friend.to.contains(name) && friend.online.is_some();
+                    if sees && !self.were_down.contains(&domain(friend_name)) {
+                        self.same(&about, friend.seen.get(name), &person.online);
                     }
                     continue;
                 }
