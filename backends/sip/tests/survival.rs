@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(unreachable_pub, missing_docs, dead_code, reason = "support is shared between test files")]
 
+#[path = "../../../tests/fuzz/subjects/jid.rs"]
+mod addresses;
+#[path = "../../../tests/fuzz/subjects/pool.rs"]
+mod pool;
 mod support;
 
 use std::time::Duration;
@@ -252,6 +256,27 @@ fn the_torture_messages_are_survived() {
         count += 1;
     }
     assert!(count >= 49, "{count}");
+}
+
+/// What the fuzzer found worth keeping.
+fn corpus(name: &str, subject: fn(&[u8])) {
+    let folder = format!("{}/../../tests/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        subject(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 10, "{name}: {count}");
+}
+
+#[test]
+fn pools_of_the_fuzzer_are_survived() {
+    corpus("pool", pool::pool);
+}
+
+#[test]
+fn addresses_of_the_fuzzer_stand_still() {
+    corpus("jid", addresses::jid);
 }
 
 #[test]

@@ -310,7 +310,7 @@ fn who_names_nobody_in_his_header_takes_a_place_all_the_same() {
         raw.tell(link, "<db:result from='partner.example' to='contoso.com'>k</db:result>");
         let verify = raw.connects.last().unwrap().link;
         if raw.connects.len() > before {
-            let header = crate::raw::answering("partner.example", "contoso.com", "v");
+            let header = answering("partner.example", "contoso.com", "v");
             raw.connected(verify);
             raw.tell(verify, &(header + "<stream:features/>"));
         }
