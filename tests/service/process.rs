@@ -22,10 +22,15 @@ pub struct Process {
 
 impl Process {
     pub fn start(config: &Path) -> Self {
+        Self::start_with(config, "info")
+    }
+
+    /// As [`Self::start`], with a log of this level.
+    pub fn start_with(config: &Path, level: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_turnout"))
             .args(["run", "--config"])
             .arg(config)
-            .env_remove("TURNOUT_LOG")
+            .env("TURNOUT_LOG", level)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
