@@ -69,7 +69,8 @@ fn a_pool_that_subscribes_without_end_has_so_many_for_a_pair() {
         assert_eq!(flood.accepted + flood.refused, many(), "{flood:?}");
         let pair = usize::from(flood.accepted > 0);
         assert!(flood.most <= 17 + pair, "{flood:?}");
-        assert!(flood.ended >= flood.accepted - 16, "{flood:?}");
+        // A pool that answers no NOTIFY is told of the end as long as there is room to wait for its answers.
+        assert!(!answers || flood.ended >= flood.accepted - 16, "{flood:?}");
         // Time takes what is left.
         stage.pass(4000);
         assert_eq!(stage.rig.with(0, |_, backend, _| backend.subscriptions()), 0);
