@@ -141,6 +141,15 @@ pub struct EngineConfig {
     pub drain_seconds: u64,
 }
 
+/// What the log says of people, from `[engine]`.
+#[derive(Clone, Debug, Default)]
+pub struct LogConfig {
+    /// Users' names are not written, but words made of them with a key.
+    pub redacted: bool,
+    /// The file of that key; without one it is another at each start.
+    pub key_file: Option<PathBuf>,
+}
+
 /// A configuration that was checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -164,6 +173,8 @@ pub struct Config {
     pub store: Option<PathBuf>,
     /// Shards and driver.
     pub engine: EngineConfig,
+    /// What the log says of people.
+    pub log: LogConfig,
     /// Name servers; empty is the system's.
     pub dns_servers: Vec<SocketAddr>,
     /// The admin listener.
@@ -291,7 +302,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
     let defaults = partners::defaults(&root.table("partner_defaults"));
     let mut trusts = vec![TrustSource::federation()];
     let federation_table = root.table("federation");
-    let limits = parts::limits(&federation_table);
+    let mut limits = parts::limits(&federation_table);
     let unlisted = federation_table.parsed("unlisted_partners").map(|at| at.value).unwrap_or_default();
     let partners = partners::partners(root, &defaults, &mut trusts);
     let per_address = parts::connections_per_address(&limits, &partners);
@@ -302,7 +313,10 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
     let homes = parts::homes(root);
     let directory = parts::directory(&root.table("directory"));
     let (presence, store) = presence::presence(&root.table("presence"));
-    let engine = parts::engine(&root.table("engine"));
+    let engine_table = root.table("engine");
+    let log = parts::log(&engine_table);
+    limits.log_message_bodies = engine_table.flag("log_message_bodies").unwrap_or(false);
+    let engine = parts::engine(&engine_table);
     parts::spool(&root.table("spool"));
     let dns_servers = parts::dns(&root.table("dns"));
     let admin_listen = parts::admin(&root.table("admin"));
@@ -326,6 +340,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         presence,
         store,
         engine,
+        log,
         dns_servers,
         admin_listen,
         trusts,

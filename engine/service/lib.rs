@@ -26,6 +26,7 @@ pub mod migrate;
 pub mod outside;
 pub mod probe;
 pub mod questions;
+pub mod redact;
 pub mod resolve;
 pub mod router;
 pub mod run;

@@ -38,8 +38,9 @@ use crate::tls::TlsContext;
 pub use threads::MakeBackend;
 #[cfg(test)]
 pub(crate) use threads::backends;
+pub(crate) use threads::random_bytes;
+use threads::spawn_shards;
 pub(crate) use threads::standard_backend;
-use threads::{random_bytes, spawn_shards};
 
 /// Users an overlay may hold: moves not yet seen in the directory source.
 const OVERLAY_MAX: usize = 1_000_000;
@@ -456,6 +457,9 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     }
     if old.store != new.store {
         return Some("presence.store");
+    }
+    if (old.log.redacted, &old.log.key_file) != (new.log.redacted, &new.log.key_file) {
+        return Some("engine.log_users and engine.log_users_key_file");
     }
     (old.admin_listen != new.admin_listen).then_some("admin.listen")
 }

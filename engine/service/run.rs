@@ -11,7 +11,8 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{DemoArgs, RunArgs, fail, finish, load};
 use crate::commands::user::UserArgs;
 use crate::demo;
-use crate::router::Router;
+use crate::redact;
+use crate::router::{Router, random_bytes};
 
 /// Environment variable for the log's level and filters, in the manner of `RUST_LOG`.
 const LOG_VARIABLE: &str = "TURNOUT_LOG";
@@ -23,6 +24,12 @@ pub fn run(args: &RunArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(errors) => return fail(false, &errors.to_string()),
     };
+    let key =
+        random_bytes().and_then(|random| loaded.config.log_key(random).map_err(|errors| errors.to_string()));
+    match key {
+        Ok(key) => redact::use_key(key),
+        Err(error) => return fail(false, &error),
+    }
     let embedded = loaded.trial.is_some();
     control_plane(async move {
         let config = loaded.config;
@@ -161,7 +168,7 @@ fn start_log(level: &str) -> WorkerGuard {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer)
+        .with_writer(redact::Redacted(writer))
         .with_ansi(colour)
         .with_target(false)
         .init();

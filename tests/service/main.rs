@@ -16,6 +16,7 @@ mod inbound;
 mod migration;
 mod moving;
 mod peers;
+mod privacy;
 mod probing;
 mod process;
 mod reload;

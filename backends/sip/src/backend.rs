@@ -268,10 +268,10 @@ impl Backend for SipBackend {
         if direct_tls {
             return;
         }
-        let plain_allowed = !self.settings.tls;
+        let (plain_allowed, max) = (!self.settings.tls, self.body_bytes_max());
         let Some(state) = self.links.get_mut(&link) else { return };
         if plain_allowed {
-            state.standing = Standing::Trusted;
+            state.stand(Standing::Trusted, max);
             out.events.push_back(Event::Ready(link));
             self.pool_found_by(now, link, out);
         } else {
@@ -289,8 +289,9 @@ impl Backend for SipBackend {
         let mut names = self.settings.trusted_names.clone();
         names.extend(dialed.clone());
         let bad = self.is_bad_peer(link, &secured, &names, out);
+        let max = self.body_bytes_max();
         if let Some(state) = self.links.get_mut(&link) {
-            state.standing = if bad { Standing::Stranger } else { Standing::Trusted };
+            state.stand(if bad { Standing::Stranger } else { Standing::Trusted }, max);
         }
         match (dialed.is_some(), bad) {
             (true, false) => {

@@ -115,6 +115,11 @@ impl Framer {
         }
     }
 
+    /// From now on other bounds hold, also for a message that has begun.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Takes bytes that were read. They are not copied unless a message began in an earlier chunk.
     pub fn feed(&mut self, bytes: Bytes) {
         if self.failed.is_none() && !bytes.is_empty() {

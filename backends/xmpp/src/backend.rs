@@ -13,6 +13,7 @@ use turnout_core::io::{
     Close, Closed, Connect, Door, Ended, Event, Handoff, Level, LinkId, Outbox, Output, Secured, Side, Target,
 };
 use turnout_core::jid::Domain;
+use turnout_core::limits::{VERIFY_STREAMS_MAX, VERIFY_STREAMS_UNLISTED_MAX};
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use turnout_core::run::Run;
 use turnout_core::stanza::{Origin, Stanza};
@@ -30,9 +31,6 @@ use crate::random::Random;
 use crate::terms::{self, Terms};
 use crate::turn::{Flow, Step, Turn};
 use crate::{answer, made};
-
-/// Streams to authoritative servers that may be open at a time.
-const VERIFY_STREAMS_MAX: usize = 512;
 
 /// Pairs remembered for which a partner refused our certificate.
 const EXTERNAL_REFUSED_MAX: usize = 4096;
@@ -247,7 +245,9 @@ impl XmppBackend {
         }
         let Some(ask) = ask else { return };
         let terms = Terms::of(&self.world, self.side, &ask.theirs);
-        let (Some(terms), true) = (terms, self.verifiers.len() < VERIFY_STREAMS_MAX) else {
+        let is_listed = terms.as_ref().is_some_and(|terms| terms.is_listed);
+        let most = if is_listed { VERIFY_STREAMS_MAX } else { VERIFY_STREAMS_UNLISTED_MAX };
+        let (Some(terms), true) = (terms, self.verifiers.len() < most) else {
             let outcome = Outcome::Error(Condition::ResourceConstraint);
             self.answers.push(Answer { ask, outcome });
             return;

@@ -80,8 +80,8 @@ pub(crate) struct Inbound {
     secured: Option<Secured>,
     /// SASL has succeeded.
     authenticated: bool,
-    /// It is counted among the partner's connections.
-    counted: bool,
+    /// The partner among whose connections it is counted.
+    counted: Option<Domain>,
     pairs: Pairs,
     sasl_failures: u32,
     dialback_failures: u32,
@@ -108,7 +108,7 @@ impl Inbound {
             lang: None,
             secured: None,
             authenticated: false,
-            counted: false,
+            counted: None,
             pairs: Pairs::default(),
             sasl_failures: 0,
             dialback_failures: 0,
@@ -120,19 +120,22 @@ impl Inbound {
 
     /// The partner this stream counts for: one that has proven to be his.
     pub(crate) fn account(&self) -> Option<&Domain> {
-        self.terms.as_ref().filter(|_| self.counted).map(|terms| &terms.account)
+        self.counted.as_ref()
     }
 
-    /// The peer has proven who it is, so from now on it counts among the partner's connections. Not before: else anybody could
-    /// take up all of a partner's places by claiming his name.
-    fn count(&mut self, turn: &mut Turn<'_>) -> Result<(), Refused> {
-        let Some(terms) = self.terms.as_ref().filter(|_| !self.counted) else { return Ok(()) };
+    /// The peer has proven to be `theirs`, so from now on it counts among the partner's connections. Not before: else anybody could
+    /// take up all of a partner's places by claiming his name. Not by what the header says alone: it need not say anything.
+    fn count(&mut self, theirs: &Domain, turn: &mut Turn<'_>) -> Result<(), Refused> {
+        if self.counted.is_some() {
+            return Ok(());
+        }
+        let Some(terms) = Terms::of(turn.world, turn.side, theirs) else { return Ok(()) };
         let count = turn.accounts.get(&terms.account).copied().unwrap_or(0);
         if count >= terms.connections_max {
             return Err(too_many(count));
         }
         turn.accounts.insert(terms.account.clone(), count + 1);
-        self.counted = true;
+        self.counted = Some(terms.account);
         Ok(())
     }
 
@@ -226,12 +229,11 @@ impl Inbound {
             let text = "the configuration no longer allows this stream";
             return self.fail(turn, StreamCondition::PolicyViolation, text, false);
         }
+        // It goes on being counted for the partner it was counted for.
         if let (Some(terms), Some(theirs)) = (&mut self.terms, &self.theirs)
             && let Some(new) = Terms::of(world, side, theirs)
         {
-            // It goes on being counted for the partner it was counted for.
-            let account = terms.account.clone();
-            *terms = Terms { account, ..new };
+            *terms = new;
         }
         Ok(Flow::On)
     }

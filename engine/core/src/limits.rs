@@ -72,6 +72,27 @@ pub const TOLD_CONTACTS_MAX: usize = 1_000;
 /// Presence stanzas one shard may have waiting for the store or for their turn.
 pub const PRESENCE_WAITING_MAX: usize = 262_144;
 
+/// Contacts of one partner domain that are nothing but questions without an answer, in one shard: whoever has users without number
+/// is not to take the places of other domains.
+pub const ASKING_PER_DOMAIN_MAX: usize = 4_096;
+
+/// The same for one local user, of all domains: strangers' questions are not to take the places of his contacts.
+pub const ASKING_PER_USER_MAX: usize = 1_000;
+
+/// Users' presence that watchers nobody has granted it ask for at a time, of one partner domain, in one shard: each is a request to a
+/// pool, and takes its turn among those of watchers who may see.
+pub const LOOKS_PER_DOMAIN_MAX: usize = 256;
+
+/// Streams on which dialback keys are verified, on one side of one shard.
+pub const VERIFY_STREAMS_MAX: usize = 512;
+
+/// How many there may be when one is opened for a domain that is no configured partner: anybody can claim names without number, and
+/// those who are known are to be heard all the same.
+pub const VERIFY_STREAMS_UNLISTED_MAX: usize = 256;
+
+/// Bytes of the headers, and of the body, of what somebody says over SIP who has not shown to be the pool.
+pub const SIP_STRANGER_BYTES_MAX: usize = 16 * 1024;
+
 /// Longest text of an error told to a peer, in bytes.
 pub const ERROR_TEXT_BYTES_MAX: usize = 256;
 
@@ -82,6 +103,8 @@ pub const ATTEMPTS_MAX: u8 = 3;
 pub const SHARDS_MAX: usize = 256;
 
 const _: () = assert!(STANZA_BYTES_MAX >= STANZA_BYTES_FLOOR);
+const _: () = assert!(ASKING_PER_USER_MAX < CONTACTS_PER_USER_MAX && ASKING_PER_DOMAIN_MAX < CONTACTS_MAX);
+const _: () = assert!(VERIFY_STREAMS_UNLISTED_MAX < VERIFY_STREAMS_MAX);
 const _: () = assert!(SPOOL_BYTES_MAX >= 64 * STANZA_BYTES_MAX);
 const _: () = assert!(LINK_UNACKNOWLEDGED_BYTES >= LINK_CREDIT_BYTES);
 const _: () = assert!(SHARD_SPOOL_BYTES_MAX >= SPOOL_BYTES_MAX);

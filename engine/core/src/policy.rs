@@ -216,6 +216,8 @@ pub struct GatewayLimits {
     pub keep_alive_seconds: u32,
     /// Acknowledge, and have acknowledged, what passes on streams whose peer can (XEP-0198).
     pub stream_management: bool,
+    /// Write every message to the log as it comes in, its text included (the legacy gateway's EnableLoggingAllMessageBodies).
+    pub log_message_bodies: bool,
 }
 
 impl Default for GatewayLimits {
@@ -228,6 +230,7 @@ impl Default for GatewayLimits {
             idle_seconds: 600,
             keep_alive_seconds: 300,
             stream_management: true,
+            log_message_bodies: false,
         }
     }
 }

@@ -10,6 +10,7 @@ mod moving;
 mod nodes;
 mod pace;
 mod presence;
+mod recorded;
 mod runs;
 mod vigil;
 mod wishes;
@@ -408,6 +409,7 @@ impl Shard {
         let side = stanza.origin.side;
         if !stanza.made {
             self.side(side).received += 1;
+            self.record(&stanza, out);
         }
         self.arrive_uncounted(now, stanza, out);
     }

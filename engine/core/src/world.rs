@@ -1,5 +1,6 @@
 //! One generation of the configuration, as the shards see it. Invariant: immutable; a reload builds a new one and swaps it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use crate::policy::Policy;
 use crate::presence::PresenceRules;
 
 /// Everything a shard may ask the configuration.
-#[derive(Debug)]
 pub struct World {
     /// Counts reloads, from 1.
     pub generation: u64,
@@ -36,6 +36,16 @@ pub struct World {
     pub presence: PresenceRules,
     /// Number of shards.
     pub shards: u16,
+}
+
+impl fmt::Debug for World {
+    /// Never shows the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World")
+            .field("generation", &self.generation)
+            .field("domains", &self.domains)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Settings of a SIP home.

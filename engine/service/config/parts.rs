@@ -12,7 +12,7 @@ use turnout_core::policy::{GatewayLimits, Negotiation};
 
 use super::partners::PartnerEntry;
 use super::read::{At, Spot, Table};
-use super::{DirectoryConfig, DriverChoice, EngineConfig, Federation, HomeConfig, KeyPair};
+use super::{DirectoryConfig, DriverChoice, EngineConfig, Federation, HomeConfig, KeyPair, LogConfig};
 
 /// Largest text of one SIP message that may be configured: well under the pool's 128 KB.
 const MESSAGE_BYTES_CEILING: u64 = 100_000;
@@ -71,6 +71,8 @@ pub(super) fn limits(table: &Table<'_, '_>) -> GatewayLimits {
         idle_seconds: number("idle_seconds", 10..=604_800, otherwise.idle_seconds),
         keep_alive_seconds: number("keep_alive_seconds", 5..=604_800, otherwise.keep_alive_seconds),
         stream_management: table.flag("stream_management").unwrap_or(otherwise.stream_management),
+        // It is a key of another table.
+        log_message_bodies: otherwise.log_message_bodies,
     };
     if made.connections_per_partner_max > made.connections_max {
         table.book.wrong(
@@ -382,6 +384,23 @@ pub(super) fn directory(table: &Table<'_, '_>) -> Option<(DirectoryConfig, Vec<S
     Some((config, branch_pools))
 }
 
+/// What `[engine]` says of the log.
+pub(super) fn log(table: &Table<'_, '_>) -> LogConfig {
+    let redacted = match table.text("log_users").as_ref().map(|at| at.value.as_str()) {
+        None | Some("plain") => false,
+        Some("redacted") => true,
+        Some(other) => {
+            table.book.wrong(
+                &table.spot_of("log_users"),
+                format!("{other:?} is not one of: plain, redacted"),
+                "",
+            );
+            false
+        }
+    };
+    LogConfig { redacted, key_file: table.file("log_users_key_file") }
+}
+
 /// `[engine]`.
 pub(super) fn engine(table: &Table<'_, '_>) -> EngineConfig {
     let driver = match table.text("driver").as_ref().map(|at| at.value.as_str()) {
@@ -397,13 +416,6 @@ pub(super) fn engine(table: &Table<'_, '_>) -> EngineConfig {
             DriverChoice::Auto
         }
     };
-    if table.flag("log_message_bodies") == Some(true) {
-        table.book.wrong(
-            &table.spot_of("log_message_bodies"),
-            "message bodies are never logged by this version",
-            "write false, or remove the key",
-        );
-    }
     let shards = table.number("shards", 0..=limits::SHARDS_MAX as u64);
     let made = EngineConfig {
         shards: shards.and_then(|n| u16::try_from(n).ok()).unwrap_or(0),

@@ -150,6 +150,7 @@ impl Raw {
             match event {
                 Event::Ready(link) => self.ready.push(link),
                 Event::Unready(_, refusal) => self.unready.push(refusal),
+                Event::Acknowledging(_) | Event::Acknowledged(..) => {}
                 other => panic!("not XMPP's: {other:?}"),
             }
         }

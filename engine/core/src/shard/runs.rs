@@ -21,6 +21,7 @@ impl Shard {
         let count = run.len() as u64;
         self.tally.passed.received += count;
         self.side(run.side).received += count;
+        self.record_run(&run, out);
         let mut ways = std::mem::take(&mut self.ways);
         let view = View { world: &self.world, directory: &self.directory };
         route_run(view, &run, &mut self.found, &mut ways);

@@ -102,7 +102,7 @@ impl Connection {
 
     /// Why it has to be cut, if its peer has let too much wait.
     pub(super) fn overfull(&self) -> Option<Arc<str>> {
-        let waiting = self.out.waiting();
+        let waiting = self.out.weight();
         let most = if self.answers_only { ANSWERS_BYTES_MAX } else { WAITING_BYTES_MAX };
         (waiting > most).then(|| format!("the peer does not read: {waiting} bytes wait for it").into())
     }

@@ -127,7 +127,7 @@ impl Connection {
 
     /// More waits than may.
     pub(super) fn is_overfull(&self) -> bool {
-        self.out.waiting() > self.waiting_max
+        self.out.weight() > self.waiting_max
     }
 
     /// Bytes written in all.
