@@ -385,7 +385,8 @@ impl Backend for SipBackend {
     }
 
     fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) {
-        self.message(now, link, bytes, true, out);
+        let parts = self.parts();
+        self.read_message(now, link, (bytes, parts), true, out);
     }
 
     fn kept_for(&self, bare: &str) -> usize {
@@ -467,9 +468,14 @@ impl SipBackend {
 
     /// Keeps the memory of a message that is done with.
     pub(crate) fn recycle(&mut self, message: Message) {
-        if self.spare.len() < SPARE_MAX
-            && let Some(parts) = message.into_parts()
-        {
+        if let Some(parts) = message.into_parts() {
+            self.put_back(parts);
+        }
+    }
+
+    /// Keeps memory that was not needed.
+    pub(crate) fn put_back(&mut self, parts: Arc<Parts>) {
+        if self.spare.len() < SPARE_MAX {
             self.spare.push(parts);
         }
     }

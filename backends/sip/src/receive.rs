@@ -1,6 +1,7 @@
 //! What the pool says: cut, checked, and brought to the shard it concerns. Invariant: every request gets exactly one final answer, on the
 //! link it came on; a response that matches nothing is dropped (RFC 3261 §18.1.2).
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use crate::address::{AddressError, jid_of};
 use crate::backend::{SipBackend, Timer};
 use crate::frame::{Frame, FrameError};
 use crate::link::Standing;
-use crate::parse::{Answer, Capabilities, HeaderName, Message, NameAddr, Problem, Vitals, vet};
+use crate::parse::{Answer, Capabilities, HeaderName, Message, NameAddr, Parts, Problem, Vitals, vet};
 use crate::presence::{EVENT, pidf};
 use crate::random::Token;
 use crate::sdp::ACCEPT_TYPES;
@@ -90,22 +91,35 @@ impl SipBackend {
             Some(state) => state.framer.feed(bytes),
             None => return Ok(()),
         }
-        loop {
-            let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
-            match state.framer.next() {
-                Ok(None) => return Ok(()),
-                Ok(Some(Frame::Blank)) => {}
+        let mut parts = self.parts();
+        let end = loop {
+            let Some(state) = self.links.get_mut(&link) else { break Ok(()) };
+            let Some(room) = Arc::get_mut(&mut parts) else {
+                parts = Arc::default();
+                continue;
+            };
+            match state.framer.next_read(room) {
+                Ok(None) => break Ok(()),
+                Ok(Some((Frame::Blank, _))) => {}
                 // RFC 5626 §3.5.1.
-                Ok(Some(Frame::Ping)) => out.transmit(link, Bytes::from_static(b"\r\n")),
-                Ok(Some(Frame::Message(bytes))) => {
+                Ok(Some((Frame::Ping, _))) => out.transmit(link, Bytes::from_static(b"\r\n")),
+                Ok(Some((Frame::Message(bytes), is_read))) => {
                     if state.standing != Standing::Trusted {
-                        return self.turn_away(link, bytes, out);
+                        break self.turn_away(link, bytes, out);
                     }
-                    self.message(now, link, bytes, false, out);
+                    let next = self.parts();
+                    let parts = std::mem::replace(&mut parts, next);
+                    if is_read {
+                        self.message(now, link, Message::of_parts(bytes, parts), false, out);
+                    } else {
+                        self.read_message(now, link, (bytes, parts), false, out);
+                    }
                 }
-                Err(error) => return self.broken(link, error, out),
+                Err(error) => break self.broken(link, error, out),
             }
-        }
+        };
+        self.put_back(parts);
+        end
     }
 
     /// SC-02: a stranger's first request is answered 403, and that was it.
@@ -129,20 +143,23 @@ impl SipBackend {
         Err(Fault { condition, text: error.to_string() })
     }
 
-    /// One whole message. `adopted`: another shard read it and found it to be ours.
-    pub(crate) fn message(
+    /// One whole message that is not read yet, and memory to read it.
+    pub(crate) fn read_message(
         &mut self,
         now: Instant,
         link: LinkId,
-        bytes: Bytes,
+        (bytes, parts): (Bytes, Arc<Parts>),
         adopted: bool,
         out: &mut Outbox,
     ) {
-        let parts = self.parts();
-        let Ok(message) = Message::parse_with(bytes, parts) else {
-            self.note(Level::Info, link, "pool", "dropped what is no SIP message", out);
-            return;
-        };
+        match Message::parse_with(bytes, parts) {
+            Ok(message) => self.message(now, link, message, adopted, out),
+            Err(_) => self.note(Level::Info, link, "pool", "dropped what is no SIP message", out),
+        }
+    }
+
+    /// One whole message. `adopted`: another shard read it and found it to be ours.
+    fn message(&mut self, now: Instant, link: LinkId, message: Message, adopted: bool, out: &mut Outbox) {
         if !self.answered_as_usual(now, link, &message, out) {
             self.read_in_full(now, link, &message, adopted, out);
         }

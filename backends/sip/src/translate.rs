@@ -301,10 +301,13 @@ fn plain_bytes(bytes: &[u8]) -> usize {
             | (*byte == b'"')
             | (*byte == 0xef)
     };
-    // Many bytes at once, as the compiler can compare them so, then one by one.
+    // Many bytes at once, as the compiler can compare them so, then fewer, then one by one.
     let blocks = bytes.as_chunks::<32>().0;
     let clean = blocks.iter().take_while(|block| !block.iter().fold(false, |any, byte| any | special(byte)));
-    let start = clean.count() * 32;
+    let mut start = clean.count() * 32;
+    let blocks = bytes[start..].as_chunks::<8>().0;
+    let clean = blocks.iter().take_while(|block| !block.iter().fold(false, |any, byte| any | special(byte)));
+    start += clean.count() * 8;
     start + bytes[start..].iter().position(special).unwrap_or(bytes.len() - start)
 }
 

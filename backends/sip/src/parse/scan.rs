@@ -29,7 +29,7 @@ impl Span {
 /// A message longer than this is none: spans hold 32 bits.
 const MESSAGE_BYTES_MAX: usize = u32::MAX as usize;
 
-fn span(range: Range<usize>) -> Span {
+pub(super) fn span(range: Range<usize>) -> Span {
     // `Parts::read` refuses what is longer.
     Span { start: range.start as u32, end: range.end.max(range.start) as u32 }
 }
@@ -44,6 +44,8 @@ pub(super) enum Line {
 pub(super) struct Header {
     pub(super) name: HeaderName,
     pub(super) is_unfolded: bool,
+    /// The line is known to be as we would write it: the name in our spelling, a colon, a space, the value, the line end.
+    pub(super) is_usual: bool,
     pub(super) label: Span,
     pub(super) value: Span,
 }
@@ -97,11 +99,16 @@ impl Parts {
         self.headers.get(usize::from(first)..).unwrap_or_default()
     }
 
-    /// Reads a message.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), NotSip> {
+    /// Forgets what was read.
+    pub(super) fn clear(&mut self) {
         self.unfolded.clear();
         self.headers.clear();
         (self.version_known, self.flaw, self.seen) = (true, None, 0);
+    }
+
+    /// Reads a message.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), NotSip> {
+        self.clear();
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(NotSip);
         }
@@ -125,7 +132,7 @@ impl Parts {
     }
 
     /// `Method SP Request-URI SP SIP-Version` or `SIP-Version SP Status-Code SP Reason-Phrase` (RFC 3261 §7.1, §7.2).
-    fn read_start(&mut self, bytes: &[u8], line: Range<usize>) -> Result<(), NotSip> {
+    pub(super) fn read_start(&mut self, bytes: &[u8], line: Range<usize>) -> Result<(), NotSip> {
         let text = &bytes[line.clone()];
         let first = memchr(b' ', text).unwrap_or(text.len());
         if text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/")) {
@@ -240,11 +247,7 @@ impl Parts {
             (label, colon)
         };
         let name = HeaderName::of(label);
-        let mark = 1_u128 << name as u32;
-        if self.seen & mark == 0 {
-            self.seen |= mark;
-            self.first[name as usize] = u8::try_from(self.headers.len()).unwrap_or(u8::MAX);
-        } else if name.is_single() {
+        if !self.mark(name) && name.is_single() {
             self.flawed("a header that may stand once stands twice");
         }
         let raw = &text[colon + 1..];
@@ -258,7 +261,18 @@ impl Parts {
             start..start + trim(raw).len()
         };
         let label = span(field.start..field.start + label.len());
-        self.headers.push(Header { name, is_unfolded: folded, label, value: span(value) });
+        self.headers.push(Header { name, is_unfolded: folded, is_usual: false, label, value: span(value) });
+    }
+
+    /// Notes that the next header has this name; whether it is the first.
+    pub(super) fn mark(&mut self, name: HeaderName) -> bool {
+        let mark = 1_u128 << name as u32;
+        let is_first = self.seen & mark == 0;
+        if is_first {
+            self.seen |= mark;
+            self.first[name as usize] = u8::try_from(self.headers.len()).unwrap_or(u8::MAX);
+        }
+        is_first
     }
 
     fn read_body(&mut self, bytes: &[u8]) {
