@@ -11,7 +11,7 @@ use turnout_core::backend::{Backend, Destination, Fault, Sent, Verdict};
 use turnout_core::contact::Contact;
 use turnout_core::home::{Dialect, HomeId, HostPort};
 use turnout_core::io::{
-    ClientTls, Close, Closed, Connect, Door, Event, Handoff, Identity, Level, LinkId, Outbox, Output,
+    ClientTls, Close, Closed, Connect, Door, Event, Found, Handoff, Identity, Level, LinkId, Outbox, Output,
     Secured, Side, Target, TrustId,
 };
 use turnout_core::jid::Jid;
@@ -389,6 +389,13 @@ impl Backend for SipBackend {
         self.read_message(now, link, (bytes, parts), true, out);
     }
 
+    fn adopt_read(&mut self, now: Instant, link: LinkId, bytes: Bytes, found: Found, out: &mut Outbox) {
+        match found.downcast::<Parts>() {
+            Ok(parts) => self.message(now, link, Message::of_parts(bytes, parts), true, out),
+            Err(_) => self.adopt(now, link, bytes, out),
+        }
+    }
+
     fn kept_for(&self, bare: &str) -> usize {
         self.sessions.kept_for(bare)
     }
@@ -480,9 +487,10 @@ impl SipBackend {
         }
     }
 
-    /// Gives a message to the shard it belongs to.
-    pub(crate) fn hand_over(&self, owner: u16, link: LinkId, bytes: Bytes, out: &mut Outbox) {
-        out.outputs.push(Output::Handoff(owner, Handoff::Message { side: self.side, link, bytes }));
+    /// Gives a message to the shard it belongs to, as it was read.
+    pub(crate) fn hand_over(&self, owner: u16, link: LinkId, message: &Message, out: &mut Outbox) {
+        let (bytes, found) = message.to_pieces();
+        out.outputs.push(Output::Handoff(owner, Handoff::Read { side: self.side, link, bytes, found }));
     }
 }
 

@@ -124,6 +124,11 @@ impl Message {
         Self { bytes, parts }
     }
 
+    /// What [`Message::of_parts`] makes it of; nothing is copied.
+    pub(crate) fn to_pieces(&self) -> (Bytes, Arc<Parts>) {
+        (self.bytes.clone(), Arc::clone(&self.parts))
+    }
+
     /// The memory of this message for the next; `None` if a clone still needs it, or it is more than is worth keeping.
     pub(crate) fn into_parts(self) -> Option<Arc<Parts>> {
         let mut parts = self.parts;

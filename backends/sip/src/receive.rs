@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use memchr::{memchr, memchr2};
 use turnout_core::backend::Fault;
 use turnout_core::io::{Close, Level, LinkId, Outbox};
 use turnout_core::jid::Jid;
@@ -21,7 +22,8 @@ use crate::sdp::ACCEPT_TYPES;
 use crate::session::Flight;
 use crate::slab::Key;
 use crate::transaction::{
-    Answered, Identity, Purpose, TRANSACTIONS_MAX, TRYING_MILLIS, Tag, Verb, read_branch,
+    Answered, Identity, Purpose, SHARD_DIGITS, TRANSACTIONS_MAX, TRYING_MILLIS, Tag, Verb, read_branch,
+    shard_of,
 };
 use crate::write::{Builder, usual_reason};
 
@@ -159,7 +161,14 @@ impl SipBackend {
     }
 
     /// One whole message. `adopted`: another shard read it and found it to be ours.
-    fn message(&mut self, now: Instant, link: LinkId, message: Message, adopted: bool, out: &mut Outbox) {
+    pub(crate) fn message(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        message: Message,
+        adopted: bool,
+        out: &mut Outbox,
+    ) {
         if !self.answered_as_usual(now, link, &message, out) {
             self.read_in_full(now, link, &message, adopted, out);
         }
@@ -174,9 +183,15 @@ impl SipBackend {
         adopted: bool,
         out: &mut Outbox,
     ) {
-        let known = self.dialogs.of(message);
-        let dialog = known.map(|(key, _)| key);
-        let familiar = known.map(|(_, dialog)| dialog.familiar(message)).unwrap_or_default();
+        let known = self.dialogs.of(message).map(|(key, dialog)| (key, dialog.familiar(message)));
+        if known.is_none() && !adopted && self.world.shards > 1 {
+            match self.owner_at_sight(message, out) {
+                Some(owner) if owner != out.shard() => return self.hand_over(owner, link, message, out),
+                _ => {}
+            }
+        }
+        let (dialog, familiar) = known.unzip();
+        let familiar = familiar.unwrap_or_default();
         match vet(message, &self.capabilities(), &familiar) {
             Err(problem) => self.problem(message, link, problem, out),
             Ok(vitals) if message.status().is_some() => {
@@ -213,6 +228,25 @@ impl SipBackend {
         true
     }
 
+    /// The shard a message belongs to, where that can be seen without a check of the whole: that is its owner's business, and then it is
+    /// made once. A response has it in its branch, and a request in From, if the name in it was read before.
+    fn owner_at_sight(&mut self, message: &Message, out: &Outbox) -> Option<u16> {
+        if message.status().is_some() {
+            let start = self.via_start(out);
+            let start = start.get(..start.len().checked_sub(SHARD_DIGITS)?)?;
+            let branch = message.only_line(HeaderName::Via)?.strip_prefix(start.as_bytes())?;
+            return shard_of(branch).filter(|owner| *owner < self.world.shards);
+        }
+        let address = message.only_line(HeaderName::From)?;
+        let start = memchr2(b'<', b'"', address).filter(|at| address.get(*at) == Some(&b'<'))?;
+        if memchr(b';', &address[..start]).is_some() {
+            return None;
+        }
+        let uri = &address[start + 1..];
+        let uri = std::str::from_utf8(&uri[..memchr(b'>', uri)?]).ok()?;
+        Some(owner_of_user(self.jids.get(uri)?.as_str(), self.world.shards))
+    }
+
     /// A request.
     fn asked(
         &mut self,
@@ -244,7 +278,7 @@ impl SipBackend {
         };
         let owner = owner_of_user(users.local.as_str(), self.world.shards);
         if owner != out.shard() && !adopted {
-            return self.hand_over(owner, link, message.bytes().clone(), out);
+            return self.hand_over(owner, link, message, out);
         }
         self.know(dialog, &users);
         let dialog = tag.and_then(Tag::token).and_then(|tag| self.dialogs.find(tag));
@@ -359,7 +393,7 @@ impl SipBackend {
                 self.answered(now, link, token, (response, verb), out);
             }
         } else if !adopted && owner < self.world.shards {
-            self.hand_over(owner, link, response.bytes().clone(), out);
+            self.hand_over(owner, link, response, out);
         }
     }
 

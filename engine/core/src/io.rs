@@ -2,6 +2,7 @@
 //! that comes back as an input: `Connect` comes back as `Connected` or `Failed`, `StartTls` as `Secured` or `Closed`, `Transmit`
 //! as `Written`, `Persist` as `Persisted`, `Handoff` arrives at another shard.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -247,6 +248,9 @@ pub struct Ended {
     pub count: u32,
 }
 
+/// What a backend found in a message, for the instance of it on another shard.
+pub type Found = Arc<dyn Any + Send + Sync>;
+
 /// What one shard sends another, over a bounded ring that keeps order.
 #[derive(Debug)]
 pub enum Handoff {
@@ -272,6 +276,18 @@ pub enum Handoff {
         link: LinkId,
         /// The message.
         bytes: Bytes,
+    },
+    /// As [`Handoff::Message`], with what the backend that read it found in it: what it is to mean is for the same backend to know, and
+    /// nothing of it is read or copied twice.
+    Read {
+        /// The side it came in on.
+        side: Side,
+        /// The link it came in on.
+        link: LinkId,
+        /// The message.
+        bytes: Bytes,
+        /// What was found.
+        found: Found,
     },
     /// Bytes to write on a link the receiving shard owns.
     Transmit {
