@@ -23,7 +23,7 @@ use crate::tls::TlsSession;
 pub(super) struct Connection {
     link: LinkId,
     socket: TcpStream,
-    tls: Option<TlsSession>,
+    tls: Option<Box<TlsSession>>,
     out: Out,
     /// Operations under way.
     pub(super) under_way: u32,
@@ -95,7 +95,7 @@ impl Connection {
     pub(super) fn start_tls(&mut self, role: &TlsRole, outside: &Outside) -> Result<(), Arc<str>> {
         let session = outside.tls_session(role)?;
         self.out.begin_tls();
-        self.tls = Some(session);
+        self.tls = Some(Box::new(session));
         Ok(())
     }
 
