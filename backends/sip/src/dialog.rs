@@ -247,6 +247,9 @@ impl Dialog {
 
     /// Remembers the values of a request that was checked in full.
     pub(crate) fn learn(&mut self, request: &Message, vitals: &Vitals<'_>) {
+        if vitals.is_all_familiar {
+            return;
+        }
         let keep = |place: &mut Vec<u8>, value: &[u8]| {
             if place != value {
                 place.clear();

@@ -97,6 +97,8 @@ pub(crate) struct Vitals<'a> {
     pub(crate) is_plain_text: bool,
     /// Via is, branches aside, what it was in an earlier message.
     pub(crate) is_known_way: bool,
+    /// So is everything else that may be familiar.
+    pub(crate) is_all_familiar: bool,
 }
 
 /// What is the same, byte for byte, as in an earlier message that was checked in full, and so needs no reading again. Invariant:
@@ -197,6 +199,7 @@ fn grammar<'a>(message: &'a Message, familiar: &Familiar) -> Result<Vitals<'a>, 
         content_type: if familiar.plain_text { None } else { message.content_type()? },
         is_plain_text: familiar.plain_text,
         is_known_way: known.is_some(),
+        is_all_familiar: known.is_some() && familiar.uri && familiar.contact && familiar.plain_text,
     };
     if !familiar.contact {
         let is_register = message.method() == Some(b"REGISTER");

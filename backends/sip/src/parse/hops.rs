@@ -9,15 +9,12 @@ use super::{HeaderName, Message, Via};
 /// The lines of Via of a request that was checked in full.
 #[derive(Debug)]
 pub(crate) struct Hops {
-    lines: Vec<Hop>,
+    /// What stands before and behind the branch of each line, one behind the other: it is read together.
+    text: Vec<u8>,
+    /// The lengths of both.
+    lines: [(u16, u16); HOPS_MAX],
+    count: usize,
     top: Top,
-}
-
-/// A line without the value of its branch.
-#[derive(Debug)]
-struct Hop {
-    before: Box<[u8]>,
-    after: Box<[u8]>,
 }
 
 /// Where things are in the topmost line.
@@ -41,12 +38,9 @@ const COOKIE: &[u8] = b"z9hG4bK";
 impl Hops {
     /// The way a request came that was checked in full. `None`: it is read each time.
     pub(crate) fn of(request: &Message) -> Option<Self> {
-        let mut hops = Self { lines: Vec::new(), top: Top::default() };
+        let mut hops = Self { text: Vec::new(), lines: [(0, 0); HOPS_MAX], count: 0, top: Top::default() };
         for line in request.lines(HeaderName::Via) {
-            if hops.lines.len() == HOPS_MAX
-                || line.len() > LINE_BYTES_MAX
-                || Items::new(line, true).count() != 1
-            {
+            if hops.count == HOPS_MAX || line.len() > LINE_BYTES_MAX || Items::new(line, true).count() != 1 {
                 return None;
             }
             let via = Via::parse(line).ok()?;
@@ -55,7 +49,7 @@ impl Hops {
                 (line.get(start..start + text.len())? == text.as_bytes()).then_some(start..start + text.len())
             };
             let branch = place(via.raw_branch().filter(|branch| is_token(branch.as_bytes()))?)?;
-            if hops.lines.is_empty() {
+            if hops.count == 0 {
                 hops.top = Top {
                     transport: place(via.transport)?,
                     host: place(via.host)?,
@@ -67,23 +61,31 @@ impl Hops {
                     return None;
                 }
             }
-            hops.lines.push(Hop { before: line[..branch.start].into(), after: line[branch.end..].into() });
+            let (before, after) = (&line[..branch.start], &line[branch.end..]);
+            hops.lines[hops.count] = (u16::try_from(before.len()).ok()?, u16::try_from(after.len()).ok()?);
+            hops.count += 1;
+            hops.text.extend_from_slice(before);
+            hops.text.extend_from_slice(after);
         }
-        (!hops.lines.is_empty()).then_some(hops)
+        (hops.count > 0).then_some(hops)
     }
 
     /// Whether a request came the same way; then where things are in its topmost line.
     pub(crate) fn top_of(&self, request: &Message) -> Option<Top> {
         let mut lines = request.lines(HeaderName::Via);
         let mut top = None;
-        for hop in &self.lines {
+        let mut text = &self.text[..];
+        for (before, after) in self.lines.iter().take(self.count) {
             let line = lines.next()?;
-            let branch = line.strip_prefix(&*hop.before)?.strip_suffix(&*hop.after)?;
+            let (before, rest) = text.split_at_checked(usize::from(*before))?;
+            let (after, rest) = rest.split_at_checked(usize::from(*after))?;
+            text = rest;
+            let branch = line.strip_prefix(before)?.strip_suffix(after)?;
             if !is_token(branch) || branch == COOKIE {
                 return None;
             }
-            let end = hop.before.len() + branch.len();
-            top.get_or_insert_with(|| Top { branch: hop.before.len()..end, ..self.top.clone() });
+            let end = before.len() + branch.len();
+            top.get_or_insert_with(|| Top { branch: before.len()..end, ..self.top.clone() });
         }
         top.filter(|_| lines.next().is_none())
     }

@@ -164,9 +164,6 @@ header_names! {
 /// How many names there are, [`HeaderName::Other`] included.
 pub(super) const NAMES: usize = HeaderName::Other as usize + 1;
 
-/// [`super::Message`] keeps a bit for each name.
-const _: () = assert!((HeaderName::Other as u32) < u128::BITS);
-
 impl HeaderName {
     /// Whether a comma parts values of this header, so that one line may stand for several (RFC 3261 §7.3.1). Unknown
     /// headers, and those like `Subject`, `Date` and `WWW-Authenticate`, hold one value whatever commas are in it.

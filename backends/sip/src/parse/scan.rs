@@ -60,10 +60,8 @@ pub(crate) struct Parts {
     pub(super) body: Span,
     pub(super) version_known: bool,
     pub(super) flaw: Option<Malformed>,
-    /// A bit for each name in `headers`.
-    seen: u128,
-    /// Where to begin to look for each name that was seen: its first header, or one before it.
-    first: [u8; NAMES],
+    /// For each name where to begin to look: at its first header, or one before it. With [`AGAIN`] where there are more than one.
+    first: [u16; NAMES],
 }
 
 impl Default for Parts {
@@ -75,11 +73,17 @@ impl Default for Parts {
             body: Span::default(),
             version_known: true,
             flaw: None,
-            seen: 0,
-            first: [0; NAMES],
+            first: [NOWHERE; NAMES],
         }
     }
 }
+
+/// There is none of this name.
+const NOWHERE: u16 = 0x7fff;
+/// The last header that is found at once.
+const FAR: u16 = NOWHERE - 1;
+/// There is more than one of this name.
+const AGAIN: u16 = 0x8000;
 
 /// Headers and unfolded bytes a message may have had whose memory is used again.
 const SMALL: usize = 512;
@@ -90,20 +94,22 @@ impl Parts {
         self.headers.capacity() <= SMALL && self.unfolded.capacity() <= SMALL
     }
 
-    /// The headers, from the first of this name on; none if there is none.
+    /// The headers, from the first of this name on, to the last of them or further; none if there is none.
     pub(super) fn named(&self, name: HeaderName) -> &[Header] {
-        if self.seen & (1_u128 << name as u32) == 0 {
-            return &[];
+        let place = self.first.get(name as usize).copied().unwrap_or(NOWHERE);
+        let first = usize::from(place & !AGAIN);
+        if place < FAR {
+            return self.headers.get(first..=first).unwrap_or_default();
         }
-        let first = self.first.get(name as usize).copied().unwrap_or(0);
-        self.headers.get(usize::from(first)..).unwrap_or_default()
+        if place == NOWHERE { &[] } else { self.headers.get(first..).unwrap_or_default() }
     }
 
     /// Forgets what was read.
     pub(super) fn clear(&mut self) {
         self.unfolded.clear();
         self.headers.clear();
-        (self.version_known, self.flaw, self.seen) = (true, None, 0);
+        (self.version_known, self.flaw) = (true, None);
+        self.first = [NOWHERE; NAMES];
     }
 
     /// Reads a message.
@@ -266,12 +272,10 @@ impl Parts {
 
     /// Notes that the next header has this name; whether it is the first.
     pub(super) fn mark(&mut self, name: HeaderName) -> bool {
-        let mark = 1_u128 << name as u32;
-        let is_first = self.seen & mark == 0;
-        if is_first {
-            self.seen |= mark;
-            self.first[name as usize] = u8::try_from(self.headers.len()).unwrap_or(u8::MAX);
-        }
+        let next = u16::try_from(self.headers.len()).unwrap_or(FAR).min(FAR);
+        let Some(place) = self.first.get_mut(name as usize) else { return true };
+        let is_first = *place == NOWHERE;
+        *place = if is_first { next } else { *place | AGAIN };
         is_first
     }
 
