@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::contact::Contact;
 use crate::home::HostPort;
-use crate::io::{Closed, Door, Ended, LinkId, Outbox, Secured, Side};
+use crate::io::{Closed, Door, Ended, Found, LinkId, Outbox, Secured, Side};
 use crate::jid::{Domain, Jid};
 use crate::refusal::Refusal;
 use crate::run::Run;
@@ -179,6 +179,11 @@ pub trait Backend: Send {
 
     /// A message read by another shard's instance that this shard must decide on (see `Handoff::Message`).
     fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox);
+
+    /// The same, with what the other instance found in it (see `Handoff::Read`): this one may read it anew as well.
+    fn adopt_read(&mut self, now: Instant, link: LinkId, bytes: Bytes, _found: Found, out: &mut Outbox) {
+        self.adopt(now, link, bytes, out);
+    }
 
     /// How many stanzas for this bare JID are kept, so that a move of that user waits for them.
     fn kept_for(&self, bare: &str) -> usize;

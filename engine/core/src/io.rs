@@ -4,6 +4,7 @@
 
 mod outbox;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -250,6 +251,9 @@ pub struct Ended {
     pub count: u32,
 }
 
+/// What a backend found in a message, for the instance of it on another shard.
+pub type Found = Arc<dyn Any + Send + Sync>;
+
 /// What one shard sends another, over a bounded ring that keeps order.
 #[derive(Debug)]
 pub enum Handoff {
@@ -277,6 +281,18 @@ pub enum Handoff {
         link: LinkId,
         /// The message.
         bytes: Bytes,
+    },
+    /// As [`Handoff::Message`], with what the backend that read it found in it: what it is to mean is for the same backend to know, and
+    /// nothing of it is read or copied twice.
+    Read {
+        /// The side it came in on.
+        side: Side,
+        /// The link it came in on.
+        link: LinkId,
+        /// The message.
+        bytes: Bytes,
+        /// What was found.
+        found: Found,
     },
     /// Bytes to write on a link the receiving shard owns.
     Transmit {

@@ -330,6 +330,9 @@ impl Shard {
             }
             Handoff::Ended(ended) => self.backend(ended.side).ended(now, &ended, out),
             Handoff::Message { side, link, bytes } => self.backend(side).adopt(now, link, bytes, out),
+            Handoff::Read { side, link, bytes, found } => {
+                self.backend(side).adopt_read(now, link, bytes, found, out);
+            }
             Handoff::Transmit { link, bytes } => {
                 if self.links.contains_key(&link) {
                     out.transmit(link, bytes);

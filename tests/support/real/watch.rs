@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use turnout_core::backend::{Backend, Destination, Fault, Sent, SentRun, Verdict};
 use turnout_core::home::HostPort;
-use turnout_core::io::{Closed, Door, Ended, Event, LinkId, Outbox, Secured};
+use turnout_core::io::{Closed, Door, Ended, Event, Found, LinkId, Outbox, Secured};
 use turnout_core::refusal::Refusal;
 use turnout_core::run::Run;
 use turnout_core::stanza::{Origin, Stanza};
@@ -144,6 +144,10 @@ impl<B: Backend> Backend for Watch<B> {
 
     fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) {
         self.with(out, |backend, out| backend.adopt(now, link, bytes, out));
+    }
+
+    fn adopt_read(&mut self, now: Instant, link: LinkId, bytes: Bytes, found: Found, out: &mut Outbox) {
+        self.with(out, |backend, out| backend.adopt_read(now, link, bytes, found, out));
     }
 
     fn kept_for(&self, bare: &str) -> usize {

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 /// A value that does not follow the grammar; the text says what is wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
@@ -133,7 +135,7 @@ pub(crate) struct Items<'a> {
 impl<'a> Items<'a> {
     /// The values in `value`; just `value` itself where commas mean nothing.
     pub(crate) fn new(value: &'a [u8], is_list: bool) -> Self {
-        Self { rest: Some(value), whole: !is_list }
+        Self { rest: Some(value), whole: !is_list || memchr(b',', value).is_none() }
     }
 }
 
@@ -220,6 +222,11 @@ impl<'a> Params<'a> {
     /// An empty parameter, a name that is no token, an open quote, or anything that is no parameter.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         Self::parse_noting(text, "").map(|(params, _)| params)
+    }
+
+    /// Parameters that were checked before.
+    pub(super) fn known(text: &'a str) -> Self {
+        Self(text)
     }
 
     /// As [`Params::parse`], and gives the raw value of the parameter of this name, empty if it has none.

@@ -183,6 +183,12 @@ impl Rig {
                 let state = &mut self.shards[usize::from(shard)];
                 state.backend.adopt(now, link, bytes, &mut state.out);
             }
+            Output::Handoff(shard, Handoff::Read { link, bytes, found, .. }) => {
+                self.handoffs += 1;
+                let now = self.now;
+                let state = &mut self.shards[usize::from(shard)];
+                state.backend.adopt_read(now, link, bytes, found, &mut state.out);
+            }
             Output::Handoff(shard, Handoff::Transmit { link, bytes }) => {
                 assert_eq!(shard, link.shard());
                 self.transmitted(link, bytes);
