@@ -217,14 +217,15 @@ impl Shard {
     /// What became of a gateway's user since the gateway was heard last, or before the router began, only the gateway can say.
     pub(super) fn ask_anew(&mut self, now: Instant, home: HomeId, pair: Pair, out: &mut Outbox) {
         let Some(contact) = self.presences.contacts.get(&pair.local, &pair.partner) else { return };
-        let (from, shown) = (contact.from, contact.shown.clone());
+        if !contact.from {
+            return;
+        }
+        let shown = contact.shown.clone();
         if !shown.is_empty() {
             self.vigils.unconfirmed.insert(pair.clone(), shown);
             self.keep_vigil(home, now + self.world.presence.check);
         }
-        if from {
-            self.wish(now, Wish { pair, what: What::Watch }, out);
-        }
+        self.wish(now, Wish { pair, what: What::Watch }, out);
     }
 
     /// The gateway has said of a user how he is, to a partner's user.
@@ -248,9 +249,11 @@ impl Shard {
         }
     }
 
-    /// The gateway was asked how a user is whom a partner's user was shown: its answer is waited for.
-    pub(super) fn await_answer(&mut self, now: Instant, pair: &Pair) {
-        if self.vigils.unconfirmed.contains_key(pair) {
+    /// The gateway was asked how a user is whom a partner's user was shown: its answer is waited for, if it was `asked` at all.
+    pub(super) fn await_answer(&mut self, now: Instant, pair: &Pair, asked: bool) {
+        if !asked {
+            self.vigils.unconfirmed.remove(pair);
+        } else if self.vigils.unconfirmed.contains_key(pair) {
             let wish = Wish { pair: pair.clone(), what: What::Confirm };
             self.wish_later(now + self.world.presence.stale, wish);
         }

@@ -100,14 +100,19 @@ impl Shard {
         if wish.what == What::Confirm {
             return self.confirm(now, &wish.pair, out);
         }
+        if wish.what == What::Watch {
+            let watches = self
+                .presences
+                .contacts
+                .get(&wish.pair.local, &wish.pair.partner)
+                .is_some_and(|contact| contact.from);
+            self.await_answer(now, &wish.pair, watches);
+        }
         let Pair { local, partner } = &wish.pair;
         let Some(contact) = self.presences.contacts.get(local, partner) else { return };
         let (Ok(local), Ok(partner)) = (Jid::parse(local), Jid::parse(partner)) else { return };
         match wish.what {
-            What::Watch if contact.from => {
-                self.compose(now, PresenceType::Probe, partner, local, out);
-                self.await_answer(now, &wish.pair);
-            }
+            What::Watch if contact.from => self.compose(now, PresenceType::Probe, partner, local, out),
             What::Ask if contact.asking => self.compose(now, PresenceType::Subscribe, partner, local, out),
             What::Look if contact.to => self.compose(now, PresenceType::Probe, local, partner, out),
             What::Tell if contact.from => {
