@@ -19,5 +19,7 @@ mod peers;
 mod probing;
 mod process;
 mod reload;
+mod service_manager;
 mod tracks;
+mod upgrade;
 mod weekend;
