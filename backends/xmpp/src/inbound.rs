@@ -20,7 +20,7 @@ use crate::terms::{self, Terms};
 use crate::turn::{Flow, Step, Turn, fault};
 use crate::write;
 
-mod acks;
+pub(crate) mod acks;
 mod header;
 mod opening;
 mod proof;
@@ -89,6 +89,8 @@ pub(crate) struct Inbound {
     heard: Instant,
     /// What we acknowledge, once the peer has asked us to.
     acks: Option<Acks>,
+    /// The id of the stream it wants to resume, while it is not known whether that can be.
+    resuming: Option<String>,
 }
 
 type Refused = (StreamCondition, String);
@@ -115,6 +117,7 @@ impl Inbound {
             started: now,
             heard: now,
             acks: None,
+            resuming: None,
         }
     }
 
@@ -325,6 +328,10 @@ impl Inbound {
         {
             let text = "the SASL challenge has to be answered first".to_owned();
             return self.fail_with(turn, (StreamCondition::NotAuthorized, text));
+        }
+        if self.resuming.is_some() && matches!(what, What::Stanza | What::Management) {
+            let text = "nothing is to be sent before the answer to <resume/>".to_owned();
+            return self.fail_with(turn, (StreamCondition::PolicyViolation, text));
         }
         match what {
             What::Stanza => self.stanza(element, turn),

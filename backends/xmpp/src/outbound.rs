@@ -33,6 +33,7 @@ mod proof;
 pub(crate) use end::not_allowed;
 
 use acks::Acks;
+pub(crate) use acks::Broken;
 use end::Failure;
 
 /// Keys one verify stream may be asked to show at a time.
@@ -69,6 +70,8 @@ enum Phase {
     DialbackAsked(Box<StreamHeader>),
     /// We asked for stream management.
     EnableAsked(Box<StreamHeader>),
+    /// We asked to go on with a stream that broke off.
+    ResumeAsked(Box<StreamHeader>),
     /// It carries what it is for.
     Ready(Box<StreamHeader>),
     /// We said the last word at this time.
@@ -106,6 +109,8 @@ pub(crate) struct Outbound {
     bounds: Bounds,
     /// The peer acknowledges.
     acks: Option<Acks>,
+    /// What it is to go on from.
+    broken: Option<Broken>,
 }
 
 impl Outbound {
@@ -137,6 +142,7 @@ impl Outbound {
             offers_acks: false,
             bounds: Bounds::default(),
             acks: None,
+            broken: None,
         }
     }
 
@@ -341,6 +347,9 @@ impl Outbound {
                     Phase::EnableAsked(_) => {
                         "it offered stream management and did not answer <enable/>; stream_management = false goes without"
                     }
+                    Phase::ResumeAsked(_) => {
+                        "it offered stream management and did not answer <resume/>; resumption_seconds = 0 goes without"
+                    }
                     _ => "it did not answer our dialback element; can it reach us at our own domain?",
                 };
                 let failure = Failure {
@@ -383,7 +392,10 @@ impl Outbound {
             }
             (_, _, Phase::Closing(_)) => Ok(Flow::On),
             (Namespace::StreamManagement, "enabled" | "failed", Phase::EnableAsked(_)) => {
-                Ok(self.enabled(name.local == "enabled", turn))
+                Ok(self.enabled(element, turn))
+            }
+            (Namespace::StreamManagement, "resumed" | "failed", Phase::ResumeAsked(_)) => {
+                self.resumed(element, turn)
             }
             // No stanza comes on this stream, so none is handled.
             (Namespace::StreamManagement, "r", _) if self.is_acknowledged() => {
@@ -498,6 +510,7 @@ impl Phase {
             | Self::SaslAsked(header)
             | Self::DialbackAsked(header)
             | Self::EnableAsked(header)
+            | Self::ResumeAsked(header)
             | Self::Ready(header) => Some(header),
             Self::Dialing | Self::Handshake | Self::Header | Self::Closing(_) => None,
         }

@@ -71,6 +71,11 @@ impl Link {
         self.opened
     }
 
+    /// The connection is gone, and what was sent on it may yet be acknowledged on another.
+    pub fn suspend(&mut self) {
+        self.opened = false;
+    }
+
     /// So many bytes more were given to the driver.
     pub fn queue(&mut self, bytes: usize) {
         self.queued += bytes as u64;

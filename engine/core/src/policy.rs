@@ -216,6 +216,8 @@ pub struct GatewayLimits {
     pub keep_alive_seconds: u32,
     /// Acknowledge, and have acknowledged, what passes on streams whose peer can (XEP-0198).
     pub stream_management: bool,
+    /// How long a stream whose connection broke may be resumed (XEP-0198 §5); 0: never.
+    pub resumption_seconds: u32,
 }
 
 impl Default for GatewayLimits {
@@ -228,6 +230,7 @@ impl Default for GatewayLimits {
             idle_seconds: 600,
             keep_alive_seconds: 300,
             stream_management: true,
+            resumption_seconds: 60,
         }
     }
 }

@@ -10,6 +10,7 @@ mod moving;
 mod nodes;
 mod pace;
 mod presence;
+mod resume;
 mod runs;
 mod wishes;
 
@@ -353,6 +354,9 @@ impl Shard {
             while let Some(link) = out.chained.pop() {
                 self.chain(link, out);
             }
+            while let Some(link) = out.unchained.pop() {
+                self.unchain(link, out);
+            }
             if let Some(load) = out.arrivals.pop_front() {
                 match load {
                     Load::One(stanza) => self.arrive(now, stanza, out),
@@ -388,6 +392,7 @@ impl Shard {
                 }
             }
             Event::Acknowledged(link, count) => self.acknowledged(now, link, count, out),
+            Event::Resumed(link, count) => self.resumed(now, link, count, out),
             Event::Done(stanza, Ok(())) => self.delivered(now, *stanza, out),
             Event::Done(stanza, Err(refusal)) => self.given_back(now, *stanza, refusal, out),
             Event::Introduced(local, partner) => self.introduce(&local, &partner, out),
@@ -524,9 +529,18 @@ impl Shard {
     /// A connection is gone.
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {
         let Some(state) = self.links.remove(&link) else { return };
-        self.unchain(link, out);
-        self.backend(state.side()).closed(now, link, why, out);
-        self.link_lost(now, link, state, why, out);
+        let side = state.side();
+        if !self.backend(side).outlives(link) {
+            self.unchain(link, out);
+            self.backend(side).closed(now, link, why, out);
+            self.link_lost(now, link, state, why, out);
+        } else if let Some(state) = self.suspend(link, state) {
+            self.backend(side).closed(now, link, why, out);
+            self.link_lost(now, link, state, why, out);
+        } else {
+            self.backend(side).closed(now, link, why, out);
+            self.look_for_another(now, link, out);
+        }
     }
 }
 

@@ -71,6 +71,7 @@ pub(super) fn limits(table: &Table<'_, '_>) -> GatewayLimits {
         idle_seconds: number("idle_seconds", 10..=604_800, otherwise.idle_seconds),
         keep_alive_seconds: number("keep_alive_seconds", 5..=604_800, otherwise.keep_alive_seconds),
         stream_management: table.flag("stream_management").unwrap_or(otherwise.stream_management),
+        resumption_seconds: number("resumption_seconds", 0..=600, otherwise.resumption_seconds),
     };
     if made.connections_per_partner_max > made.connections_max {
         table.book.wrong(

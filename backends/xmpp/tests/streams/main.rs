@@ -15,4 +15,5 @@ mod net;
 mod pings;
 mod proofs;
 mod raw;
+mod resuming;
 mod smacks;

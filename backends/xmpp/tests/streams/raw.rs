@@ -25,6 +25,8 @@ pub struct Raw {
     pub connects: Vec<Connect>,
     pub ready: Vec<LinkId>,
     pub unready: Vec<Option<Refusal>>,
+    pub acknowledging: Vec<LinkId>,
+    pub resumed: Vec<(LinkId, u32)>,
     /// What it gave to other shards.
     pub handoffs: Vec<(u16, Handoff)>,
     pub said: Vec<(LinkId, String)>,
@@ -48,6 +50,8 @@ impl Raw {
             connects: Vec::new(),
             ready: Vec::new(),
             unready: Vec::new(),
+            acknowledging: Vec::new(),
+            resumed: Vec::new(),
             handoffs: Vec::new(),
             said: Vec::new(),
             count: 0,
@@ -150,6 +154,8 @@ impl Raw {
             match event {
                 Event::Ready(link) => self.ready.push(link),
                 Event::Unready(_, refusal) => self.unready.push(refusal),
+                Event::Acknowledging(link) => self.acknowledging.push(link),
+                Event::Resumed(link, count) => self.resumed.push((link, count)),
                 other => panic!("not XMPP's: {other:?}"),
             }
         }
