@@ -246,7 +246,8 @@ impl Bench {
                 Event::Unready(..)
                 | Event::Introduced(..)
                 | Event::Acknowledging(_)
-                | Event::Acknowledged(..) => {}
+                | Event::Acknowledged(..)
+                | Event::Resumed(..) => {}
             }
         }
         for output in std::mem::take(&mut self.out.outputs) {
