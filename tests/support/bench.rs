@@ -247,7 +247,8 @@ impl Bench {
                 | Event::Introduced(..)
                 | Event::Acknowledging(_)
                 | Event::Acknowledged(..)
-                | Event::Resumed(..) => {}
+                | Event::Resumed(..)
+                | Event::WayBack(..) => {}
             }
         }
         for output in std::mem::take(&mut self.out.outputs) {

@@ -307,6 +307,9 @@ impl Backend for XmppBackend {
                             stream.without_external();
                         }
                         self.go_on(now, &pair, &mut stream);
+                        if self.draining {
+                            stream.without_back();
+                        }
                         self.lives.open(&pair.1);
                         self.connect(link, &pair, node, &stream, out);
                         self.insert(link, Stream::Out(Box::new(stream)));
@@ -369,6 +372,9 @@ impl Backend for XmppBackend {
                 }
                 true
             }
+            Some(Slot { stream: Stream::In(stream), .. }) => {
+                stream.takes_back(stanza.from.domain(), stanza.to.domain())
+            }
             _ => false,
         };
         if !ready {
@@ -376,8 +382,9 @@ impl Backend for XmppBackend {
         }
         let slices = stanza.slices();
         self.run(now, link, out, |stream, turn| {
-            if let Stream::Out(stream) = stream {
-                stream.carry(slices, turn);
+            match stream {
+                Stream::In(stream) => stream.carry_back(slices, turn),
+                Stream::Out(stream) => stream.carry(slices, turn),
             }
             Ok(Flow::On)
         });
@@ -391,6 +398,7 @@ impl Backend for XmppBackend {
                     return SentRun::Alone(run);
                 }
             }
+            Some(Slot { stream: Stream::In(_), .. }) => return SentRun::Alone(run),
             _ => return SentRun::NotNow(run),
         }
         self.run(now, link, out, |stream, turn| {
@@ -438,8 +446,9 @@ impl Backend for XmppBackend {
             return;
         }
         self.run(now, ended.link, out, |stream, turn| {
-            if let Stream::In(stream) = stream {
-                return Ok(stream.end_of(ended, turn));
+            match stream {
+                Stream::In(stream) => return Ok(stream.end_of(ended, turn)),
+                Stream::Out(stream) => stream.end_of(ended, turn),
             }
             Ok(Flow::On)
         });
@@ -506,13 +515,18 @@ impl Backend for XmppBackend {
         for link in self.links() {
             self.run(now, link, out, |stream, turn| match stream {
                 Stream::In(stream) => Ok(stream.finish(turn)),
+                // What brings stanzas ends; what is left to go out goes on another.
+                Stream::Out(stream) if stream.is_heard_back() => Ok(stream.finish(None, turn)),
                 Stream::Out(_) => Ok(Flow::On),
             });
         }
     }
 
     fn is_listening(&self) -> bool {
-        self.streams.values().any(|slot| matches!(&slot.stream, Stream::In(stream) if stream.may_speak()))
+        self.streams.values().any(|slot| match &slot.stream {
+            Stream::In(stream) => stream.may_speak(),
+            Stream::Out(stream) => stream.is_heard_back(),
+        })
     }
 
     fn leave(&mut self, now: Instant, out: &mut Outbox) {

@@ -21,12 +21,14 @@ use crate::turn::{Flow, Step, Turn, fault};
 use crate::write;
 
 pub(crate) mod acks;
+mod back;
 mod header;
 mod opening;
 mod proof;
 mod runs;
 
 use acks::Acks;
+use back::Back;
 
 /// How long a peer may take to answer our end of the stream with its own (RFC 6120 §4.4).
 pub(crate) const LINGER: Duration = Duration::from_secs(10);
@@ -60,6 +62,7 @@ enum What {
     Verify,
     StreamError,
     Management,
+    Bidi,
     WrongNamespace,
     Unknown,
 }
@@ -91,6 +94,8 @@ pub(crate) struct Inbound {
     acks: Option<Acks>,
     /// The id of the stream it wants to resume, while it is not known whether that can be.
     resuming: Option<String>,
+    /// The way back, where the peer has asked for one.
+    back: Option<Back>,
 }
 
 type Refused = (StreamCondition, String);
@@ -118,6 +123,7 @@ impl Inbound {
             heard: now,
             acks: None,
             resuming: None,
+            back: None,
         }
     }
 
@@ -143,6 +149,7 @@ impl Inbound {
     pub(crate) fn secured(&mut self, secured: Secured) {
         self.framer.restart();
         self.pairs.clear();
+        self.back = None;
         self.secured = Some(secured);
         self.phase = Phase::Header;
     }
@@ -241,6 +248,12 @@ impl Inbound {
 
     /// When [`Self::wake`] is wanted.
     pub(crate) fn wake_at(&self, world: &World) -> Instant {
+        let due = self.end_at(world);
+        self.back_due().map_or(due, |back| back.min(due))
+    }
+
+    /// When it ends, if nothing happens.
+    fn end_at(&self, world: &World) -> Instant {
         let limits = world.policy.limits();
         match self.phase {
             Phase::Leaving(since) | Phase::Closing(since) => since + LINGER,
@@ -251,7 +264,10 @@ impl Inbound {
 
     /// The time may be up.
     pub(crate) fn wake(&mut self, turn: &mut Turn<'_>) -> Step {
-        if turn.now < self.wake_at(turn.world) {
+        if self.look_after_back(turn) == Flow::Over {
+            return Ok(Flow::Over);
+        }
+        if turn.now < self.end_at(turn.world) {
             return Ok(Flow::On);
         }
         match self.phase {
@@ -351,6 +367,7 @@ impl Inbound {
                 Ok(self.ended(turn))
             }
             What::Management => self.manage(&element, turn),
+            What::Bidi => self.ask_back(turn),
             What::WrongNamespace => {
                 let text = "stanzas between servers are in the namespace jabber:server".to_owned();
                 self.fail_with(turn, (StreamCondition::InvalidNamespace, text))
@@ -449,6 +466,7 @@ fn what(element: &Element) -> What {
         (Namespace::Dialback, "verify") => What::Verify,
         (Namespace::Streams, "error") => What::StreamError,
         (Namespace::StreamManagement, _) => What::Management,
+        (Namespace::Bidi, "bidi") => What::Bidi,
         (Namespace::Client | Namespace::None, "message" | "presence" | "iq") => What::WrongNamespace,
         _ => What::Unknown,
     }

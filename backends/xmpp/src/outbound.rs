@@ -19,7 +19,6 @@ use crate::error::StreamCondition;
 use crate::frame::{Element, Frame, FrameLimits, Framer, Namespace, StreamHeader};
 use crate::inbound::LINGER;
 use crate::liveness::Pulse;
-use crate::management;
 use crate::negotiate::{self, Offered};
 use crate::terms::{self, Terms};
 use crate::turn::{Flow, Step, Turn};
@@ -27,13 +26,15 @@ use crate::write::{self, Header};
 
 mod acks;
 mod alive;
+mod back;
 mod end;
 mod proof;
 
 pub(crate) use end::not_allowed;
 
 use acks::Acks;
-pub(crate) use acks::Broken;
+pub(crate) use acks::{Acks as SentAcks, Broken};
+use back::Back;
 use end::Failure;
 
 /// Keys one verify stream may be asked to show at a time.
@@ -111,6 +112,8 @@ pub(crate) struct Outbound {
     acks: Option<Acks>,
     /// What it is to go on from.
     broken: Option<Broken>,
+    /// What the peer sends back on it, where we asked it to.
+    back: Option<Back>,
 }
 
 impl Outbound {
@@ -143,6 +146,7 @@ impl Outbound {
             bounds: Bounds::default(),
             acks: None,
             broken: None,
+            back: None,
         }
     }
 
@@ -278,6 +282,7 @@ impl Outbound {
                 Ok(None) => return Ok(Flow::On),
                 Ok(Some(Frame::KeepAlive)) => Flow::On,
                 Ok(Some(Frame::Open(header))) => self.header(header, turn),
+                Ok(Some(Frame::Element(element))) if self.takes(&element) => self.stanza(element, turn)?,
                 Ok(Some(Frame::Element(element))) => self.element(&element, turn)?,
                 Ok(Some(Frame::Close)) => self.ended(None, turn),
                 Err(error) => return self.fail(turn, error.condition, &error.text, error.too_big),
@@ -397,9 +402,8 @@ impl Outbound {
             (Namespace::StreamManagement, "resumed" | "failed", Phase::ResumeAsked(_)) => {
                 self.resumed(element, turn)
             }
-            // No stanza comes on this stream, so none is handled.
             (Namespace::StreamManagement, "r", _) if self.is_acknowledged() => {
-                turn.send(management::answer(0));
+                self.tell_handled(turn);
                 Ok(Flow::On)
             }
             (Namespace::Streams, "error", phase) => {
@@ -474,6 +478,7 @@ impl Outbound {
 
     /// We are taken for who we are: what is left is to ask for acknowledgements.
     fn ready(&mut self, header: Box<StreamHeader>, turn: &mut Turn<'_>) -> Flow {
+        self.open_back(&header);
         match self.ask_to_enable(header, turn) {
             Some(header) => self.established(header, turn),
             None => Flow::On,

@@ -28,6 +28,8 @@ pub(crate) struct Terms {
     pub(crate) account: Domain,
     /// Whether its silence is asked about with pings; never that of the gateway, which white space has to do for.
     pub(crate) keep_alive: bool,
+    /// Whether a stream may carry stanzas both ways; never one of the gateway, which knows nothing of it.
+    pub(crate) bidi: bool,
 }
 
 impl Terms {
@@ -56,6 +58,7 @@ impl Terms {
                     connections_max: world.policy.limits().connections_max,
                     account: theirs.clone(),
                     keep_alive: false,
+                    bidi: false,
                 })
             }
         }
@@ -79,6 +82,7 @@ impl Terms {
             connections_max: view.connections_max,
             account: view.primary_domain.unwrap_or(theirs).clone(),
             keep_alive: view.keep_alive,
+            bidi: view.bidi,
         })
     }
 

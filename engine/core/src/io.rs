@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::backend::Destination;
 use crate::contact::{Pair, Record};
 use crate::contacts::{Forget, Toward};
 use crate::directory::Snapshot;
@@ -447,6 +448,8 @@ pub enum Event {
     ///
     /// [`Backend::outlives`]: crate::backend::Backend::outlives
     Resumed(LinkId, u32),
+    /// An accepted link takes stanzas too, for this destination, from now on (XEP-0288).
+    WayBack(LinkId, Destination),
     /// A kept stanza found its end.
     Done(Box<Stanza>, Result<(), Refusal>),
     /// A local user of a SIP home wrote to this partner user first (bare JIDs): he may answer (requirement 11).

@@ -4,6 +4,7 @@
 //!
 //! > Hand a shard one batch of inputs and the time; submit everything it put in the outbox; sleep until its deadline.
 
+mod back;
 mod deliver;
 mod ends;
 mod moving;
@@ -70,6 +71,8 @@ pub struct Shard {
     backends: Vec<Box<dyn Backend>>,
     links: HashMap<LinkId, Link>,
     destinations: HashMap<Destination, Waiting>,
+    /// Accepted links that take stanzas for a destination, in use or not.
+    ways_back: HashMap<Destination, LinkId>,
     /// Per home.
     pools: Vec<Pool>,
     timers: Timers<Timer>,
@@ -134,6 +137,7 @@ impl Shard {
             backends,
             links: HashMap::new(),
             destinations: HashMap::new(),
+            ways_back: HashMap::new(),
             pools,
             timers: Timers::default(),
             holds: Holds::default(),
@@ -393,6 +397,7 @@ impl Shard {
             }
             Event::Acknowledged(link, count) => self.acknowledged(now, link, count, out),
             Event::Resumed(link, count) => self.resumed(now, link, count, out),
+            Event::WayBack(link, destination) => self.way_back(now, link, destination, out),
             Event::Done(stanza, Ok(())) => self.delivered(now, *stanza, out),
             Event::Done(stanza, Err(refusal)) => self.given_back(now, *stanza, refusal, out),
             Event::Introduced(local, partner) => self.introduce(&local, &partner, out),
@@ -529,6 +534,7 @@ impl Shard {
     /// A connection is gone.
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {
         let Some(state) = self.links.remove(&link) else { return };
+        self.no_way_back(link);
         let side = state.side();
         if !self.backend(side).outlives(link) {
             self.unchain(link, out);

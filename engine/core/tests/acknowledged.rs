@@ -222,3 +222,60 @@ fn the_ends_of_what_a_gone_link_brought_are_told_until_nobody_wants_to_hear() {
     assert_eq!((rig.ended(), rig.delivered()), (1, 2));
     rig.check();
 }
+
+#[test]
+fn a_partners_own_stream_is_the_way_to_him() {
+    let mut rig = Rig::new(1);
+    let back = rig.goes_back(0);
+    rig.gateway_says(0, &[1, 2], ANNA, BOB);
+    assert_eq!((rig.heard(back), rig.dials()), (vec![1, 2], 0), "nobody is dialed");
+    rig.write_all(back);
+    rig.acknowledge(back, 1);
+    assert_eq!((rig.delivered(), rig.held()), (1, 1));
+    // It is gone: what is not acknowledged goes first on the link that is dialed then.
+    rig.partner_is_gone(0);
+    rig.gateway_says(0, &[3], ANNA, BOB);
+    assert_eq!((rig.dials(), rig.heard(rig.dialed(0)), rig.repeated()), (1, vec![2, 3], 1));
+    rig.check();
+}
+
+#[test]
+fn a_way_back_is_begun_only_where_nothing_else_is_used_or_dialed() {
+    let mut rig = Rig::new(1);
+    rig.dials_wait(true);
+    rig.gateway_says(0, &[1], ANNA, BOB);
+    let back = rig.goes_back(0);
+    let dialed = rig.dialed(0);
+    rig.gateway_says(0, &[2], ANNA, BOB);
+    rig.open_all();
+    rig.gateway_says(0, &[3], ANNA, BOB);
+    assert_eq!((rig.heard(dialed), rig.heard(back)), (vec![1, 2, 3], vec![]), "one link, one order");
+    // When that is gone the way back takes its place.
+    rig.lose(dialed);
+    assert_eq!((rig.heard(back), rig.dials()), (vec![1, 2, 3], 1));
+    rig.check();
+}
+
+#[test]
+fn who_cannot_be_dialed_is_answered_on_his_own_stream() {
+    let mut rig = Rig::new(1);
+    rig.dials_wait(true);
+    rig.gateway_says(0, &[1], ANNA, BOB);
+    rig.fail(rig.dialed(0));
+    assert_eq!(rig.bounced(), 1);
+    rig.gateway_says(0, &[2], ANNA, BOB);
+    assert_eq!((rig.dials(), rig.held()), (1, 1), "he rests for a while");
+    let back = rig.goes_back(0);
+    assert_eq!((rig.dials(), rig.heard(back)), (1, vec![2]), "and needs not be waited for");
+    rig.check();
+}
+
+#[test]
+fn a_shard_that_does_not_send_to_a_partner_has_no_way_back_to_him() {
+    let mut rig = Rig::new(2);
+    let other = 1 - rig.owner();
+    let back = rig.goes_back(u16::try_from(other).unwrap());
+    rig.gateway_says(u16::try_from(other).unwrap(), &[1], ANNA, BOB);
+    assert_eq!((rig.heard(back), rig.heard(rig.dialed(rig.owner()))), (vec![], vec![1]));
+    rig.check();
+}

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use turnout_core::io::{Close, Ended, Level};
 
 use super::{Inbound, Phase};
@@ -54,9 +54,35 @@ pub(crate) struct Acks {
 
 impl Acks {
     /// Begins to count. What arrived until now, this very instant included, does not.
-    fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         let since = now + Duration::from_nanos(1);
         Self { since, received: 0, reads: VecDeque::new(), told: 0, asked: None, secret: None }
+    }
+
+    /// The peer asks what is handled.
+    pub(crate) fn ask(&mut self) {
+        self.asked = Some(self.received);
+    }
+
+    /// Whether it is time to say so: it was promised, or much is untold.
+    pub(crate) fn is_due(&self) -> bool {
+        let handled = self.handled();
+        self.asked.is_some_and(|asked| handled >= asked) || handled - self.told >= UNTOLD_MAX
+    }
+
+    /// Says it.
+    pub(crate) fn tell(&mut self) -> Bytes {
+        let handled = self.handled();
+        self.told = handled;
+        if self.asked.is_some_and(|asked| handled >= asked) {
+            self.asked = None;
+        }
+        management::answer(on_the_wire(handled))
+    }
+
+    /// Whether more is handled than was told.
+    pub(crate) fn is_untold(&self) -> bool {
+        self.handled() > self.told
     }
 
     /// Goes on counting where another stream broke off. All that came on that one has ended.
@@ -120,7 +146,7 @@ impl Acks {
 }
 
 /// Counts stanzas that are about to be given away; gives the time to stamp them with.
-pub(super) fn stamp(acks: &mut Option<Acks>, count: usize, now: Instant) -> Instant {
+pub(crate) fn stamp(acks: &mut Option<Acks>, count: usize, now: Instant) -> Instant {
     match acks {
         Some(acks) => acks.receive(now, count as u64),
         None => now,
@@ -156,8 +182,7 @@ impl Inbound {
     fn count_ended(&mut self, at: Instant, count: u64, turn: &mut Turn<'_>) {
         let Some(acks) = &mut self.acks else { return };
         acks.end(at, count);
-        let handled = acks.handled();
-        if acks.asked.is_some_and(|asked| handled >= asked) || handled - acks.told >= UNTOLD_MAX {
+        if acks.is_due() {
             self.tell_handled(turn);
         }
     }
@@ -166,17 +191,12 @@ impl Inbound {
     pub(super) fn tell_handled(&mut self, turn: &mut Turn<'_>) {
         let says = self.says();
         let Some(acks) = self.acks.as_mut().filter(|_| says) else { return };
-        let handled = acks.handled();
-        acks.told = handled;
-        if acks.asked.is_some_and(|asked| handled >= asked) {
-            acks.asked = None;
-        }
-        turn.send(management::answer(on_the_wire(handled)));
+        turn.send(acks.tell());
     }
 
     /// The last word before our end of the stream: what was not told yet.
     pub(super) fn tell_last(&mut self, turn: &mut Turn<'_>) {
-        if self.acks.as_ref().is_some_and(|acks| acks.handled() > acks.told) {
+        if self.acks.as_ref().is_some_and(Acks::is_untold) {
             self.tell_handled(turn);
         }
     }
@@ -193,7 +213,7 @@ impl Inbound {
             "resume" => self.resume(element, turn),
             "r" if self.acks.is_some() => {
                 if let Some(acks) = &mut self.acks {
-                    acks.asked = Some(acks.received);
+                    acks.ask();
                 }
                 self.tell_handled(turn);
                 Ok(Flow::On)
@@ -214,7 +234,7 @@ impl Inbound {
         let mut acks = Acks::new(turn.now);
         let seconds = turn.world.policy.limits().resumption_seconds;
         let wanted = self.header.as_ref().is_some_and(|header| management::wants_resumption(element, header));
-        if wanted && seconds > 0 {
+        if wanted && seconds > 0 && self.back.is_none() {
             let secret = turn.random.stream_id();
             turn.send(management::enabled(&sessions::id(turn.link, &secret), seconds));
             acks.secret = Some(secret);
@@ -223,6 +243,7 @@ impl Inbound {
         }
         self.acks = Some(acks);
         turn.out.chained.push(turn.link);
+        self.count_back(turn);
         Ok(Flow::On)
     }
 
@@ -230,7 +251,7 @@ impl Inbound {
     fn unmanageable(&self, turn: &Turn<'_>) -> Option<&'static str> {
         if !turn.world.policy.limits().stream_management {
             Some("feature-not-implemented")
-        } else if self.acks.is_some() || !self.pairs.any_proven() || !self.says() {
+        } else if self.acks.is_some() || self.goes_back() || !self.pairs.any_proven() || !self.says() {
             Some("unexpected-request")
         } else {
             None
@@ -253,7 +274,7 @@ impl Inbound {
         if handled != 0 {
             return self.never_sent(handled, turn);
         }
-        let pair = self.ours.clone().zip(self.theirs.clone());
+        let pair = self.ours.clone().zip(self.theirs.clone()).filter(|_| self.back.is_none());
         let pair = pair.filter(|(ours, theirs)| self.pairs.is_proven(ours.as_str(), theirs.as_str()));
         match pair.and_then(|(ours, theirs)| Claim::new(&id, turn.link, ours, theirs)) {
             Some(claim) => {
@@ -304,22 +325,23 @@ impl Inbound {
         turn.out.close(turn.link, Close::Abort);
     }
 
-    /// The peer acknowledges what we never sent: no stanza goes out on its stream.
+    /// The peer acknowledges what went back, or what we never sent.
     fn answered(&mut self, element: &Element, turn: &mut Turn<'_>) -> Step {
         let handled = self.header.as_ref().and_then(|header| management::handled(element, header));
         match handled {
-            Some(0) => Ok(Flow::On),
+            Some(0) if !self.goes_back() => Ok(Flow::On),
             None => {
                 let text = "<a/> needs 'h', a number".to_owned();
                 self.fail_with(turn, (StreamCondition::BadFormat, text))
             }
+            Some(handled) if self.heard_back(handled, turn) => Ok(Flow::On),
             Some(handled) => self.never_sent(handled, turn),
         }
     }
 
     fn never_sent(&mut self, handled: u32, turn: &mut Turn<'_>) -> Step {
         if self.says() {
-            turn.send(management::too_high(handled, 0));
+            turn.send(management::too_high(handled, self.sent_back()));
         }
         turn.out.close(turn.link, Close::Flush);
         Err(fault(StreamCondition::UndefinedCondition, "acknowledged a stanza that was never sent"))

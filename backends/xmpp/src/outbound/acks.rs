@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// The count of one stream out, from `<enable/>` on.
 #[derive(Debug)]
-pub(super) struct Acks {
+pub(crate) struct Acks {
     /// Of the stream: what its elements are read by, also after our end of it.
     header: Box<StreamHeader>,
     sent: u64,
@@ -55,12 +55,12 @@ impl Broken {
 }
 
 impl Acks {
-    fn new(header: Box<StreamHeader>) -> Self {
+    pub(crate) fn new(header: Box<StreamHeader>) -> Self {
         Self { header, sent: 0, acknowledged: 0, asked: None, asked_about: 0, again: None, id: None }
     }
 
     /// So many stanzas were written. Whether to ask about them now.
-    fn carried(&mut self, count: u64) -> bool {
+    pub(crate) fn carried(&mut self, count: u64) -> bool {
         self.sent += count;
         self.asked.is_none()
     }
@@ -71,8 +71,29 @@ impl Acks {
         self.again = None;
     }
 
+    /// Asks; gives what is to be written.
+    pub(crate) fn request(&mut self, now: Instant) -> &'static [u8] {
+        self.ask(now);
+        management::REQUEST
+    }
+
+    /// Whether an answer is due.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Stanzas written.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many more a peer has that says it has so many; `None` where it was never sent that many.
+    pub(crate) fn newly(&self, handled: u32) -> Option<u32> {
+        management::newly(handled, self.acknowledged, self.sent)
+    }
+
     /// The peer has so many more. Whether to ask at once: for what was written since it was asked.
-    fn answered(&mut self, new: u32, now: Instant) -> bool {
+    pub(crate) fn answered(&mut self, new: u32, now: Instant) -> bool {
         self.acknowledged += u64::from(new);
         self.asked = None;
         let open = self.acknowledged < self.sent;
@@ -81,7 +102,7 @@ impl Acks {
     }
 
     /// When something is to be done without any input.
-    fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         match self.asked {
             Some(at) => Some(at + PATIENCE),
             None => self.again,
@@ -107,13 +128,13 @@ impl Outbound {
         if !wanted {
             return Some(header);
         }
-        if let Some(broken) = &self.broken {
+        if let Some(broken) = self.broken.as_ref().filter(|_| self.back.is_none()) {
             // Nothing comes in on a stream out, so nothing is handled.
             turn.send(management::resumption("resume", &broken.id, 0));
             self.phase = Phase::ResumeAsked(header);
             return None;
         }
-        let resumes = turn.world.policy.limits().resumption_seconds > 0;
+        let resumes = turn.world.policy.limits().resumption_seconds > 0 && self.back.is_none();
         turn.send(if resumes { management::ENABLE_RESUME } else { management::ENABLE });
         self.phase = Phase::EnableAsked(header);
         None
@@ -183,10 +204,11 @@ impl Outbound {
             return Flow::On;
         };
         if element.name().local == "enabled" {
-            let resumes = turn.world.policy.limits().resumption_seconds > 0;
+            let resumes = turn.world.policy.limits().resumption_seconds > 0 && self.back.is_none();
             let id = management::resumable(element, &header).filter(|_| resumes);
             self.acks = Some(Acks { id, ..Acks::new(header.clone()) });
             turn.out.events.push_back(Event::Acknowledging(turn.link));
+            self.count_back(turn);
         } else {
             let text = format!("{} offered stream management and refused it: going on without", self.theirs);
             turn.note(Level::Info, &self.theirs, text);
@@ -204,8 +226,7 @@ impl Outbound {
     /// Asks what the peer has.
     pub(super) fn request(&mut self, turn: &mut Turn<'_>) {
         if let Some(acks) = &mut self.acks {
-            acks.ask(turn.now);
-            turn.send(management::REQUEST);
+            turn.send(acks.request(turn.now));
             self.sent = turn.now;
         }
     }
@@ -225,7 +246,7 @@ impl Outbound {
         let Some(handled) = management::handled(element, &acks.header) else {
             return self.fail(turn, StreamCondition::BadFormat, "<a/> needs 'h', a number", false);
         };
-        let Some(new) = management::newly(handled, acks.acknowledged, acks.sent) else {
+        let Some(new) = acks.newly(handled) else {
             let sent = on_the_wire(acks.sent);
             let text = format!("it acknowledges {handled} stanzas, and was sent {sent}");
             return self.too_high(handled, &text, turn);

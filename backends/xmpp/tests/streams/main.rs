@@ -4,6 +4,7 @@
 
 mod abuse;
 mod answers;
+mod bidi;
 mod bypass;
 mod cuts;
 mod forged;

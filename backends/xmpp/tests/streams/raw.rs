@@ -27,6 +27,7 @@ pub struct Raw {
     pub unready: Vec<Option<Refusal>>,
     pub acknowledging: Vec<LinkId>,
     pub resumed: Vec<(LinkId, u32)>,
+    pub ways_back: Vec<(LinkId, String, String)>,
     /// What it gave to other shards.
     pub handoffs: Vec<(u16, Handoff)>,
     pub said: Vec<(LinkId, String)>,
@@ -52,6 +53,7 @@ impl Raw {
             unready: Vec::new(),
             acknowledging: Vec::new(),
             resumed: Vec::new(),
+            ways_back: Vec::new(),
             handoffs: Vec::new(),
             said: Vec::new(),
             count: 0,
@@ -156,6 +158,10 @@ impl Raw {
                 Event::Unready(_, refusal) => self.unready.push(refusal),
                 Event::Acknowledging(link) => self.acknowledging.push(link),
                 Event::Resumed(link, count) => self.resumed.push((link, count)),
+                Event::WayBack(link, Destination::Pair { side, ours, theirs }) => {
+                    assert_eq!(side, self.side);
+                    self.ways_back.push((link, ours.to_string(), theirs.to_string()));
+                }
                 other => panic!("not XMPP's: {other:?}"),
             }
         }

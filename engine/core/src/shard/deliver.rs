@@ -225,6 +225,9 @@ impl Shard {
 
     /// Begins an attempt to reach a destination.
     pub(super) fn dial(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
+        if self.go_back(now, destination, out) {
+            return;
+        }
         let node = match destination {
             Destination::Pair { side: Side::Partners, .. } => None,
             Destination::Pair { side: Side::Home(home), ours, theirs } => {

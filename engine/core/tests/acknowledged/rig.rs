@@ -60,11 +60,17 @@ impl Backend for Counting {
     fn connected(&mut self, _: Instant, _: LinkId, _: bool, _: &mut Outbox) {}
     fn secured(&mut self, _: Instant, _: LinkId, _: Secured, _: &mut Outbox) {}
 
-    /// `chain`, `unchain LINK`, `open`, `resume COUNT`, `ack COUNT`, or `say FROM TO NUMBER…`.
+    /// `back`, `chain`, `unchain LINK`, `open`, `resume COUNT`, `ack COUNT`, or `say FROM TO NUMBER…`.
     fn receive(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) -> Result<(), Fault> {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         let words: Vec<&str> = text.split(' ').collect();
         match words[0] {
+            "back" => {
+                let domain = |text| Domain::parse(text).unwrap();
+                let (ours, theirs) = (domain("contoso.com"), domain("partner.example"));
+                let back = Destination::Pair { side: self.side, ours, theirs };
+                out.events.extend([Event::Acknowledging(link), Event::WayBack(link, back)]);
+            }
             "chain" => out.chained.push(link),
             "unchain" => out.unchained.push(LinkId::accepted(link.shard(), words[1].parse().unwrap())),
             "resume" => out.events.extend([
@@ -289,6 +295,18 @@ impl Rig {
     /// Nobody wants to hear any more of what the partner's stream in of a shard brought that is gone.
     pub(crate) fn unchain(&mut self, shard: u16) {
         self.tell(LinkId::accepted(shard, 2), "unchain 1".to_owned());
+    }
+
+    /// The partner's stream in of a shard takes stanzas too; its link.
+    pub(crate) fn goes_back(&mut self, shard: u16) -> LinkId {
+        let link = LinkId::accepted(shard, 1);
+        self.tell(link, "back".to_owned());
+        link
+    }
+
+    /// How many links were dialed.
+    pub(crate) fn dials(&self) -> usize {
+        self.seen.lock().unwrap().dialed.len()
     }
 
     /// The partner's stream in of a shard is gone.
