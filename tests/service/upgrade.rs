@@ -9,9 +9,19 @@ use std::time::Duration;
 use rustls::ClientConfig;
 
 use crate::estate::{Ground, Plan, wait};
+use crate::peers::server::{Manner, Server};
 use crate::peers::stream::{Item, body, chat, header};
 use crate::peers::wire::{End, Wire};
 use crate::process::{Process, signal};
+
+/// Stops others also when the thread that has it fails: they would run on.
+pub struct Stop<'a>(pub &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Pids of successors; whichever test fails leaves none behind.
 struct Successor(u32);
@@ -66,7 +76,7 @@ fn try_stream(address: SocketAddr, config: &Arc<ClientConfig>) -> Option<Wire> {
 }
 
 /// Writes numbered messages, on a new stream whenever one ends, until it is told to stop; says how many.
-fn write_on(address: SocketAddr, config: &Arc<ClientConfig>, stop: &AtomicBool, sent: &AtomicU64) {
+pub fn write_on(address: SocketAddr, config: &Arc<ClientConfig>, stop: &AtomicBool, sent: &AtomicU64) {
     let mut wire: Option<Wire> = None;
     while !stop.load(Ordering::Relaxed) {
         let Some(open) = &mut wire else {
@@ -121,13 +131,6 @@ fn an_upgrade_refuses_nobody_and_loses_nothing() {
                 if now.0 >= messages && now.1 >= knocks { Ok(()) } else { Err(format!("{now:?}")) }
             });
         };
-        // Stops also when this thread fails: the others would run on.
-        struct Stop<'a>(&'a AtomicBool);
-        impl Drop for Stop<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
         let _stop = Stop(&stop);
         some_more("traffic through the first");
         process.signal("-USR2");
@@ -172,4 +175,43 @@ fn an_upgrade_to_what_cannot_begin_changes_nothing() {
     assert_eq!(wire.next(), Item::Close);
     wire.send("</stream:stream>");
     assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn a_home_is_added_by_an_upgrade() {
+    let plan = Plan { drain_seconds: 20, ..Plan::default() };
+    let ground = Ground::new(&plan);
+    let mut process = Process::start(&ground.configure(&plan));
+    let outside = process.at("federation.listen");
+    let config = ground.client("partner.example");
+    let mut before = try_stream(outside, &config).unwrap();
+    before.send(chat("bob@partner.example", "anna@contoso.com", "m1", "1"));
+    ground.gateway.stanzas.at_least(1);
+    let second = Server::start(Manner::default());
+    let more = format!(
+        "[home.second]\nbackend = \"xmpp\"\nconnect = [\"{}\"]\nlisten = \"127.0.0.1:0\"\ntls = \"optional\"\nregistrar_pools = [\"second.contoso.com\"]",
+        second.address
+    );
+    let mut plan = Plan { more, ..plan };
+    plan.users.push(("dora@contoso.com".to_owned(), "second.contoso.com"));
+    ground.configure(&plan);
+    process.signal("-HUP");
+    assert!(process.says("reload refused").contains("the set of homes"));
+    process.signal("-USR2");
+    let successor = Successor::of(&process, 1);
+    assert_eq!(before.next(), Item::Close);
+    before.send("</stream:stream>");
+    before.until_end();
+    assert_eq!(process.wait().code(), Some(0), "{:?}", process.lines.all());
+    let mut after = loop {
+        if let Some(wire) = try_stream(outside, &config) {
+            break wire;
+        }
+    };
+    after.send(chat("bob@partner.example", "dora@contoso.com", "m2", "2"));
+    assert_eq!(body(&second.stanzas.at_least(1)[0]), "2");
+    after.send("</stream:stream>");
+    after.until_end();
+    signal(successor.0, "-TERM");
+    process.says("nothing accepted is left");
 }
