@@ -119,7 +119,7 @@ async fn until_stopped(service: &Service, file: Option<&Path>, program: &Program
     ) else {
         return fail(false, "signals cannot be caught");
     };
-    let successor = loop {
+    let mut successor = loop {
         tokio::select! {
             _ = hangup.recv() => reload(router, file).await,
             _ = terminate.recv() => break None,
@@ -144,10 +144,19 @@ async fn until_stopped(service: &Service, file: Option<&Path>, program: &Program
         systemd::stopping();
         tracing::info!("draining: no new connections; what was accepted is delivered or bounced");
     }
-    let drained = tokio::select! {
-        drained = router.drain() => drained,
-        _ = terminate.recv() => return stopped_at_once(),
-        _ = interrupt.recv() => return stopped_at_once(),
+    let mut draining = std::pin::pin!(router.drain());
+    let drained = loop {
+        tokio::select! {
+            drained = &mut draining => break drained,
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+        // The first signal of an upgrade calls that off.
+        if successor.take().is_none() {
+            return stopped_at_once();
+        }
+        systemd::stopping();
+        tracing::info!("no other process goes on; what was accepted is delivered or bounced");
     };
     if let Some(successor) = successor {
         systemd::succeeded_by(successor.pid());

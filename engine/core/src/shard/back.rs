@@ -32,9 +32,11 @@ impl Shard {
         }
     }
 
-    /// Takes the way back to a destination, where there is one, in the place of a dial.
+    /// Takes the way back to a destination, where there is one, in the place of a dial. Not at the end: what brings stanzas is ending.
     pub(super) fn go_back(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) -> bool {
-        let Some(&link) = self.ways_back.get(destination) else { return false };
+        let Some(&link) = self.ways_back.get(destination).filter(|_| self.draining.is_none()) else {
+            return false;
+        };
         let (Some(state), Some(waiting)) =
             (self.links.get_mut(&link), self.destinations.get_mut(destination))
         else {
