@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 
 use crate::admin::answers::{MovedAnswer, ReloadedAnswer};
@@ -16,7 +17,14 @@ use crate::router::Router;
 /// # Errors
 /// The address cannot be bound.
 pub async fn open(router: &Router, address: SocketAddr) -> Result<SocketAddr, String> {
-    let listener = admin::bind(address).await?;
+    serve(router, admin::bind(address).await?)
+}
+
+/// As [`open`], on a listener that is bound already.
+///
+/// # Errors
+/// The listener has no address.
+pub fn serve(router: &Router, listener: TcpListener) -> Result<SocketAddr, String> {
     let bound = listener.local_addr().map_err(|error| error.to_string())?;
     let (desk, asked) = admin::desk();
     tokio::spawn(admin::serve(listener, desk, router.stopped()));

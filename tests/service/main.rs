@@ -20,5 +20,7 @@ mod privacy;
 mod probing;
 mod process;
 mod reload;
+mod service_manager;
 mod tracks;
+mod upgrade;
 mod weekend;

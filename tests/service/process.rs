@@ -27,13 +27,17 @@ impl Process {
 
     /// As [`Self::start`], with a log of this level.
     pub fn start_with(config: &Path, level: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_turnout"))
-            .args(["run", "--config"])
-            .arg(config)
-            .env("TURNOUT_LOG", level)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start_by(
+            Command::new(env!("CARGO_BIN_EXE_turnout"))
+                .args(["run", "--config"])
+                .arg(config)
+                .env("TURNOUT_LOG", level),
+        )
+    }
+
+    /// By a command that becomes `turnout run`.
+    pub fn start_by(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let lines = Inbox::default();
         let (log, stderr) = (lines.clone(), BufReader::new(child.stderr.take().unwrap()));
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| log.push(line)));
@@ -54,8 +58,7 @@ impl Process {
     }
 
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
+        signal(self.child.id(), name);
     }
 
     pub fn wait(&mut self) -> ExitStatus {
@@ -76,6 +79,12 @@ impl Process {
         external(&mut wire, "partner.example", "contoso.com");
         wire
     }
+}
+
+/// Signals a process.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
+    assert!(status.success());
 }
 
 impl Drop for Process {

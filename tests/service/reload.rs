@@ -1,8 +1,11 @@
 //! A new configuration takes effect as a whole or not at all, and open streams live through it.
 
-use crate::estate::{Estate, LEGACY, Plan, SFB2019, issue};
-use crate::peers::stream::{chat, external, header, starttls};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use crate::estate::{Estate, LEGACY, Plan, SFB2019, issue, wait};
+use crate::peers::stream::{body, chat, external, header, starttls};
 use crate::peers::wire::Wire;
+use crate::upgrade::{Stop, write_on};
 
 fn message(to: &str, id: &str) -> String {
     chat("bob@partner.example/phone", to, id, "hello")
@@ -117,4 +120,49 @@ fn a_changed_export_moves_its_users() {
     estate.gateway.stanzas.at_least(2);
     let passed = estate.finish(3);
     assert_eq!(passed.delivered, 3);
+}
+
+#[test]
+fn all_that_a_reload_changes_changes_under_load() {
+    let mut plan = Plan::default();
+    plan.users.extend((0..6).map(|n| (format!("user{n}@contoso.com"), LEGACY)));
+    let estate = Estate::with(&plan);
+    let config = estate.client("partner.example");
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let arrived = || estate.gateway.stanzas.all().len() + estate.pool.texts().len();
+    std::thread::scope(|scope| {
+        scope.spawn(|| write_on(estate.outside(), &config, &stop, &sent));
+        let _stop = Stop(&stop);
+        for round in 0..8 {
+            // Directory, certificate, a partner that comes and goes, a limit of the one that stays.
+            let mut plan = Plan::default();
+            // One of many, or the reload would take it for a broken export.
+            plan.users.extend((0..6).map(|n| (format!("user{n}@contoso.com"), LEGACY)));
+            plan.users[0].1 = if round % 2 == 0 { SFB2019 } else { LEGACY };
+            if round % 2 == 0 {
+                plan.more = "[[partner]]\ndomain = \"other.example\"\nproxy = \"127.0.0.1:1\"".to_owned();
+            }
+            plan.partner = format!("type = \"federated\"\nconnections_max = {}", 10 + round);
+            issue(&estate.folder, &estate.authority, "contoso.com");
+            estate.configure(&plan);
+            let reloaded = estate.reload().unwrap();
+            assert_eq!((reloaded.generation, reloaded.moved.users), (2 + round, 1));
+            let some_more = arrived() + 20;
+            wait(
+                "traffic goes on",
+                || if arrived() >= some_more { Ok(()) } else { Err(arrived().to_string()) },
+            );
+        }
+    });
+    let sent = sent.into_inner();
+    wait("the last of it", || {
+        if arrived() as u64 >= sent { Ok(()) } else { Err(format!("{} of {sent}", arrived())) }
+    });
+    let stanzas = estate.gateway.stanzas.all();
+    let mut got: Vec<u64> = stanzas.iter().map(|stanza| body(stanza).parse().unwrap()).collect();
+    got.extend(estate.pool.texts().iter().map(|text| text.parse::<u64>().unwrap()));
+    got.sort_unstable();
+    assert!(got.iter().copied().eq(0..sent), "{} of {sent} came", got.len());
+    assert!(estate.pool.texts().len() > 20 && stanzas.len() > 20, "to both homes");
+    estate.finish(sent);
 }

@@ -20,13 +20,15 @@ use crate::terms::{self, Terms};
 use crate::turn::{Flow, Step, Turn, fault};
 use crate::write;
 
-mod acks;
+pub(crate) mod acks;
+mod back;
 mod header;
 mod opening;
 mod proof;
 mod runs;
 
 use acks::Acks;
+use back::Back;
 
 /// How long a peer may take to answer our end of the stream with its own (RFC 6120 §4.4).
 pub(crate) const LINGER: Duration = Duration::from_secs(10);
@@ -60,6 +62,7 @@ enum What {
     Verify,
     StreamError,
     Management,
+    Bidi,
     WrongNamespace,
     Unknown,
 }
@@ -89,6 +92,10 @@ pub(crate) struct Inbound {
     heard: Instant,
     /// What we acknowledge, once the peer has asked us to.
     acks: Option<Acks>,
+    /// The id of the stream it wants to resume, while it is not known whether that can be.
+    resuming: Option<String>,
+    /// The way back, where the peer has asked for one.
+    back: Option<Back>,
 }
 
 type Refused = (StreamCondition, String);
@@ -115,6 +122,8 @@ impl Inbound {
             started: now,
             heard: now,
             acks: None,
+            resuming: None,
+            back: None,
         }
     }
 
@@ -143,6 +152,7 @@ impl Inbound {
     pub(crate) fn secured(&mut self, secured: Secured) {
         self.framer.restart();
         self.pairs.clear();
+        self.back = None;
         self.secured = Some(secured);
         self.phase = Phase::Header;
     }
@@ -240,6 +250,12 @@ impl Inbound {
 
     /// When [`Self::wake`] is wanted.
     pub(crate) fn wake_at(&self, world: &World) -> Instant {
+        let due = self.end_at(world);
+        self.back_due().map_or(due, |back| back.min(due))
+    }
+
+    /// When it ends, if nothing happens.
+    fn end_at(&self, world: &World) -> Instant {
         let limits = world.policy.limits();
         match self.phase {
             Phase::Leaving(since) | Phase::Closing(since) => since + LINGER,
@@ -250,7 +266,10 @@ impl Inbound {
 
     /// The time may be up.
     pub(crate) fn wake(&mut self, turn: &mut Turn<'_>) -> Step {
-        if turn.now < self.wake_at(turn.world) {
+        if self.look_after_back(turn) == Flow::Over {
+            return Ok(Flow::Over);
+        }
+        if turn.now < self.end_at(turn.world) {
             return Ok(Flow::On);
         }
         match self.phase {
@@ -328,6 +347,10 @@ impl Inbound {
             let text = "the SASL challenge has to be answered first".to_owned();
             return self.fail_with(turn, (StreamCondition::NotAuthorized, text));
         }
+        if self.resuming.is_some() && matches!(what, What::Stanza | What::Management) {
+            let text = "nothing is to be sent before the answer to <resume/>".to_owned();
+            return self.fail_with(turn, (StreamCondition::PolicyViolation, text));
+        }
         match what {
             What::Stanza => self.stanza(element, turn),
             What::StartTls => self.start_tls(turn),
@@ -346,6 +369,7 @@ impl Inbound {
                 Ok(self.ended(turn))
             }
             What::Management => self.manage(&element, turn),
+            What::Bidi => self.ask_back(turn),
             What::WrongNamespace => {
                 let text = "stanzas between servers are in the namespace jabber:server".to_owned();
                 self.fail_with(turn, (StreamCondition::InvalidNamespace, text))
@@ -444,6 +468,7 @@ fn what(element: &Element) -> What {
         (Namespace::Dialback, "verify") => What::Verify,
         (Namespace::Streams, "error") => What::StreamError,
         (Namespace::StreamManagement, _) => What::Management,
+        (Namespace::Bidi, "bidi") => What::Bidi,
         (Namespace::Client | Namespace::None, "message" | "presence" | "iq") => What::WrongNamespace,
         _ => What::Unknown,
     }

@@ -30,6 +30,8 @@ pub(crate) struct Terms {
     pub(crate) is_listed: bool,
     /// Whether its silence is asked about with pings; never that of the gateway, which white space has to do for.
     pub(crate) keep_alive: bool,
+    /// Whether a stream may carry stanzas both ways; never one of the gateway, which knows nothing of it.
+    pub(crate) bidi: bool,
 }
 
 impl Terms {
@@ -59,6 +61,7 @@ impl Terms {
                     account: theirs.clone(),
                     is_listed: true,
                     keep_alive: false,
+                    bidi: false,
                 })
             }
         }
@@ -83,6 +86,7 @@ impl Terms {
             account: view.primary_domain.unwrap_or(theirs).clone(),
             is_listed: view.primary_domain.is_some(),
             keep_alive: view.keep_alive,
+            bidi: view.bidi,
         })
     }
 

@@ -162,6 +162,13 @@ pub trait Backend: Send {
         (0, 0)
     }
 
+    /// A connection is gone, and [`Backend::closed`] is about to say so: whether its peer may come back to what it carried (XEP-0198 §5). Then
+    /// what a dialed link held is kept apart until the next one of its destination is ready, and `Event::Resumed` may say how much of it
+    /// has arrived; and the ends of what came in on an accepted one go on to be told, until it is named in `Outbox::unchained`.
+    fn outlives(&self, _link: LinkId) -> bool {
+        false
+    }
+
     /// A connection is gone or never came (`Failed` is told as `Closed::Broken`). For a dialed link that has stanzas depending
     /// on it the shard knows by itself; kept stanzas are the backend's to end or to move to another link.
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox);

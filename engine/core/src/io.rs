@@ -2,6 +2,7 @@
 //! that comes back as an input: `Connect` comes back as `Connected` or `Failed`, `StartTls` as `Secured` or `Closed`, `Transmit`
 //! as `Written`, `Persist` as `Persisted`, `Handoff` arrives at another shard.
 
+mod arrivals;
 mod outbox;
 
 use std::any::Any;
@@ -11,6 +12,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::backend::Destination;
 use crate::contact::{Pair, Record};
 use crate::contacts::{Forget, Toward};
 use crate::directory::Snapshot;
@@ -21,7 +23,8 @@ use crate::run::Run;
 use crate::stanza::{Origin, PresenceType, Stanza};
 use crate::world::World;
 
-pub use outbox::{Arrivals, Outbox};
+pub use arrivals::Arrivals;
+pub use outbox::Outbox;
 
 /// One connection, never reused: the owning shard in the top 16 bits, then a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -459,6 +462,13 @@ pub enum Event {
     Acknowledging(LinkId),
     /// The peer of such a link has so many stanzas more, in the order they were sent.
     Acknowledged(LinkId, u32),
+    /// A dialed link goes on where a suspended one of the same destination broke off ([`Backend::outlives`]): its peer has so many stanzas
+    /// more of what was sent on that one. Before [`Event::Ready`].
+    ///
+    /// [`Backend::outlives`]: crate::backend::Backend::outlives
+    Resumed(LinkId, u32),
+    /// An accepted link takes stanzas too, for this destination, from now on (XEP-0288).
+    WayBack(LinkId, Destination),
     /// A kept stanza found its end.
     Done(Box<Stanza>, Result<(), Refusal>),
     /// A local user of a SIP home wrote to this partner user first (bare JIDs): he may answer (requirement 11).

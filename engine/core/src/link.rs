@@ -56,9 +56,14 @@ impl Link {
         self.side
     }
 
-    /// What the shard dialed it for.
+    /// What the shard dialed it for, or uses it for.
     pub fn destination(&self) -> Option<&Destination> {
         self.destination.as_ref()
+    }
+
+    /// From now on it is the way to this destination. Only of a link that carried nothing.
+    pub fn set_destination(&mut self, destination: Destination) {
+        self.destination = Some(destination);
     }
 
     /// The connection exists (it was accepted or the dial came back).
@@ -69,6 +74,11 @@ impl Link {
     /// Whether the connection exists.
     pub fn is_opened(&self) -> bool {
         self.opened
+    }
+
+    /// The connection is gone, and what was sent on it may yet be acknowledged on another.
+    pub fn suspend(&mut self) {
+        self.opened = false;
     }
 
     /// So many bytes more were given to the driver.

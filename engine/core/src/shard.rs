@@ -4,6 +4,7 @@
 //!
 //! > Hand a shard one batch of inputs and the time; submit everything it put in the outbox; sleep until its deadline.
 
+mod back;
 mod deliver;
 mod ends;
 mod moving;
@@ -11,6 +12,7 @@ mod nodes;
 mod pace;
 mod presence;
 mod recorded;
+mod resume;
 mod runs;
 mod vigil;
 mod wishes;
@@ -74,6 +76,8 @@ pub struct Shard {
     backends: Vec<Box<dyn Backend>>,
     links: HashMap<LinkId, Link>,
     destinations: HashMap<Destination, Waiting>,
+    /// Accepted links that take stanzas for a destination, in use or not.
+    ways_back: HashMap<Destination, LinkId>,
     /// Per home.
     pools: Vec<Pool>,
     timers: Timers<Timer>,
@@ -139,6 +143,7 @@ impl Shard {
             backends,
             links: HashMap::new(),
             destinations: HashMap::new(),
+            ways_back: HashMap::new(),
             pools,
             timers: Timers::default(),
             holds: Holds::default(),
@@ -365,6 +370,9 @@ impl Shard {
             while let Some(link) = out.chained.pop() {
                 self.chain(link, out);
             }
+            while let Some(link) = out.unchained.pop() {
+                self.unchain(link, out);
+            }
             if let Some(load) = out.arrivals.pop_front() {
                 match load {
                     Load::One(stanza) => self.arrive(now, stanza, out),
@@ -400,6 +408,8 @@ impl Shard {
                 }
             }
             Event::Acknowledged(link, count) => self.acknowledged(now, link, count, out),
+            Event::Resumed(link, count) => self.resumed(now, link, count, out),
+            Event::WayBack(link, destination) => self.way_back(now, link, destination, out),
             Event::Done(stanza, Ok(())) => self.delivered(now, *stanza, out),
             Event::Done(stanza, Err(refusal)) => self.given_back(now, *stanza, refusal, out),
             Event::Introduced(local, partner) => self.introduce(&local, &partner, out),
@@ -537,12 +547,22 @@ impl Shard {
     /// A connection is gone.
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {
         let Some(state) = self.links.remove(&link) else { return };
-        self.unchain(link, out);
-        self.backend(state.side()).closed(now, link, why, out);
+        self.no_way_back(link);
+        let side = state.side();
         if *why != Closed::Ours {
-            self.doubt(now, state.side(), out);
+            self.doubt(now, side, out);
         }
-        self.link_lost(now, link, state, why, out);
+        if !self.backend(side).outlives(link) {
+            self.unchain(link, out);
+            self.backend(side).closed(now, link, why, out);
+            self.link_lost(now, link, state, why, out);
+        } else if let Some(state) = self.suspend(link, state) {
+            self.backend(side).closed(now, link, why, out);
+            self.link_lost(now, link, state, why, out);
+        } else {
+            self.backend(side).closed(now, link, why, out);
+            self.look_for_another(now, link, out);
+        }
     }
 }
 

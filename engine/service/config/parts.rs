@@ -73,6 +73,7 @@ pub(super) fn limits(table: &Table<'_, '_>) -> GatewayLimits {
         stream_management: table.flag("stream_management").unwrap_or(otherwise.stream_management),
         // It is a key of another table.
         log_message_bodies: otherwise.log_message_bodies,
+        resumption_seconds: number("resumption_seconds", 0..=600, otherwise.resumption_seconds),
     };
     if made.connections_per_partner_max > made.connections_max {
         table.book.wrong(

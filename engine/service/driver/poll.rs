@@ -214,6 +214,7 @@ impl Poll {
             }
         }
         self.sockets.end_lingering(inputs);
+        self.sockets.look_at_doubted(inputs);
     }
 
     fn submit_one(&mut self, output: Output) {
@@ -294,7 +295,7 @@ impl Driver for Poll {
         }
         self.published = Some(now);
         self.dirty = false;
-        self.sockets.rest();
+        self.sockets.rest(now);
         self.post.set_load(self.index, self.sockets.len() as u64);
         self.outside.publish(self.index, shard);
     }

@@ -12,6 +12,7 @@ pub mod probe;
 mod ring;
 mod table;
 
+use crate::driver::doubt::Doubted;
 use crate::driver::limits::{
     HEARTBEAT, LINGER, MAIL_PER_TURN, OVERFLOW_MAX, PUBLISH_EVERY, STORE_AGAIN, UNSTORED_MAX,
 };
@@ -78,6 +79,8 @@ pub struct Uring {
     watched: Vec<(Place, u64)>,
     /// Connections that close in order, until when.
     lingering: VecDeque<(Instant, Place)>,
+    /// Those of which it is not known whether what was written arrives.
+    doubted: Doubted<Place>,
     /// Connections that were busy lately.
     active: Vec<Place>,
 }
@@ -120,6 +123,7 @@ impl Uring {
             touched: Vec::new(),
             watched: Vec::new(),
             lingering: VecDeque::new(),
+            doubted: Doubted::default(),
             active: Vec::new(),
         })
     }
@@ -186,9 +190,20 @@ impl Uring {
         if !std::mem::replace(&mut connection.active, true) {
             self.active.push(place);
         }
-        if let Err(why) = flushed {
-            self.end(place, why);
+        match flushed {
+            Ok(true) => self.doubted.add(place),
+            Ok(false) => (),
+            Err(why) => self.end(place, why),
         }
+    }
+
+    /// Looks what has arrived of what is doubted.
+    fn look_at_doubted(&mut self) {
+        let Some(mut list) = self.doubted.take() else { return };
+        list.retain(|place| {
+            self.table.get(*place).is_some_and(|connection| connection.look(&mut self.pending))
+        });
+        self.doubted.keep(list);
     }
 
     /// A connection is over: its operations are ended; the shard is told when they are.
@@ -382,6 +397,7 @@ impl Uring {
         // The first turn comes at once: until then nobody knows that the shard is there.
         let mut due = earlier(deadline, Some(self.published.map_or(now, |at| at + pause)));
         due = earlier(due, self.lingering.front().map(|(until, _)| *until));
+        due = earlier(due, self.doubted.due());
         if !self.overflow.is_empty() || !self.reports.is_empty() {
             due = earlier(due, Some(now + RETRY));
         }
@@ -425,6 +441,7 @@ impl Uring {
         self.feed_starved();
         self.cut_overfull();
         self.end_lingering();
+        self.look_at_doubted();
     }
 
     /// Receives that found no buffer begin anew, as many as there are buffers: one more would end at once.
@@ -560,7 +577,7 @@ impl Driver for Uring {
         let table = &mut self.table;
         self.active.retain(|place| {
             let Some(connection) = table.get(*place) else { return false };
-            connection.active = !connection.rest();
+            connection.active = !connection.rest(now);
             connection.active
         });
         self.post.set_load(self.index, self.table.len() as u64);

@@ -63,6 +63,8 @@ class Plan:
     partner_dialback: bool = True
     partner_direct_tls: bool = False
     partner_acknowledges: bool = False
+    partner_bidi: bool = False
+    shards: int = 2
     only_direct_tls: bool = False
     start_partner: bool = True
     policy: Partner = field(default_factory=lambda: Partner(PARTNER))
@@ -122,7 +124,7 @@ class Estate:
         self.gateway_dns = await self._dns("gateway", _DNS_GATEWAY, self._gateway_view())
         self.partner = PROGRAMS[p.partner](ServerSettings(
             PARTNER, self.at(_PARTNER), self._partner_identity(), self.ca.certificate, p.partner_tls, p.partner_verify,
-            p.partner_dialback, p.partner_direct_tls, p.partner_acknowledges), self.dns, self.dir / "partner")
+            p.partner_dialback, p.partner_direct_tls, p.partner_acknowledges, p.partner_bidi), self.dns, self.dir / "partner")
         self.gateway = PROGRAMS[p.gateway](ServerSettings(
             LOCAL, self.at(_GATEWAY), self.ca.issue("gateway", ["edge2015.contoso.com", LOCAL]), self.ca.certificate,
             p.gateway_tls, False, True, BYPASS and p.partner_direct_tls), self.gateway_dns, self.dir / "gateway")
@@ -188,7 +190,7 @@ class Estate:
                           self.ca.certificate, "skype" if p.pool == "skype" else "simple", "tcp" if plain else "tls")
         gateway = f"{self.at(_TAP_IN)}:5269" if p.taps else "edge2015.contoso.com:5269"
         return Settings(self.at(_OUTSIDE), self.at(_INSIDE), gateway, self.ca.issue("turnout", [LOCAL]), self.ca.certificate,
-                        [p.policy], sip, p.users, p.inside_tls, direct_tls=True, presence=p.presence)
+                        [p.policy], sip, p.users, p.inside_tls, direct_tls=True, shards=p.shards, presence=p.presence)
 
     async def _tap(self) -> None:
         self.tap_out = Tap((self.at(_TAP_OUT), 5269), (self.at(_PARTNER), 5269))

@@ -38,6 +38,7 @@ class Partner:
     dialback: bool = True
     ca_file: Path | None = None
     proxy: str = ""
+    bidi: bool = False
 
     def toml(self) -> str:
         """The table as text."""
@@ -45,6 +46,8 @@ class Partner:
                  f'sasl = "{self.sasl}"', f"dialback = {str(self.dialback).lower()}"]
         if self.ca_file is not None:
             lines.append(f'ca_file = "{self.ca_file}"')
+        if self.bidi:
+            lines.append("bidi = true")
         if self.proxy:
             lines.append(f'proxy = "{self.proxy}"')
         return "\n".join(lines) + "\n"
@@ -88,6 +91,7 @@ class Settings:
     inside_tls: str = "optional"
     direct_tls: bool = True
     spool: str = "memory"
+    shards: int = 2
     presence: dict[str, int | bool] = field(default_factory=dict)
 
 
@@ -129,7 +133,7 @@ class Turnout:
                  f'tls = "{s.inside_tls}"\nregistrar_pools = ["lync2013.contoso.com", "sfb2015.contoso.com"]\n',
                  s.sip.toml() if s.sip is not None else "",
                  '[directory]\nsource = "csv"\nfile = "users.csv"\nxmpp_access_policies = ["XmppUsers"]\n',
-                 '[engine]\nshards = 2\ndriver = "poll"\n',
+                 f'[engine]\nshards = {s.shards}\ndriver = "poll"\n',
                  f'[spool]\nmode = "{s.spool}"\npath = "spool"\n',
                  self._presence(),
                  f'[dns]\nservers = ["{self._dns.address}:53"]\n',

@@ -159,7 +159,10 @@ impl Rig {
                         Event::Unready(link, _) => self.unready.push(link),
                         Event::Done(stanza, end) => self.done.push_back((*stanza, end)),
                         Event::Introduced(local, partner) => self.introduced.push((local, partner)),
-                        Event::Acknowledging(_) | Event::Acknowledged(..) => {
+                        Event::Acknowledging(_)
+                        | Event::Acknowledged(..)
+                        | Event::Resumed(..)
+                        | Event::WayBack(..) => {
                             panic!("SIP answers each request")
                         }
                     }

@@ -42,6 +42,7 @@ impl Inbound {
         turn.send(dialback::element(Dialback::Result, ours, theirs, answer.outcome.says()));
         match answer.outcome {
             Outcome::Valid => {
+                self.open_back(turn);
                 let over = self.secured.as_ref().map_or("without TLS", |secured| secured.version);
                 turn.note(
                     Level::Info,

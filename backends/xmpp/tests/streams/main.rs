@@ -4,6 +4,7 @@
 
 mod abuse;
 mod answers;
+mod bidi;
 mod bypass;
 mod cuts;
 mod forged;
@@ -15,6 +16,7 @@ mod net;
 mod pings;
 mod proofs;
 mod raw;
+mod resuming;
 mod smacks;
 #[path = "../../../../tests/fuzz/subjects/stream.rs"]
 mod stream;

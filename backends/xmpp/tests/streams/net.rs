@@ -257,6 +257,7 @@ impl Net {
                     Event::Acknowledging(link) => node.acknowledging.push(link),
                     Event::Acknowledged(link, count) => node.acknowledged.push((link, count)),
                     Event::Done(..) | Event::Introduced(..) => panic!("XMPP keeps nothing"),
+                    Event::Resumed(..) | Event::WayBack(..) => panic!("nothing breaks or goes back here"),
                 }
             }
         }

@@ -317,11 +317,11 @@ fn the_answer_finds_the_shard_that_asked() {
     assert!(reading.handoffs.is_empty());
     assert!(
         asking.arrivals().is_empty()
-            && asking.notes.iter().all(|note| !note.contains("no answer to a ping; dropped"))
+            && asking.notes.iter().all(|note| !note.contains("it cannot read; dropped"))
     );
     asking.backend.adopt(asking.now, link, "SIP/2.0 200 OK".into(), &mut asking.out);
     asking.collect();
-    assert!(asking.notes.iter().any(|note| note.contains("no answer to a ping; dropped")));
+    assert!(asking.notes.iter().any(|note| note.contains("it cannot read; dropped")));
 }
 
 #[test]

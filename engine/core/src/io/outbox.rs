@@ -4,60 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Close, Connect, Event, Handoff, Level, LinkId, Note, Output, Side};
-use crate::run::{Head, Load, Run};
-use crate::stanza::Stanza;
-
-/// Stanzas that backends read or made and the shard has not looked at, in order.
-#[derive(Debug, Default)]
-pub struct Arrivals {
-    queue: VecDeque<Load>,
-}
-
-impl Arrivals {
-    /// Appends a stanza.
-    pub fn push_back(&mut self, stanza: Stanza) {
-        self.queue.push_back(Load::One(stanza));
-    }
-
-    /// Appends a run.
-    pub fn push_run(&mut self, run: Run) {
-        self.queue.push_back(Load::Run(run));
-    }
-
-    /// Takes the oldest.
-    pub fn pop_front(&mut self) -> Option<Load> {
-        self.queue.pop_front()
-    }
-
-    /// Takes all, each stanza alone.
-    pub fn drain(&mut self, _all: std::ops::RangeFull) -> impl Iterator<Item = Stanza> + use<> {
-        let stanzas: Vec<Stanza> = self.iter().collect();
-        self.queue.clear();
-        stanzas.into_iter()
-    }
-
-    /// All of them, each alone; copies what it shows.
-    pub fn iter(&self) -> impl Iterator<Item = Stanza> {
-        self.queue.iter().flat_map(|load| load.clone().into_stanzas())
-    }
-
-    /// How many stanzas there are.
-    pub fn len(&self) -> usize {
-        self.queue.iter().map(Load::len).sum()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-}
-
-impl Extend<Stanza> for Arrivals {
-    fn extend<T: IntoIterator<Item = Stanza>>(&mut self, stanzas: T) {
-        self.queue.extend(stanzas.into_iter().map(Load::One));
-    }
-}
+use super::{Arrivals, Close, Connect, Event, Handoff, Level, LinkId, Note, Output, Side};
+use crate::run::Head;
 
 /// Where a shard and its backends put what they want done. One a shard; emptied by the driver.
 #[derive(Debug)]
@@ -73,6 +21,8 @@ pub struct Outbox {
     /// Accepted links whose backend is to hear of the end of every stanza that arrives on them from now on
     /// ([`Backend::ended`](crate::backend::Backend::ended)). Heeded before `arrivals`.
     pub chained: Vec<LinkId>,
+    /// Links that [outlived](crate::backend::Backend::outlives) their connections, and of which their backend wants to hear no more.
+    pub unchained: Vec<LinkId>,
     /// Room for heads that runs have given back, to be used again.
     spare: Vec<Vec<Head>>,
     shard: u16,
@@ -91,6 +41,7 @@ impl Outbox {
             events: VecDeque::new(),
             dialed: Vec::new(),
             chained: Vec::new(),
+            unchained: Vec::new(),
             spare: Vec::new(),
             shard,
             count: 0,

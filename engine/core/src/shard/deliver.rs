@@ -30,6 +30,8 @@ pub(super) struct Waiting {
     /// The node of the pool the link was dialed to.
     node: Option<u16>,
     timer: Option<TimerId>,
+    /// The last link it had, gone and perhaps to be resumed: what that holds is older than the spool.
+    pub(super) suspended: Option<LinkId>,
 }
 
 /// Where a destination stands.
@@ -222,7 +224,10 @@ impl Shard {
     }
 
     /// Begins an attempt to reach a destination.
-    fn dial(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
+    pub(super) fn dial(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
+        if self.go_back(now, destination, out) {
+            return;
+        }
         let node = match destination {
             Destination::Pair { side: Side::Partners, .. } => None,
             Destination::Pair { side: Side::Home(home), ours, theirs } => {
@@ -231,6 +236,9 @@ impl Shard {
             }
             Destination::Node { node, .. } => Some(Ok(*node)),
         };
+        if matches!(node, Some(Err(_))) {
+            self.call_off(destination);
+        }
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
         let node = match node {
             None => None,
@@ -280,6 +288,7 @@ impl Shard {
             pool.succeed(node);
         }
         // While the link is still closed to stanzas: what comes back now was given before what waits.
+        self.call_off(&destination);
         self.take_back(now, out);
         if let Some(waiting) = self.destinations.get_mut(&destination)
             && waiting.link() == Some(link)
@@ -371,11 +380,14 @@ impl Shard {
         }
         let Some(refusal) = refusal else {
             waiting.state = State::Resting(now);
+            self.call_off(destination);
             self.take_back(now, out);
             self.redial(now, destination, out);
             return;
         };
         waiting.failures = waiting.failures.saturating_add(1);
+        self.call_off(destination);
+        let Some(waiting) = self.destinations.get_mut(destination) else { return };
         let rest = backoff(waiting.failures, &mut self.random);
         waiting.state = State::Resting(now + rest);
         let home = match (destination.side(), waiting.node) {
@@ -492,6 +504,7 @@ impl Shard {
     pub(super) fn give_up_waiting(&mut self, now: Instant, late: bool, out: &mut Outbox) {
         let mut left: Vec<Stanza> = Vec::new();
         left.extend(self.presences.take());
+        self.call_off_all();
         for waiting in self.destinations.values_mut() {
             if late {
                 left.extend(waiting.spool.take());

@@ -1,6 +1,7 @@
 //! The connections of one shard and who of them is ready. Invariant: `by_link` and `slots` name the same connections; one that is
 //! closed leaves both, and the shard is told, in the same step, so it is told once.
 
+use crate::driver::doubt::Doubted;
 use crate::driver::limits::LINGER;
 use crate::mail::Admission;
 use std::collections::VecDeque;
@@ -41,6 +42,8 @@ pub(super) struct Sockets {
     touched: Vec<usize>,
     /// Closed by us, with the time at which patience ends.
     lingering: VecDeque<(Instant, LinkId)>,
+    /// Those of which it is not known whether what was written arrives.
+    doubted: Doubted<LinkId>,
     memory: Memory,
     rested: usize,
 }
@@ -56,6 +59,7 @@ impl Sockets {
             ready: VecDeque::new(),
             touched: Vec::new(),
             lingering: VecDeque::new(),
+            doubted: Doubted::default(),
             memory: Memory::new(),
             rested: 0,
         }
@@ -126,9 +130,19 @@ impl Sockets {
         true
     }
 
-    /// When the next of those closed by us runs out of time.
+    /// When the next of those closed by us runs out of time, or it is to be looked again what has arrived.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.lingering.front().map(|(at, _)| *at)
+        turnout_core::io::earlier(self.lingering.front().map(|(at, _)| *at), self.doubted.due())
+    }
+
+    /// Looks what has arrived of what is doubted.
+    pub(super) fn look_at_doubted(&mut self, inputs: &mut Vec<Input>) {
+        let Some(mut list) = self.doubted.take() else { return };
+        list.retain(|link| {
+            let connection = self.find(*link).and_then(|slot| self.slots[slot].as_mut());
+            connection.is_some_and(|connection| connection.look(inputs))
+        });
+        self.doubted.keep(list);
     }
 
     /// Cuts those that were closed by us and have run out of time.
@@ -150,6 +164,9 @@ impl Sockets {
         while let Some(slot) = self.touched.pop() {
             let Some(connection) = self.slots[slot].as_mut() else { continue };
             connection.touched = false;
+            if connection.doubt.begin() {
+                self.doubted.add(connection.link);
+            }
             let flushed = connection.flush(inputs);
             let overfull = connection.overfull().map(Closed::Broken);
             if let Some(why) = flushed.err().or(overfull) {
@@ -205,12 +222,12 @@ impl Sockets {
     }
 
     /// Gives memory back that quiet connections do not need. Looks at some of them each time.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn rest(&mut self, now: Instant) {
         self.memory.plain.trim();
         for _ in 0..REST_AT_ONCE.min(self.slots.len()) {
             self.rested = if self.rested + 1 < self.slots.len() { self.rested + 1 } else { 0 };
             if let Some(connection) = self.slots[self.rested].as_mut() {
-                connection.rest();
+                connection.rest(now);
             }
         }
     }

@@ -1,12 +1,14 @@
 //! One socket of the `uring` driver. Invariant: one message of it is under way at a time; the shard is told that it is gone when none of
 //! its operations is under way, so that nothing can be written after that and everything that was written has been told.
 
+use crate::driver::doubt::Doubt;
 use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX};
 use crate::mail::Admission;
 use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use socket2::SockRef;
@@ -57,6 +59,8 @@ pub(super) struct Connection {
     shut: bool,
     /// It has sent something since it rested last.
     busy: bool,
+    /// Whether what is written arrives.
+    doubt: Doubt,
     /// It is among those that are to rest.
     pub(super) active: bool,
     /// It was given something to do since it was flushed last.
@@ -86,6 +90,7 @@ impl Connection {
             finishing: false,
             shut: false,
             busy: false,
+            doubt: Doubt::default(),
             active: false,
             touched: false,
             ending: None,
@@ -181,6 +186,7 @@ impl Connection {
         plain: &mut Buffers,
         inputs: &mut Vec<Input>,
     ) -> Result<bool, Closed> {
+        self.doubt.heard();
         let Some(session) = &mut self.tls else {
             inputs.push(Input::Received(self.link, ring.buffers.lend(filled)));
             return Ok(false);
@@ -200,17 +206,18 @@ impl Connection {
         Ok(!was_done || session.wants_write())
     }
 
-    /// Sends what is queued, unless a message is under way: then its completion goes on.
+    /// Sends what is queued, unless a message is under way: then its completion goes on. True when it is doubted, from now on, whether it
+    /// arrives.
     pub(super) fn flush(
         &mut self,
         place: Place,
         ring: &mut Ring,
         sealed: &mut Buffers,
         inputs: &mut Vec<Input>,
-    ) -> Result<(), Closed> {
+    ) -> Result<bool, Closed> {
         self.touched = false;
         if self.sending || self.ending.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         if self.out.wire_is_empty()
             && let Some(session) = &mut self.tls
@@ -232,24 +239,34 @@ impl Connection {
             }
         }
         if self.out.wire_is_empty() {
-            if let Some(total) = self.out.passed(0) {
+            if let Some(total) = self.out.passed(0).and_then(|total| self.doubt.written(total, &self.socket))
+            {
                 inputs.push(Input::Written(self.link, total));
             }
             if self.finishing && !std::mem::replace(&mut self.shut, true) {
                 // A peer that is gone already makes this fail; the receiving side will see it.
                 drop(self.socket.shutdown(Shutdown::Write));
             }
-            return Ok(());
+            return Ok(false);
         }
         let mut message = ring.message();
         self.out.take(SLICES_MAX, BYTES_MAX, |bytes| message.add(bytes));
         if !ring.send(self.socket.as_raw_fd(), place.token(Operation::Send), message) {
             return Err(Closed::Broken("a second message at the same time".into()));
         }
+        let doubted = self.doubt.begin();
         self.busy = true;
         self.sending = true;
         self.under_way += 1;
-        Ok(())
+        Ok(doubted)
+    }
+
+    /// It may be that all has arrived meanwhile. True while it has not.
+    pub(super) fn look(&mut self, inputs: &mut Vec<Input>) -> bool {
+        if let Some(total) = self.doubt.look(&self.socket) {
+            inputs.push(Input::Written(self.link, total));
+        }
+        self.doubt.is_open()
     }
 
     /// The message under way is over: so much of it was written.
@@ -259,14 +276,16 @@ impl Connection {
             message.empty(count, |rest| self.out.put_back(rest));
             ring.put_back(message);
         }
-        if let Some(total) = self.out.passed(count) {
+        if let Some(total) = self.out.passed(count).and_then(|total| self.doubt.written(total, &self.socket))
+        {
             inputs.push(Input::Written(self.link, total));
         }
     }
 
     /// Called now and then: gives back the room a burst has taken when it has been quiet since the last call. True when it has.
-    pub(super) fn rest(&mut self) -> bool {
+    pub(super) fn rest(&mut self, now: Instant) -> bool {
         let quiet = !std::mem::take(&mut self.busy);
+        self.doubt.rest(now, !quiet);
         if quiet {
             self.out.rest();
             if let Some(session) = &mut self.tls {
