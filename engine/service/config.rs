@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
+use turnout_core::flow::FlowLimits;
 use turnout_core::home::{BackendKind, Dialect, Homes};
 use turnout_core::io::TrustId;
 use turnout_core::jid::Domain;
@@ -16,6 +17,7 @@ use turnout_core::policy::{Negotiation, Policy};
 use turnout_core::presence::PresenceRules;
 
 mod checks;
+mod flow;
 mod mistakes;
 mod partners;
 mod parts;
@@ -162,6 +164,8 @@ pub struct Config {
     pub presence: PresenceRules,
     /// The file of the store of contacts; without it they are forgotten with the process.
     pub store: Option<PathBuf>,
+    /// How much may wait and how fast it may come.
+    pub flow: FlowLimits,
     /// Shards and driver.
     pub engine: EngineConfig,
     /// Name servers; empty is the system's.
@@ -302,6 +306,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
     let homes = parts::homes(root);
     let directory = parts::directory(&root.table("directory"));
     let (presence, store) = presence::presence(&root.table("presence"));
+    let flow = flow::flow(&root.table("flow"));
     let engine = parts::engine(&root.table("engine"));
     parts::spool(&root.table("spool"));
     let dns_servers = parts::dns(&root.table("dns"));
@@ -325,6 +330,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         directory: directory?.0,
         presence,
         store,
+        flow,
         engine,
         dns_servers,
         admin_listen,

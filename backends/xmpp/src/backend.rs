@@ -24,7 +24,7 @@ use crate::dialback::{Answer, Ask, Outcome};
 use crate::frame::FrameLimits;
 use crate::inbound::Inbound;
 use crate::issuers::Issuers;
-use crate::liveness::{Lives, Pong};
+use crate::liveness::{Alive, Lives, Pong};
 use crate::outbound::{self, Outbound, Purpose};
 use crate::random::Random;
 use crate::terms::{self, Terms};
@@ -399,6 +399,15 @@ impl Backend for XmppBackend {
         result
     }
 
+    fn paused(&mut self, now: Instant, link: LinkId, paused: bool, out: &mut Outbox) {
+        self.run(now, link, out, |stream, turn| {
+            if let Stream::In(stream) = stream {
+                stream.set_unread(paused, turn);
+            }
+            Ok(Flow::On)
+        });
+    }
+
     fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent {
         let ready = match self.streams.get(&link) {
             Some(Slot { stream: Stream::Out(stream), .. }) if stream.is_ready() => {
@@ -501,8 +510,11 @@ impl Backend for XmppBackend {
         out.arrivals.push_back(made::presence(composed, now));
     }
 
-    /// What XMPP hands over is the answer to a ping, read on another shard than the one that asked.
+    /// What XMPP hands over is the answer to a ping, read on another shard than the one that asked, and that a partner lives.
     fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) {
+        if let Some(theirs) = Alive::from_bytes(&bytes) {
+            return self.lives.heard(&theirs, now);
+        }
         match Pong::from_bytes(&bytes) {
             Some(pong) => self.pong(now, &pong, out),
             None => {

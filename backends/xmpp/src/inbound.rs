@@ -25,6 +25,7 @@ mod header;
 mod opening;
 mod proof;
 mod runs;
+mod unread;
 
 use acks::Acks;
 
@@ -89,6 +90,8 @@ pub(crate) struct Inbound {
     heard: Instant,
     /// What we acknowledge, once the peer has asked us to.
     acks: Option<Acks>,
+    /// It is not read; when the peer was last shown that we live.
+    unread: Option<Instant>,
 }
 
 type Refused = (StreamCondition, String);
@@ -115,6 +118,7 @@ impl Inbound {
             started: now,
             heard: now,
             acks: None,
+            unread: None,
         }
     }
 
@@ -238,6 +242,9 @@ impl Inbound {
 
     /// When [`Self::wake`] is wanted.
     pub(crate) fn wake_at(&self, world: &World) -> Instant {
+        if let Some(beat) = self.beat_at() {
+            return beat;
+        }
         let limits = world.policy.limits();
         match self.phase {
             Phase::Leaving(since) | Phase::Closing(since) => since + LINGER,
@@ -249,6 +256,10 @@ impl Inbound {
     /// The time may be up.
     pub(crate) fn wake(&mut self, turn: &mut Turn<'_>) -> Step {
         if turn.now < self.wake_at(turn.world) {
+            return Ok(Flow::On);
+        }
+        if self.beat_at().is_some() {
+            self.beat(turn);
             return Ok(Flow::On);
         }
         match self.phase {

@@ -4,7 +4,8 @@
 //! A turn reads every socket that has something, up to [`sockets::TURN_BYTES`] in all and in rounds, so that a flood fills whole
 //! batches and starves nobody; what comes alone is passed on at once, at the price of three system calls: wait, read, write.
 //!
-//! Back-pressure: while hand-offs to other shards or contacts for the store do not fit, no socket is read. A connection that closes in order is given
+//! Back-pressure: a connection the shard has paused is not read; while hand-offs to other shards or contacts for the store do not fit,
+//! none is. A connection that closes in order is given
 //! [`sockets::LINGER`] to take what is queued and to close its own half.
 
 mod bell;
@@ -233,6 +234,8 @@ impl Poll {
                     self.inputs.push(Input::Closed(link, Closed::Ours));
                 }
             }
+            Output::Pause(link) => self.sockets.pause(link, true),
+            Output::Resume(link) => self.sockets.pause(link, false),
             Output::Handoff(shard, handoff) => self.overflow.send(&self.post, shard, handoff),
             Output::Holding(id) => self.reports.push(Report::Holding(id)),
             Output::Settled(id) => self.reports.push(Report::Settled(id)),

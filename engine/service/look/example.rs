@@ -45,6 +45,7 @@ fn world() -> World {
         stanza_bytes_max: 65_536,
         enforce_introductions: true,
         presence: turnout_core::presence::PresenceRules::default(),
+        flow: turnout_core::flow::FlowLimits::default(),
         shards: 2,
     }
 }

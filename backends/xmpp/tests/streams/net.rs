@@ -56,6 +56,7 @@ pub fn world(domains: &[&str], partners: Vec<Partner>, inside: Negotiation) -> W
         stanza_bytes_max: 256 * 1024,
         enforce_introductions: false,
         presence: turnout_core::presence::PresenceRules::default(),
+        flow: turnout_core::flow::FlowLimits::default(),
         shards: 1,
     }
 }

@@ -126,6 +126,19 @@ impl Sockets {
         true
     }
 
+    /// Reads no more from a connection, or again. What the kernel holds for it meanwhile stays there, and so the peer comes to wait.
+    pub(super) fn pause(&mut self, link: LinkId, paused: bool) {
+        let Some(slot) = self.find(link) else { return };
+        let Some(connection) = self.slots[slot].as_mut() else { return };
+        let was = std::mem::replace(&mut connection.paused, paused);
+        if was && !paused && connection.ready {
+            self.ready.push_back(slot);
+        }
+        if !was && paused && connection.ready {
+            self.ready.retain(|other| *other != slot);
+        }
+    }
+
     /// When the next of those closed by us runs out of time.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.lingering.front().map(|(at, _)| *at)
@@ -167,7 +180,9 @@ impl Sockets {
         connection.ended |= over;
         if (event.is_readable() || over) && !connection.ready {
             connection.ready = true;
-            self.ready.push_back(slot);
+            if !connection.paused {
+                self.ready.push_back(slot);
+            }
         }
         if connection.full && (event.is_writable() || event.is_write_closed() || event.is_error()) {
             connection.full = false;

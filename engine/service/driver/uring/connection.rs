@@ -28,6 +28,10 @@ pub(super) struct Connection {
     /// Operations under way.
     pub(super) under_way: u32,
     sending: bool,
+    /// A receive is under way.
+    pub(super) receiving: bool,
+    /// No receive is to begin.
+    pub(super) paused: bool,
     finishing: bool,
     shut: bool,
     /// It has sent something since it rested last.
@@ -58,6 +62,8 @@ impl Connection {
             out: Out::default(),
             under_way: 0,
             sending: false,
+            receiving: false,
+            paused: false,
             finishing: false,
             shut: false,
             busy: false,
