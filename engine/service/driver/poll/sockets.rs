@@ -16,10 +16,8 @@ use mio::{Interest, Registry, Token};
 use turnout_core::io::{Closed, Input, LinkId, TlsRole};
 
 use super::connection::{Connection, Memory, Read};
+use super::rounds::Rounds;
 use crate::outside::Outside;
-
-/// Bytes read in one turn, unless the last read brings a little more: what passes through the shard together stays in the cache.
-pub(super) const TURN_BYTES: usize = 256 * 1024;
 
 /// Connections looked at in one [`Sockets::rest`].
 const REST_AT_ONCE: usize = 256;
@@ -35,8 +33,8 @@ pub(super) struct Sockets {
     by_link: HashMap<LinkId, usize>,
     /// The slot last looked up: outputs for one link come in runs.
     last: usize,
-    /// Slots to be read, each once.
-    ready: VecDeque<usize>,
+    /// Slots to be read.
+    ready: Rounds,
     /// Slots to be written, each once.
     touched: Vec<usize>,
     /// Closed by us, with the time at which patience ends.
@@ -53,7 +51,7 @@ impl Sockets {
             free: Vec::new(),
             by_link: HashMap::new(),
             last: 0,
-            ready: VecDeque::new(),
+            ready: Rounds::default(),
             touched: Vec::new(),
             lingering: VecDeque::new(),
             memory: Memory::new(),
@@ -132,10 +130,10 @@ impl Sockets {
         let Some(connection) = self.slots[slot].as_mut() else { return };
         let was = std::mem::replace(&mut connection.paused, paused);
         if was && !paused && connection.ready {
-            self.ready.push_back(slot);
+            self.ready.push(slot);
         }
         if !was && paused && connection.ready {
-            self.ready.retain(|other| *other != slot);
+            self.ready.remove(slot);
         }
     }
 
@@ -181,7 +179,7 @@ impl Sockets {
         if (event.is_readable() || over) && !connection.ready {
             connection.ready = true;
             if !connection.paused {
-                self.ready.push_back(slot);
+                self.ready.push(slot);
             }
         }
         if connection.full && (event.is_writable() || event.is_write_closed() || event.is_error()) {
@@ -197,26 +195,22 @@ impl Sockets {
         !self.ready.is_empty()
     }
 
-    /// Reads from those that are ready, one after the other, until nothing is left or the turn is full.
+    /// Reads from those that are ready, in rounds, until nothing is left or the turn is full.
     pub(super) fn read(&mut self, inputs: &mut Vec<Input>) {
         self.memory.plain.rewind();
-        let mut room = TURN_BYTES;
-        while room > 0
-            && let Some(slot) = self.ready.pop_front()
-        {
+        self.ready.begin();
+        while let Some(slot) = self.ready.next() {
             let Some(connection) = self.slots[slot].as_mut() else { continue };
             match connection.read(&mut self.memory, inputs) {
-                Ok(Read::More(count)) => {
-                    self.ready.push_back(slot);
-                    room = room.saturating_sub(count.max(1));
-                }
+                Ok(Read::More(count)) => self.ready.more(slot, count),
                 Ok(Read::Drained(count)) => {
                     connection.ready = false;
-                    room = room.saturating_sub(count);
+                    self.ready.drained(count);
                 }
                 Err(why) => self.remove(slot, why, inputs),
             }
         }
+        self.ready.end();
     }
 
     /// Gives memory back that quiet connections do not need. Looks at some of them each time.
