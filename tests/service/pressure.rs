@@ -55,7 +55,8 @@ impl Flood {
 
 fn sums(estate: &Estate) -> (u64, u64, u64) {
     let published = estate.router.published();
-    let sum = |of: fn(&turnout_core::tally::Tally) -> u64| published.iter().map(|shard| of(&shard.tally)).sum();
+    let sum =
+        |of: fn(&turnout_core::tally::Tally) -> u64| published.iter().map(|shard| of(&shard.tally)).sum();
     (sum(|tally| tally.paused_links), sum(|tally| tally.spooled_bytes), sum(|tally| tally.pauses))
 }
 
@@ -123,7 +124,10 @@ fn a_recipient_that_never_comes_back_costs_his_sender_an_error_each() {
 
     // Whatever had not gone out is answered, each once, and the sender is read again.
     estate.until("an end for each", |passed, made, held| {
-        passed.received == sent as u64 + 1 && passed.expected_held() == 0 && made.expected_held() == 0 && held == 0
+        passed.received == sent as u64 + 1
+            && passed.expected_held() == 0
+            && made.expected_held() == 0
+            && held == 0
     });
     let (paused, spooled, _) = sums(&estate);
     assert_eq!((paused, spooled), (0, 0));

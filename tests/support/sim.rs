@@ -241,6 +241,21 @@ impl Sim {
         }
     }
 
+    /// A server reads nothing on the connections it has, or reads again.
+    pub fn set_deaf(&mut self, peer: usize, deaf: bool) {
+        self.conns.values_mut().filter(|conn| conn.peer == peer).for_each(|conn| conn.deaf = deaf);
+    }
+
+    /// Connections that are not read.
+    pub fn paused(&self) -> usize {
+        self.conns.values().filter(|conn| conn.paused).count()
+    }
+
+    /// Counters of a shard.
+    pub fn tally(&mut self, shard: usize) -> &turnout_core::tally::Tally {
+        self.cells[shard].shard.tally()
+    }
+
     /// Lets a server act.
     pub fn direct(&mut self, peer: usize, act: impl FnOnce(&mut dyn Peer, &mut PeerOut<'_>)) {
         self.with_peer(peer, act);
@@ -335,6 +350,11 @@ impl Sim {
             }
         }
         false
+    }
+
+    /// Drivers read little at a time; see [`Sim::press`].
+    pub fn narrow(&mut self) {
+        self.narrow = true;
     }
 
     fn next_due(&self) -> Option<Instant> {

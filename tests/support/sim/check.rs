@@ -55,7 +55,7 @@ impl Sim {
     }
 
     /// At rest: received is delivered, bounced or dropped, and the ledger agrees.
-    pub(super) fn check_rest(&mut self) {
+    pub fn check_rest(&mut self) {
         self.check_in_flight();
         assert_eq!(self.held(), 0, "held at rest: {}", self.report());
         for flow in self.flows() {
