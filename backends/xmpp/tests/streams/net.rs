@@ -291,7 +291,9 @@ impl Net {
                 }
             }
             Output::Note(note) => self.nodes[node].notes.push(format!("{}: {}", note.about, note.text)),
-            Output::Handoff(..)
+            Output::Pause(_)
+            | Output::Resume(_)
+            | Output::Handoff(..)
             | Output::Holding(_)
             | Output::Settled(_)
             | Output::Persist(..)

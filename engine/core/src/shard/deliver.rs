@@ -248,10 +248,17 @@ impl Shard {
         let node = match destination {
             Destination::Pair { side: Side::Partners, .. } => None,
             Destination::Pair { side: Side::Home(home), ours, theirs } => {
-                let pool = self.pools.get(usize::from(home.0));
-                Some(pool.map_or(Err(None), |pool| pool.pick(&format!("{ours} {theirs}"), now)))
+                let pool = self.pools.get_mut(usize::from(home.0));
+                Some(pool.map_or(Err(None), |pool| pool.pick_to_dial(&format!("{ours} {theirs}"), now)))
             }
-            Destination::Node { node, .. } => Some(Ok(*node)),
+            Destination::Node { side, node } => {
+                if let Side::Home(home) = side
+                    && let Some(pool) = self.pools.get_mut(usize::from(home.0))
+                {
+                    pool.probe(*node, now);
+                }
+                Some(Ok(*node))
+            }
         };
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
         let node = match node {
@@ -472,7 +479,14 @@ impl Shard {
                 self.part(now, destination, link, Some(refusal), out);
             }
             State::Resting(until) if until <= now => {
-                if waiting.spool.is_empty() {
+                // What was for a node that failed goes to others meanwhile: nothing but an attempt shows that it is back.
+                let probe = self.draining.is_none() && match destination {
+                    Destination::Node { side: Side::Home(home), node } => {
+                        self.pools.get(usize::from(home.0)).is_some_and(|pool| pool.is_failing(*node))
+                    }
+                    Destination::Node { .. } | Destination::Pair { .. } => false,
+                };
+                if waiting.spool.is_empty() && !probe {
                     waiting.state = State::Idle;
                 } else {
                     self.dial(now, destination, out);

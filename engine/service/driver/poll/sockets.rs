@@ -1,7 +1,7 @@
 //! The connections of one shard and who of them is ready. Invariant: `by_link` and `slots` name the same connections; one that is
 //! closed leaves both, and the shard is told, in the same step, so it is told once.
 
-use crate::driver::limits::LINGER;
+use crate::driver::limits::{LINGER, notice_the_dead};
 use crate::mail::Admission;
 use std::collections::VecDeque;
 use std::net::TcpStream as StdStream;
@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use socket2::SockRef;
 use turnout_core::io::{Closed, Input, LinkId, TlsRole};
 
 use super::connection::{Connection, Memory, Read};
@@ -75,6 +76,7 @@ impl Sockets {
         permit: Option<Admission>,
         answers_only: bool,
     ) -> Result<(), Arc<str>> {
+        notice_the_dead(SockRef::from(&stream));
         let mut stream = TcpStream::from_std(stream);
         let slot = self.free.last().copied().unwrap_or(self.slots.len());
         self.registry

@@ -1,13 +1,14 @@
 //! One socket of the `uring` driver. Invariant: one message of it is under way at a time; the shard is told that it is gone when none of
 //! its operations is under way, so that nothing can be written after that and everything that was written has been told.
 
-use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX};
+use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX, notice_the_dead};
 use crate::mail::Admission;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use socket2::SockRef;
 use turnout_core::io::{Closed, Input, LinkId, TlsRole};
 
 use super::ring::buffers::Filled;
@@ -87,6 +88,7 @@ impl Connection {
 
     /// Makes its socket ready for the ring, which waits for it in the kernel and not here.
     pub(super) fn prepare(&self) -> Result<(), Arc<str>> {
+        notice_the_dead(SockRef::from(&self.socket));
         self.socket.set_nonblocking(false).map_err(|error| error.to_string().into())
     }
 
