@@ -389,6 +389,7 @@ fn who_is_not_read_on_another_shard_is_not_cut_here() {
     let id = pinged(&mut two, link);
     let answer = liveness_of(&mut one, inbound, &id);
     adopt(&mut two, answer);
+    use_it(&mut two, link);
     let id = pinged(&mut two, link);
     // The answer lies unread from now on.
     two.advance(1);
@@ -397,6 +398,7 @@ fn who_is_not_read_on_another_shard_is_not_cut_here() {
     }
     two.advance(60);
     assert!(!two.is_closed(link), "{id} cannot be answered");
+    use_it(&mut two, link);
     let id = pinged(&mut two, link);
     two.advance(60);
     assert!(two.is_closed(link), "without news of the other shard, {id} should have been");

@@ -480,12 +480,13 @@ impl Shard {
             }
             State::Resting(until) if until <= now => {
                 // What was for a node that failed goes to others meanwhile: nothing but an attempt shows that it is back.
-                let probe = self.draining.is_none() && match destination {
-                    Destination::Node { side: Side::Home(home), node } => {
-                        self.pools.get(usize::from(home.0)).is_some_and(|pool| pool.is_failing(*node))
-                    }
-                    Destination::Node { .. } | Destination::Pair { .. } => false,
-                };
+                let probe = self.draining.is_none()
+                    && match destination {
+                        Destination::Node { side: Side::Home(home), node } => {
+                            self.pools.get(usize::from(home.0)).is_some_and(|pool| pool.is_failing(*node))
+                        }
+                        Destination::Node { .. } | Destination::Pair { .. } => false,
+                    };
                 if waiting.spool.is_empty() && !probe {
                     waiting.state = State::Idle;
                 } else {
