@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
+use turnout_core::flow::FlowLimits;
 use turnout_core::home::{BackendKind, Dialect, Homes};
 use turnout_core::io::TrustId;
 use turnout_core::jid::Domain;
@@ -16,6 +17,7 @@ use turnout_core::policy::{Negotiation, Policy};
 use turnout_core::presence::PresenceRules;
 
 mod checks;
+mod flow;
 mod mistakes;
 mod partners;
 mod parts;
@@ -171,6 +173,8 @@ pub struct Config {
     pub presence: PresenceRules,
     /// The file of the store of contacts; without it they are forgotten with the process.
     pub store: Option<PathBuf>,
+    /// How much may wait and how fast it may come.
+    pub flow: FlowLimits,
     /// Shards and driver.
     pub engine: EngineConfig,
     /// What the log says of people.
@@ -313,6 +317,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
     let homes = parts::homes(root);
     let directory = parts::directory(&root.table("directory"));
     let (presence, store) = presence::presence(&root.table("presence"));
+    let flow = flow::flow(&root.table("flow"));
     let engine_table = root.table("engine");
     let log = parts::log(&engine_table);
     limits.log_message_bodies = engine_table.flag("log_message_bodies").unwrap_or(false);
@@ -339,6 +344,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         directory: directory?.0,
         presence,
         store,
+        flow,
         engine,
         log,
         dns_servers,

@@ -69,6 +69,12 @@ pub struct Totals {
     pub spooled_bytes: u64,
     /// Users held for a move. Every shard holds all of them, so this is no sum.
     pub moving_users: u64,
+    /// Stanzas refused because their partner, or their sender, sent more than his rate.
+    pub too_fast: [u64; 2],
+    /// Links not read now, as what they brought does not go out.
+    pub paused_links: u64,
+    /// Times a link was no longer read for that reason.
+    pub pauses: u64,
     /// What holds between users, by state.
     pub contacts: ContactCounts,
     /// Presence that waits for the store or for its turn.
@@ -130,6 +136,10 @@ impl Look {
             totals.held += tally.held;
             totals.spooled_bytes += tally.spooled_bytes;
             totals.moving_users = totals.moving_users.max(tally.moving_users);
+            totals.too_fast[0] += tally.too_fast_partners;
+            totals.too_fast[1] += tally.too_fast_senders;
+            totals.paused_links += tally.paused_links;
+            totals.pauses += tally.pauses;
             totals.contacts.add(&tally.contacts);
             totals.presence_waiting += tally.presence_waiting;
             totals.wishes_waiting += tally.wishes_waiting;
@@ -169,6 +179,7 @@ fn add_side(total: &mut SideTally, side: &SideTally) {
     total.failed += side.failed;
     total.repeated += side.repeated;
     total.faults += side.faults;
+    total.stalled += side.stalled;
     total.links += side.links;
     total.watches += side.watches;
     total.subscriptions += side.subscriptions;

@@ -16,6 +16,7 @@ mod inbound;
 mod migration;
 mod moving;
 mod peers;
+mod pressure;
 mod privacy;
 mod probing;
 mod process;

@@ -24,7 +24,7 @@ use crate::dialback::{Answer, Ask};
 use crate::frame::FrameLimits;
 use crate::inbound::Inbound;
 use crate::issuers::Issuers;
-use crate::liveness::{Lives, Pong};
+use crate::liveness::{Alive, Lives, Pong};
 use crate::outbound::{self, Broken, Outbound, Purpose};
 use crate::random::Random;
 use crate::sessions::{Claim, Claimed, Sessions};
@@ -352,6 +352,15 @@ impl Backend for XmppBackend {
         result
     }
 
+    fn paused(&mut self, now: Instant, link: LinkId, paused: bool, out: &mut Outbox) {
+        self.run(now, link, out, |stream, turn| {
+            if let Stream::In(stream) = stream {
+                stream.set_unread(paused, turn);
+            }
+            Ok(Flow::On)
+        });
+    }
+
     fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent {
         let ready = match self.streams.get(&link) {
             Some(Slot { stream: Stream::Out(stream), .. }) if stream.is_ready() => {
@@ -472,13 +481,15 @@ impl Backend for XmppBackend {
         out.arrivals.push_back(made::presence(composed, now));
     }
 
-    /// What XMPP hands over: the answer to a ping, read on another shard than the one that asked; the wish to go on with a stream, and the
+    /// What XMPP hands over: the answer to a ping, read on another shard than the one that asked; that a partner lives; the wish to go on with a stream, and the
     /// answer to it.
     fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) {
         if let Some(claim) = Claim::from_bytes(&bytes, link) {
             self.claim(now, &claim, out);
         } else if let Some(claimed) = Claimed::from_bytes(&bytes, link) {
             self.claimed(now, claimed, out);
+        } else if let Some(theirs) = Alive::from_bytes(&bytes) {
+            self.lives.heard(&theirs, now);
         } else if let Some(pong) = Pong::from_bytes(&bytes) {
             self.pong(now, &pong, out);
         } else {

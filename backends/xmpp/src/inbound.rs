@@ -26,6 +26,7 @@ mod header;
 mod opening;
 mod proof;
 mod runs;
+mod unread;
 
 use acks::Acks;
 use back::Back;
@@ -96,6 +97,8 @@ pub(crate) struct Inbound {
     resuming: Option<String>,
     /// The way back, where the peer has asked for one.
     back: Option<Back>,
+    /// It is not read; when the peer was last shown that we live.
+    unread: Option<Instant>,
 }
 
 type Refused = (StreamCondition, String);
@@ -124,6 +127,7 @@ impl Inbound {
             acks: None,
             resuming: None,
             back: None,
+            unread: None,
         }
     }
 
@@ -250,7 +254,7 @@ impl Inbound {
 
     /// When [`Self::wake`] is wanted.
     pub(crate) fn wake_at(&self, world: &World) -> Instant {
-        let due = self.end_at(world);
+        let due = self.beat_at().unwrap_or_else(|| self.end_at(world));
         self.back_due().map_or(due, |back| back.min(due))
     }
 
@@ -268,6 +272,12 @@ impl Inbound {
     pub(crate) fn wake(&mut self, turn: &mut Turn<'_>) -> Step {
         if self.look_after_back(turn) == Flow::Over {
             return Ok(Flow::Over);
+        }
+        if let Some(beat) = self.beat_at() {
+            if turn.now >= beat {
+                self.beat(turn);
+            }
+            return Ok(Flow::On);
         }
         if turn.now < self.end_at(turn.world) {
             return Ok(Flow::On);

@@ -123,6 +123,10 @@ pub trait Backend: Send {
     /// Plain text arrived. Whole stanzas go to `out.arrivals`.
     fn receive(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) -> Result<(), Fault>;
 
+    /// From now on the link is not read, or it is read again: while it is not, its peer's silence means nothing. What was read
+    /// before may still come.
+    fn paused(&mut self, _now: Instant, _link: LinkId, _paused: bool, _out: &mut Outbox) {}
+
     /// Sends one stanza to the destination the link was dialed for.
     fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent;
 

@@ -256,6 +256,33 @@ pub struct Ended {
 
 /// What a backend found in a message, for the instance of it on another shard.
 pub type Found = Arc<dyn Any + Send + Sync>;
+/// What shards tell each other of links that bring more than goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// To the link's shard: too much of what the link brought waits on this shard.
+    Stop {
+        /// The link.
+        link: LinkId,
+        /// The shard that says so.
+        shard: u16,
+        /// Which stop of that shard's it is: answered with it.
+        turn: u64,
+    },
+    /// To the link's shard: no longer.
+    Go {
+        /// The link.
+        link: LinkId,
+        /// The shard that says so.
+        shard: u16,
+    },
+    /// The answer to `Stop` after some time: the link is read again, so what it brings beyond its share is to be refused.
+    Refuse {
+        /// The link.
+        link: LinkId,
+        /// The stop it answers.
+        turn: u64,
+    },
+}
 
 /// What one shard sends another, over a bounded ring that keeps order.
 #[derive(Debug)]
@@ -276,6 +303,8 @@ pub enum Handoff {
     Chained(LinkId, bool),
     /// Stanzas that arrived on a chained link found their end.
     Ended(Ended),
+    /// Back-pressure between the shard of a link and those of the destinations it brings for.
+    Pressure(Pressure),
     /// Bytes a backend read on a link of its own and another shard must decide on (a SIP message, whole; the answer to an XMPP ping).
     Message {
         /// The side it came in on.
@@ -434,6 +463,11 @@ pub enum Output {
     Transmit(LinkId, Bytes),
     /// End a connection. `Input::Closed` follows.
     Close(LinkId, Close),
+    /// Read no more from this link until [`Output::Resume`]. What was read already may still come, in its order; what is written
+    /// goes on. The link may be gone.
+    Pause(LinkId),
+    /// Read from this link again.
+    Resume(LinkId),
     /// Give to another shard.
     Handoff(u16, Handoff),
     /// Give to the store; comes back as [`Input::Persisted`] with this number or a higher one. Numbers grow.

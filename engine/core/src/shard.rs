@@ -11,9 +11,13 @@ mod moving;
 mod nodes;
 mod pace;
 mod presence;
+mod pressure;
+mod rates;
 mod recorded;
 mod resume;
 mod runs;
+mod runs;
+mod stalls;
 mod vigil;
 mod wishes;
 
@@ -43,6 +47,9 @@ use crate::world::World;
 use deliver::Waiting;
 use moving::Holds;
 use presence::Presences;
+pub(crate) use pressure::Brought;
+use pressure::Pressures;
+use rates::Rates;
 use vigil::Vigils;
 
 /// How long a draining shard waits for the next hops before it bounces what is left.
@@ -61,6 +68,10 @@ enum Timer {
     Presence,
     /// Look whether this gateway is there.
     Vigil(HomeId),
+    /// A link has not been read for some time.
+    Paused(LinkId),
+    /// Look whether links take what waits for them.
+    Stalls,
 }
 
 /// How often every shard has to say that nothing is left before they may leave. A stanza crosses threads at most once, its bounce
@@ -84,6 +95,14 @@ pub struct Shard {
     holds: Holds,
     presences: Presences,
     vigils: Vigils,
+    pressures: Pressures,
+    rates: Rates,
+    /// A backend is giving a stanza back.
+    returning: bool,
+    /// It is going to be looked whether links stall.
+    watching: bool,
+    /// Something was given to a link since it was looked last whether that is so.
+    transmitted: bool,
     /// Links whose backends, here or on other shards, are told of the end of what arrived on them.
     chained: HashSet<LinkId>,
     /// There is a SIP home, so contacts matter.
@@ -149,6 +168,11 @@ impl Shard {
             holds: Holds::default(),
             presences: Presences::default(),
             vigils: Vigils::default(),
+            pressures: Pressures::default(),
+            rates: Rates::default(),
+            returning: false,
+            watching: false,
+            transmitted: false,
             chained: HashSet::new(),
             keeps_contacts,
             random: Random::new(seed),
@@ -204,6 +228,8 @@ impl Shard {
                 Timer::Drain => self.drain_due(now, out),
                 Timer::Presence => self.presence_due(now, out),
                 Timer::Vigil(home) => self.vigil_due(now, home, out),
+                Timer::Paused(link) => self.pause_due(now, link, out),
+                Timer::Stalls => self.look_for_stalls(now, out),
             }
             self.pump(now, out);
         }
@@ -226,6 +252,7 @@ impl Shard {
         self.spooled_bytes_bound = self.destinations.values().map(|waiting| waiting.spool.bytes()).sum();
         self.tally.spooled_bytes = self.spooled_bytes_bound as u64;
         self.tally.moving_users = self.holds.users() as u64;
+        self.tally.paused_links = self.pressures.paused() as u64;
         self.tally.contacts = self.presences.contacts.counts();
         self.tally.presence_waiting = self.presences.stanzas() as u64;
         self.tally.wishes_waiting = self.presences.wishes.len() as u64;
@@ -333,6 +360,7 @@ impl Shard {
             Handoff::Chained(link, false) => {
                 self.chained.remove(&link);
             }
+            Handoff::Pressure(pressure) => self.pressure(now, pressure, out),
             Handoff::Ended(ended) => self.backend(ended.side).ended(now, &ended, out),
             Handoff::Message { side, link, bytes } => self.backend(side).adopt(now, link, bytes, out),
             Handoff::Read { side, link, bytes, found } => {
@@ -364,6 +392,7 @@ impl Shard {
     fn pump(&mut self, now: Instant, out: &mut Outbox) {
         loop {
             self.account(out);
+            self.watch(now);
             for (link, side) in out.dialed.drain(..) {
                 self.links.entry(link).or_insert_with(|| Link::new(side, None));
             }
@@ -393,6 +422,7 @@ impl Shard {
                 && let Some(link) = self.links.get_mut(link)
             {
                 link.queue(bytes.len());
+                self.transmitted = true;
             }
         }
         self.accounted = out.outputs.len();
@@ -424,10 +454,18 @@ impl Shard {
             self.side(side).received += 1;
             self.record(&stanza, out);
         }
-        self.arrive_uncounted(now, stanza, out);
+        self.arrive_charged(now, stanza, out);
     }
 
-    /// A stanza that has been counted waits for the end of a move, or goes its way.
+    /// A stanza that has been counted is charged to who sent it.
+    fn arrive_charged(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
+        match self.charge(now, &stanza) {
+            None => self.arrive_uncounted(now, stanza, out),
+            Some(refusal) => self.refuse(now, stanza, refusal, out),
+        }
+    }
+
+    /// A stanza that has been counted and charged waits for the end of a move, or goes its way.
     fn arrive_uncounted(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
         if let Some(stanza) = self.hold_back(stanza) {
             match stanza {
@@ -473,6 +511,13 @@ impl Shard {
         }
     }
 
+    /// Notes for whom a link of this shard brings.
+    fn note_brought(&mut self, now: Instant, side: Side, link: LinkId, from: &str, to: &str) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.brought.note(now, side, from, to);
+        }
+    }
+
     /// The side a stanza is delivered to, for the counters: the other one of a local user.
     fn side_towards(&self, stanza: &Stanza) -> Side {
         match stanza.origin.side {
@@ -491,6 +536,7 @@ impl Shard {
             self.draining.get_or_insert(Draining { deadline, leaving, owed: true, gave_up: false });
         (draining.leaving, draining.owed) = (leaving, true);
         if first {
+            self.read_all(now, out);
             for index in 0..self.backends.len() {
                 self.backends[index].drain(now, out);
                 self.pump(now, out);
@@ -548,6 +594,7 @@ impl Shard {
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {
         let Some(state) = self.links.remove(&link) else { return };
         self.no_way_back(link);
+        self.forget_pause(link);
         let side = state.side();
         if *why != Closed::Ours {
             self.doubt(now, side, out);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use crate::flow::FlowLimits;
 use crate::home::{HomeId, Homes};
 use crate::io::{Side, TrustId};
 use crate::jid::Domain;
@@ -34,6 +35,8 @@ pub struct World {
     pub enforce_introductions: bool,
     /// Presence and subscriptions.
     pub presence: PresenceRules,
+    /// How much may wait and how fast it may come.
+    pub flow: FlowLimits,
     /// Number of shards.
     pub shards: u16,
 }

@@ -100,6 +100,7 @@ impl Config {
             stanza_bytes_max: self.federation.stanza_bytes_max,
             enforce_introductions: self.federation.enforce_introductions,
             presence: self.presence.clone(),
+            flow: self.flow,
             shards: self.shards(),
         })
     }

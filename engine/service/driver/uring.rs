@@ -4,7 +4,7 @@
 //! A turn is one call of the kernel: it takes what was queued, waits for the first completion or the deadline, and leaves all
 //! completions there are. Receives are multishot, on buffers that are lent to the shard; a connection has one gathered write under way.
 //!
-//! Back-pressure: while hand-offs to other shards or contacts for the store do not fit, the kernel is given no more buffers to fill, and what it filled
+//! Back-pressure: a connection the shard has paused is not received on; while hand-offs to other shards or contacts for the store do not fit, the kernel is given no more buffers to fill, and what it filled
 //! before waits here. A connection that closes in order is given [`LINGER`] to take what is queued and to close its own half.
 
 mod connection;
@@ -177,8 +177,10 @@ impl Uring {
 
     /// Begins to receive, or begins anew.
     fn receive(&mut self, place: Place) {
-        if let Some(connection) = self.table.get(place).filter(|connection| !connection.is_ending()) {
+        let may = |connection: &&mut Connection| !connection.is_ending() && !connection.paused;
+        if let Some(connection) = self.table.get(place).filter(may) {
             connection.under_way += 1;
+            connection.receiving = true;
             self.ring.receive(connection.descriptor(), place.token(Operation::Receive));
         }
     }
@@ -265,6 +267,7 @@ impl Uring {
             && !more
         {
             connection.under_way -= 1;
+            connection.receiving = false;
         }
         if ending {
             if let Some(filled) = filled {
@@ -311,12 +314,28 @@ impl Uring {
             }
             libc::ENOBUFS if !more => self.starved.push_back(place),
             libc::ENOBUFS => (),
-            libc::EINTR | libc::EAGAIN => {
+            libc::EINTR | libc::EAGAIN | libc::ECANCELED => {
                 if !more {
                     self.receive(place);
                 }
             }
             error => self.end(place, broken(error)),
+        }
+    }
+
+    /// Receives no more on a connection, or again. What the kernel had received before it heard of it is handed on in its order: a few
+    /// buffers at most.
+    fn pause_one(&mut self, link: LinkId, paused: bool) {
+        let Some(place) = self.table.find(link) else { return };
+        let Some(connection) = self.table.get(place).filter(|connection| !connection.is_ending()) else {
+            return;
+        };
+        connection.paused = paused;
+        // A receive that is still ending begins anew when it has ended, if by then it is to.
+        if paused && connection.receiving {
+            self.ring.stop(place.token(Operation::Receive));
+        } else if !paused && !connection.receiving && !self.starved.contains(&place) {
+            self.receive(place);
         }
     }
 
@@ -362,6 +381,8 @@ impl Uring {
                 }
             }
             Output::Close(link, how) => self.close(link, how == Close::Abort),
+            Output::Pause(link) => self.pause_one(link, true),
+            Output::Resume(link) => self.pause_one(link, false),
             Output::Handoff(shard, handoff) => self.overflow.send(&self.post, shard, handoff),
             Output::Holding(id) => self.reports.push(Report::Holding(id)),
             Output::Settled(id) => self.reports.push(Report::Settled(id)),

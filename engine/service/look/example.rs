@@ -45,6 +45,7 @@ fn world() -> World {
         stanza_bytes_max: 65_536,
         enforce_introductions: true,
         presence: turnout_core::presence::PresenceRules::default(),
+        flow: turnout_core::flow::FlowLimits::default(),
         shards: 2,
     }
 }
@@ -69,7 +70,7 @@ fn first() -> Tally {
     dropped[DropRule::PresenceUnanswered as usize] = 3;
     let mut refusals = [0; Condition::ALL.len()];
     refusals[Condition::ALL.iter().position(|c| *c == Condition::ServiceUnavailable).unwrap()] = 2;
-    let mut legacy = SideTally { delivered: 6, links: 1, ..SideTally::default() };
+    let mut legacy = SideTally { delivered: 6, links: 1, stalled: 3, ..SideTally::default() };
     (0..6).for_each(|_| legacy.latency.observe_us(80));
     Tally {
         passed: Flow { received: 20, delivered: 6, bounced: 2, dropped, handed_in: 0, handed_out: 4 },
@@ -83,6 +84,10 @@ fn first() -> Tally {
         held: 5,
         spooled_bytes: 900,
         moving_users: 1,
+        too_fast_partners: 1,
+        too_fast_senders: 2,
+        paused_links: 2,
+        pauses: 9,
         contacts: ContactCounts { none: 1, to: 2, both: 4, asked: 1, vetoed: 1, ..ContactCounts::default() },
         presence_waiting: 1,
         wishes_waiting: 6,

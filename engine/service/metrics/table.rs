@@ -137,6 +137,31 @@ pub static METRICS: &[Metric] = &[
         help: "Users whose stanzas are held because they are being moved.",
         read: |now, out| out.put(&[], now.totals.moving_users),
     },
+    // Who brings more than goes out.
+    Metric {
+        name: "turnout_links_paused",
+        kind: Gauge,
+        labels: &[],
+        help: "Links not read now, as too much of what they brought waits for its way out.",
+        read: |now, out| out.put(&[], now.totals.paused_links),
+    },
+    Metric {
+        name: "turnout_link_pauses_total",
+        kind: Counter,
+        labels: &[],
+        help: "Times a link was no longer read for that reason.",
+        read: |now, out| out.put(&[], now.totals.pauses),
+    },
+    Metric {
+        name: "turnout_rate_refusals_total",
+        kind: Counter,
+        labels: &["whose"], // partner | sender
+        help: "Stanzas refused because their partner, or their sender, sent more than the rate configured in [flow].",
+        read: |now, out| {
+            let whose = ["partner", "sender"].iter().zip(now.totals.too_fast);
+            whose.for_each(|(whose, count)| out.put(&[whose], count));
+        },
+    },
     // Who sees whom.
     Metric {
         name: "turnout_contacts",
@@ -251,6 +276,13 @@ pub static METRICS: &[Metric] = &[
         labels: SIDE,
         help: "Links ended because the peer broke the protocol.",
         read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.faults)),
+    },
+    Metric {
+        name: "turnout_links_stalled_total",
+        kind: Counter,
+        labels: SIDE,
+        help: "Links cut because the peer took nothing of what waited for it for 90 s.",
+        read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.stalled)),
     },
     Metric {
         name: "turnout_delivery_seconds",

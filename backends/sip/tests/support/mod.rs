@@ -81,6 +81,7 @@ pub fn world(setup: &Setup) -> Arc<World> {
         stanza_bytes_max: 262_144,
         enforce_introductions: false,
         presence: turnout_core::presence::PresenceRules::default(),
+        flow: turnout_core::flow::FlowLimits::default(),
         shards: setup.shards,
     })
 }

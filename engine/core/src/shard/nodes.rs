@@ -77,6 +77,7 @@ impl Shard {
         out: &mut Outbox,
     ) {
         stanza.attempts = stanza.attempts.saturating_add(1);
+        self.returning = true;
         if refusal.retry == Retry::Never
             || stanza.attempts >= ATTEMPTS_MAX
             || crate::spool::expiry(&stanza) <= now
@@ -87,6 +88,7 @@ impl Shard {
         } else {
             self.follow(now, stanza, out);
         }
+        self.returning = false;
     }
 
     /// The pool does not know the user the directory says it has (requirement 5): the directory lags behind a move. The stanza
@@ -133,6 +135,7 @@ impl Shard {
                 for stanza in waiting.spool.take() {
                     self.give_to_pool(now, home, stanza, out);
                 }
+                self.relieve(now, destination, out);
             }
         }
     }

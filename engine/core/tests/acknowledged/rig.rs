@@ -163,6 +163,7 @@ fn world(shards: u16) -> Arc<World> {
         stanza_bytes_max: 262_144,
         enforce_introductions: false,
         presence: PresenceRules::default(),
+        flow: turnout_core::flow::FlowLimits::default(),
         shards,
     })
 }

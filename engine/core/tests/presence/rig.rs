@@ -198,6 +198,7 @@ fn world(shards: u16, durable: bool) -> Arc<World> {
         stanza_bytes_max: 262_144,
         enforce_introductions: false,
         presence: PresenceRules { durable, ..PresenceRules::default() },
+        flow: turnout_core::flow::FlowLimits::default(),
         shards,
     })
 }

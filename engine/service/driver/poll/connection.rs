@@ -48,8 +48,10 @@ pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) out: Out,
     tls: Option<Box<TlsSession>>,
-    /// It stands among those to be read.
+    /// It stands among those to be read, or is to be put there when it is read again.
     pub(super) ready: bool,
+    /// It is not read now.
+    pub(super) paused: bool,
     /// It stands among those to be written.
     pub(super) touched: bool,
     /// The socket is full.
@@ -82,6 +84,7 @@ impl Connection {
             out: Out::default(),
             tls: None,
             ready: false,
+            paused: false,
             touched: false,
             full: false,
             ended: false,

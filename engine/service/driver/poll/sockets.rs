@@ -2,7 +2,7 @@
 //! closed leaves both, and the shard is told, in the same step, so it is told once.
 
 use crate::driver::doubt::Doubted;
-use crate::driver::limits::LINGER;
+use crate::driver::limits::{LINGER, notice_the_dead};
 use crate::mail::Admission;
 use std::collections::VecDeque;
 use std::net::TcpStream as StdStream;
@@ -14,13 +14,12 @@ use hashbrown::HashMap;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use socket2::SockRef;
 use turnout_core::io::{Closed, Input, LinkId, TlsRole};
 
 use super::connection::{Connection, Memory, Read};
+use super::rounds::Rounds;
 use crate::outside::Outside;
-
-/// Bytes read in one turn, unless the last read brings a little more: what passes through the shard together stays in the cache.
-pub(super) const TURN_BYTES: usize = 256 * 1024;
 
 /// Connections looked at in one [`Sockets::rest`].
 const REST_AT_ONCE: usize = 256;
@@ -36,8 +35,8 @@ pub(super) struct Sockets {
     by_link: HashMap<LinkId, usize>,
     /// The slot last looked up: outputs for one link come in runs.
     last: usize,
-    /// Slots to be read, each once.
-    ready: VecDeque<usize>,
+    /// Slots to be read.
+    ready: Rounds,
     /// Slots to be written, each once.
     touched: Vec<usize>,
     /// Closed by us, with the time at which patience ends.
@@ -56,7 +55,7 @@ impl Sockets {
             free: Vec::new(),
             by_link: HashMap::new(),
             last: 0,
-            ready: VecDeque::new(),
+            ready: Rounds::default(),
             touched: Vec::new(),
             lingering: VecDeque::new(),
             doubted: Doubted::default(),
@@ -81,6 +80,7 @@ impl Sockets {
         permit: Option<Admission>,
         answers_only: bool,
     ) -> Result<(), Arc<str>> {
+        notice_the_dead(SockRef::from(&stream));
         let mut stream = TcpStream::from_std(stream);
         let slot = self.free.last().copied().unwrap_or(self.slots.len());
         self.registry
@@ -128,6 +128,19 @@ impl Sockets {
             self.touch(slot, |connection| connection.finishing = true);
         }
         true
+    }
+
+    /// Reads no more from a connection, or again. What the kernel holds for it meanwhile stays there, and so the peer comes to wait.
+    pub(super) fn pause(&mut self, link: LinkId, paused: bool) {
+        let Some(slot) = self.find(link) else { return };
+        let Some(connection) = self.slots[slot].as_mut() else { return };
+        let was = std::mem::replace(&mut connection.paused, paused);
+        if was && !paused && connection.ready {
+            self.ready.push(slot);
+        }
+        if !was && paused && connection.ready {
+            self.ready.remove(slot);
+        }
     }
 
     /// When the next of those closed by us runs out of time, or it is to be looked again what has arrived.
@@ -184,7 +197,9 @@ impl Sockets {
         connection.ended |= over;
         if (event.is_readable() || over) && !connection.ready {
             connection.ready = true;
-            self.ready.push_back(slot);
+            if !connection.paused {
+                self.ready.push(slot);
+            }
         }
         if connection.full && (event.is_writable() || event.is_write_closed() || event.is_error()) {
             connection.full = false;
@@ -199,26 +214,22 @@ impl Sockets {
         !self.ready.is_empty()
     }
 
-    /// Reads from those that are ready, one after the other, until nothing is left or the turn is full.
+    /// Reads from those that are ready, in rounds, until nothing is left or the turn is full.
     pub(super) fn read(&mut self, inputs: &mut Vec<Input>) {
         self.memory.plain.rewind();
-        let mut room = TURN_BYTES;
-        while room > 0
-            && let Some(slot) = self.ready.pop_front()
-        {
+        self.ready.begin();
+        while let Some(slot) = self.ready.next() {
             let Some(connection) = self.slots[slot].as_mut() else { continue };
             match connection.read(&mut self.memory, inputs) {
-                Ok(Read::More(count)) => {
-                    self.ready.push_back(slot);
-                    room = room.saturating_sub(count.max(1));
-                }
+                Ok(Read::More(count)) => self.ready.more(slot, count),
                 Ok(Read::Drained(count)) => {
                     connection.ready = false;
-                    room = room.saturating_sub(count);
+                    self.ready.drained(count);
                 }
                 Err(why) => self.remove(slot, why, inputs),
             }
         }
+        self.ready.end();
     }
 
     /// Gives memory back that quiet connections do not need. Looks at some of them each time.

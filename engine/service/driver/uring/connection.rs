@@ -2,7 +2,7 @@
 //! its operations is under way, so that nothing can be written after that and everything that was written has been told.
 
 use crate::driver::doubt::Doubt;
-use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX};
+use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX, notice_the_dead};
 use crate::mail::Admission;
 use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
@@ -55,6 +55,10 @@ pub(super) struct Connection {
     /// Operations under way.
     pub(super) under_way: u32,
     sending: bool,
+    /// A receive is under way.
+    pub(super) receiving: bool,
+    /// No receive is to begin.
+    pub(super) paused: bool,
     finishing: bool,
     shut: bool,
     /// It has sent something since it rested last.
@@ -87,6 +91,8 @@ impl Connection {
             out: Out::default(),
             under_way: 0,
             sending: false,
+            receiving: false,
+            paused: false,
             finishing: false,
             shut: false,
             busy: false,
@@ -111,6 +117,7 @@ impl Connection {
 
     /// Makes its socket ready for the ring, which waits for it in the kernel and not here.
     pub(super) fn prepare(&self) -> Result<(), Arc<str>> {
+        notice_the_dead(SockRef::from(&self.socket));
         self.socket.set_nonblocking(false).map_err(|error| error.to_string().into())
     }
 
