@@ -16,7 +16,6 @@ mod rates;
 mod recorded;
 mod resume;
 mod runs;
-mod runs;
 mod stalls;
 mod vigil;
 mod wishes;
