@@ -7,17 +7,22 @@ use turnout_core::directory::{AccessPolicies, Snapshot};
 use crate::clock;
 use crate::config::Config;
 
+mod address;
 pub mod csv;
 pub mod graveyard;
 pub mod meter;
+pub mod report;
+mod roll;
+mod words;
 
 use meter::{Audience, Meter};
+use report::Report;
 
 /// Reads the users a configuration names, and tells the audience how far it has come if that takes long. Blocks.
 ///
 /// # Errors
 /// The file, and what is wrong with it where.
-pub fn load(config: &Config, audience: Audience) -> Result<(Snapshot, csv::Report), String> {
+pub fn load(config: &Config, audience: Audience) -> Result<(Snapshot, Report), String> {
     let path = &config.directory.file;
     let file = File::open(path).map_err(|error| {
         format!(

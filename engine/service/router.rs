@@ -478,7 +478,7 @@ fn load_directory(config: &Config, audience: Audience) -> Result<Arc<Snapshot>, 
         "directory loaded"
     );
     for skipped in &report.skipped {
-        tracing::warn!(line = skipped.line, "directory: row skipped: {}", crate::log::escape(&skipped.why));
+        tracing::warn!("directory: {} skipped: {}", skipped.place, crate::log::escape(&skipped.why));
     }
     Ok(Arc::new(snapshot))
 }

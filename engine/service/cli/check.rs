@@ -327,8 +327,7 @@ fn users(config: &Config, findings: &mut Findings<'_>) -> Summary {
     summary.users_without_home = report.cloud + report.unassigned + report.branch + unknown;
     let key = "directory.file";
     for skipped in report.skipped.iter().take(ROWS_LISTED_MAX) {
-        let what =
-            format!("{}:{}: row skipped: {}", config.directory.file.display(), skipped.line, skipped.why);
+        let what = format!("{}: {} skipped: {}", config.directory.file.display(), skipped.place, skipped.why);
         findings.add(Severity::Warning, key, what, "correct the row in its source");
     }
     if report.skipped_rows > ROWS_LISTED_MAX as u64 {

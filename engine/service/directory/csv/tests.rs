@@ -1,6 +1,10 @@
-use turnout_core::home::{BackendKind, Dialect, Home, HomeId};
+use std::collections::BTreeMap;
+
+use turnout_core::directory::User;
+use turnout_core::home::{BackendKind, Dialect, Home, HomeId, Residence};
 
 use super::*;
+use crate::directory::address;
 
 const LEGACY: Residence = Residence::Home(HomeId(0));
 const SFB2019: Residence = Residence::Home(HomeId(1));
@@ -154,7 +158,10 @@ sip:fred@contoso.com,lync2013.contoso.com,False\r
     ];
     assert_eq!(report.skipped.len(), expected.len());
     for (skipped, (line, why)) in report.skipped.iter().zip(expected) {
-        assert!(skipped.line == line && skipped.why.starts_with(why), "{skipped:?}, expected {line} {why}");
+        assert!(
+            skipped.place == Place::Line(line) && skipped.why.starts_with(why),
+            "{skipped:?}, expected {line} {why}"
+        );
     }
 }
 
