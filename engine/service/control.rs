@@ -215,8 +215,9 @@ impl Control {
             Change::Users(users) => self.change_users(&users),
             Change::Snapshot(snapshot) => {
                 self.graveyard.keep(Arc::clone(&snapshot));
-                let newer = current(&self.directory).with_snapshot(Arc::clone(&snapshot));
-                newer.overlay().settle(&snapshot);
+                let older = current(&self.directory);
+                let newer = older.with_snapshot(Arc::clone(&snapshot));
+                newer.overlay().settle(older.snapshot(), &snapshot, |_| ());
                 *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = newer;
                 self.broadcast(|| Input::Directory(Arc::clone(&snapshot))).await;
                 Ok(())

@@ -166,6 +166,7 @@ impl Load<'_> {
             federation_enabled: cells.enabled_for_federation,
             xmpp_enabled,
             enabled: cells.enabled,
+            moving: false,
         };
         self.roll.add("SipAddress", &facts)
     }

@@ -21,6 +21,8 @@ pub(super) struct Facts<'a> {
     pub(super) federation_enabled: bool,
     pub(super) xmpp_enabled: bool,
     pub(super) enabled: bool,
+    /// A server is moving him.
+    pub(super) moving: bool,
 }
 
 /// Why a user is not taken.
@@ -69,6 +71,7 @@ impl<'a> Roll<'a> {
             federation_enabled: facts.federation_enabled,
             xmpp_enabled: facts.xmpp_enabled,
             enabled: facts.enabled,
+            moving: facts.moving,
         };
         let jid = prepare(&self.jid, &mut self.scratch).map_err(|why| bad_address(&why))?;
         self.builder.add(jid, user).map_err(|fault| match fault {

@@ -46,7 +46,7 @@ const EXPORT: &str = "#TYPE Selected.Microsoft.Rtc.Management.ADConnect.Schema.O
 fn check_export(file: &[u8]) {
     let (snapshot, report) = load(file);
     let user = |residence, federation_enabled, xmpp_enabled, enabled| {
-        Some(User { residence, federation_enabled, xmpp_enabled, enabled })
+        Some(User { residence, federation_enabled, xmpp_enabled, enabled, moving: false })
     };
     assert_eq!(snapshot.look_up("ann@contoso.com"), user(LEGACY, true, true, true));
     assert_eq!(snapshot.look_up("bob@contoso.com"), user(SFB2019, true, true, true));
