@@ -71,7 +71,7 @@ fn look(router: &Router) -> Look {
         driver: router.driver(),
         addresses: router.addresses().to_vec(),
         started_unix: router.started_unix(),
-        directory_loaded_unix: router.directory_loaded_unix(),
+        standing: router.standing(),
         store: router.store(),
         draining: router.is_draining(),
         now_unix: crate::clock::unix_seconds(),

@@ -3,6 +3,7 @@
 //! found its end or the configured time is up, and says which.
 
 mod threads;
+mod users;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +13,10 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use turnout_core::contact::{Contact, Pair};
 use turnout_core::contacts::Forget;
-use turnout_core::directory::{Directory, Overlay, Snapshot, User, diff, guard};
+use turnout_core::directory::{Directory, Overlay, User};
 use turnout_core::io::{Input, Told};
 use turnout_core::jid::Jid;
 use turnout_core::placement::owner_of_user;
@@ -23,7 +24,8 @@ use turnout_core::world::World;
 
 use crate::config::Config;
 use crate::control::{Command, Control, Moved, SharedDirectory, commands, current};
-use crate::directory::meter::Audience;
+use crate::directory::source::Source;
+use crate::directory::standing::Standing;
 use crate::driver::Kind;
 use crate::listen::{self, Bound};
 use crate::mail::{Mail, Post, post_office};
@@ -68,7 +70,7 @@ pub struct Reloaded {
 struct State {
     config: Config,
     world: Arc<World>,
-    directory_loaded_unix: u64,
+    standing: Standing,
 }
 
 struct Inner {
@@ -79,8 +81,10 @@ struct Inner {
     state: Mutex<State>,
     generation: AtomicU64,
     secret: Arc<[u8]>,
-    /// One reload at a time: two would mix what each of them swaps in.
-    reloading: tokio::sync::Mutex<()>,
+    /// Where the users come from. One at a time has it, be it for a reload: two would mix what each of them swaps in.
+    source: tokio::sync::Mutex<Option<Source>>,
+    /// Woken by a reload.
+    reloaded: Notify,
     driver: Kind,
     stop_listening: watch::Sender<bool>,
     draining: watch::Sender<bool>,
@@ -125,11 +129,7 @@ impl Router {
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
         let resolver = Resolver::new(&config.dns_servers)?;
         let driver = Kind::choose(config.engine.driver).map_err(|error| format!("engine.driver: {error}"))?;
-        let snapshot = apart({
-            let config = config.clone();
-            move || load_directory(&config, Audience::Start)
-        })
-        .await?;
+        let (source, loaded) = users::first(&config).await?;
         let contacts = apart({
             let path = config.store.clone();
             move || store::open(path.as_deref())
@@ -146,7 +146,7 @@ impl Router {
         let outside = Outside::new(Handle::current(), tls, resolver, reports, shards)
             .with_store(contacts.as_ref().map(|_| to_store));
         let outside = Arc::new(outside);
-        let directory = Directory::new(snapshot, Arc::new(Overlay::new(OVERLAY_MAX)));
+        let directory = Directory::new(Arc::clone(&loaded.snapshot), Arc::new(Overlay::new(OVERLAY_MAX)));
         let threads = spawn_shards(driver, &world, &directory, &post, &outside, boxes, make)?;
         // Contacts come by the same mail as connections, and before the first of these.
         let store = start_store(contacts, stored, &post).await?;
@@ -161,8 +161,10 @@ impl Router {
             spawn_listener(bound, &post, &stop);
         }
         let now = crate::clock::unix_seconds();
-        let state = State { config, world, directory_loaded_unix: now };
-        Ok(Self {
+        let mut standing = Standing::default();
+        standing.took(config.directory.source.as_str(), &loaded);
+        let state = State { config, world, standing };
+        let router = Self {
             inner: Arc::new(Inner {
                 post,
                 outside,
@@ -171,7 +173,8 @@ impl Router {
                 state: Mutex::new(state),
                 generation: AtomicU64::new(1),
                 secret,
-                reloading: tokio::sync::Mutex::new(()),
+                source: tokio::sync::Mutex::new(Some(source)),
+                reloaded: Notify::new(),
                 driver,
                 stop_listening,
                 draining: watch::channel(false).0,
@@ -183,7 +186,9 @@ impl Router {
                 addresses,
                 started_unix: now,
             }),
-        })
+        };
+        tokio::spawn(router.clone().follow());
+        Ok(router)
     }
 
     /// The configuration in use.
@@ -194,11 +199,6 @@ impl Router {
     /// The users.
     pub fn directory(&self) -> Directory {
         current(&self.inner.directory)
-    }
-
-    /// When the directory was loaded, in seconds since 1970.
-    pub fn directory_loaded_unix(&self) -> u64 {
-        self.state().directory_loaded_unix
     }
 
     /// When the router started, in seconds since 1970.
@@ -295,7 +295,7 @@ impl Router {
     /// # Errors
     /// Everything that is wrong, or what cannot change without a restart.
     pub async fn reload(&self) -> Result<Reloaded, String> {
-        let _alone = self.inner.reloading.lock().await;
+        let mut place = self.inner.source.lock().await;
         let old = self.state().config.clone();
         let config = old.reread().map_err(|errors| errors.to_string())?;
         if let Some(what) = needs_restart(&old, &config) {
@@ -310,20 +310,24 @@ impl Router {
         let world = Arc::new(config.world(generation, secret).map_err(|errors| errors.to_string())?);
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
         let resolver = Resolver::new(&config.dns_servers)?;
-        let (snapshot, names) = apart({
-            let (config, old) = (config.clone(), self.directory());
-            move || load_anew(&config, old.snapshot())
-        })
-        .await?;
+        let (source, loaded, names) = self.read_anew(&config).await?;
 
         self.inner.outside.swap(tls, resolver);
         let (done, changed) = oneshot::channel();
         self.send(Command::World(Arc::clone(&world), done)).await?;
         changed.await.map_err(|_| gone())?;
-        let users = snapshot.len();
-        let moved = self.command(|done| Command::Snapshot(snapshot, names, done)).await?;
+        let users = loaded.snapshot.len();
+        let moved = self.take(&config, &loaded, names).await?;
         self.inner.generation.store(generation, Ordering::Relaxed);
-        *self.state() = State { config, world, directory_loaded_unix: crate::clock::unix_seconds() };
+        *place = Some(source);
+        let settled = users::settled(&config, &mut place).await;
+        {
+            let mut state = self.state();
+            state.config = config;
+            state.world = world;
+        }
+        self.inner.reloaded.notify_waiters();
+        settled?;
         Ok(Reloaded { generation, users, moved })
     }
 
@@ -465,32 +469,6 @@ async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
-}
-
-/// Reads the users. Blocks.
-fn load_directory(config: &Config, audience: Audience) -> Result<Arc<Snapshot>, String> {
-    let (snapshot, report) = crate::directory::load(config, audience)?;
-    tracing::info!(
-        users = report.users,
-        rows = report.rows,
-        skipped = report.skipped_rows,
-        bytes = snapshot.memory_bytes(),
-        "directory loaded"
-    );
-    for skipped in &report.skipped {
-        tracing::warn!("directory: {} skipped: {}", skipped.place, crate::log::escape(&skipped.why));
-    }
-    Ok(Arc::new(snapshot))
-}
-
-/// Reads the users again and names those whose home has changed; refused when too much has. Blocks.
-fn load_anew(config: &Config, old: &Snapshot) -> Result<(Arc<Snapshot>, Vec<Arc<str>>), String> {
-    let snapshot = load_directory(config, Audience::Log)?;
-    guard(old, &snapshot, config.directory.shrink_percent_max)
-        .map_err(|refusal| format!("directory.shrink_percent_max: {refusal}"))?;
-    let mut names = Vec::new();
-    diff(old, &snapshot, |change| names.push(change.bare.into()));
-    Ok((snapshot, names))
 }
 
 #[cfg(test)]

@@ -110,7 +110,10 @@ async fn status_shows_the_sums() {
     assert_eq!(status["uptime_seconds"], 100);
     assert_eq!(
         status["directory"],
-        json!({"users": 3, "changed_users": 0, "loaded_unix": 1060, "age_seconds": 40})
+        json!({
+            "users": 3, "changed_users": 0, "loaded_unix": 1060, "age_seconds": 40, "source": "csv", "from_disk": false,
+            "classes": {"home": 3, "cloud": 0, "unassigned": 0, "branch": 1, "unknown_pool": 0, "moving": 0}
+        })
     );
     assert_eq!(status["sides"][1]["delivery_p50_us"], 100);
     assert_eq!(status["sides"][2]["delivery_p50_us"], Value::Null);
@@ -342,7 +345,7 @@ async fn readiness_says_what_is_missing() {
     check(|_| (), &[]).await;
     check(|look| look.draining = true, &["the router is stopping"]).await;
     check(|look| look.addresses.clear(), &["nothing is listening"]).await;
-    check(|look| look.directory_loaded_unix = 0, &["the directory has not been loaded"]).await;
+    check(|look| look.standing.confirmed_unix = 0, &["the directory has not been loaded"]).await;
     let fails =
         |look: &mut Look| look.store.as_mut().unwrap().failing = Some("contacts.redb: full".to_owned());
     check(fails, &["the store of contacts cannot be written: contacts.redb: full"]).await;

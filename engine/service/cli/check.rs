@@ -1,5 +1,6 @@
 //! `turnout check`: everything that can be known before a router runs.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -11,8 +12,11 @@ use turnout_core::io::TrustId;
 use turnout_core::policy::Negotiation;
 
 use super::{GREEN, Loaded, RED, YELLOW, load, painted};
-use crate::config::{Config, ConfigErrors, KeyPair, Mistake};
+use crate::config::{Config, ConfigErrors, KeyPair, LdapConfig, LdapTls, Mistake, UserSource};
+use crate::directory::last_good;
 use crate::directory::meter::Audience;
+use crate::directory::source::Source;
+use crate::directory::standing::Classes;
 use crate::driver::Kind;
 use crate::store::file::{ContactFile, Seen};
 use crate::tls::facts::{Names, facts, names};
@@ -62,6 +66,14 @@ pub struct Summary {
     pub contacts: Option<u64>,
     /// Users no home serves: in the cloud, without a pool, on branch appliances, on unknown pools.
     pub users_without_home: u64,
+    /// Users by class.
+    pub classes: Classes,
+    /// Users by granted policy (`7=6`), where the source is a directory.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<String, u64>,
+    /// The directory server that was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
 }
 
 /// The result of a check.
@@ -112,12 +124,44 @@ impl Checked {
                 summary.users_without_home,
                 summary.driver
             )?;
+            summary.print_classes(out)?;
             if let Some(contacts) = summary.contacts {
                 writeln!(out, "{contacts} contact(s) in the store")?;
             }
         }
         if self.good {
             writeln!(out, "{}", painted("good", GREEN, colour))?;
+        }
+        Ok(())
+    }
+}
+
+impl Summary {
+    /// Why users have no home, and what else there is to know of them.
+    fn print_classes(&self, out: &mut dyn Write) -> io::Result<()> {
+        let of = &self.classes;
+        let classes = [
+            (of.cloud, "in the cloud"),
+            (of.unassigned, "with no pool"),
+            (of.branch, "on branch appliances"),
+            (of.unknown_pool, "on pools no home names"),
+            (of.moving, "being moved by a server"),
+        ];
+        let told: Vec<String> = classes
+            .iter()
+            .filter(|(users, _)| *users > 0)
+            .map(|(users, what)| format!("{users} {what}"))
+            .collect();
+        if !told.is_empty() {
+            writeln!(out, "of the users: {}", told.join(", "))?;
+        }
+        if let Some(server) = &self.server {
+            writeln!(out, "read from {server}")?;
+        }
+        if !self.policies.is_empty() {
+            let policies: Vec<String> =
+                self.policies.iter().map(|(pair, users)| format!("{pair} {users}")).collect();
+            writeln!(out, "policies granted (kind=policy users): {}", policies.join(", "))?;
         }
         Ok(())
     }
@@ -294,6 +338,38 @@ fn covers(names: &Names, domain: &str, ascii: &str) -> bool {
         || names.xmpp_addresses.iter().any(|name| name == domain || name == ascii)
 }
 
+/// What of the settings is dangerous, and whether the last good users can be kept.
+fn ldap_settings(ldap: &LdapConfig, findings: &mut Findings<'_>) {
+    if ldap.tls == LdapTls::None {
+        let what = "the password and all users go over the network in the clear";
+        findings.add(Severity::Warning, "directory.ldap.tls", what, "write tls = \"ldaps\" or \"starttls\"");
+    }
+    if let Ok(metadata) = std::fs::metadata(&ldap.password_file)
+        && metadata.permissions().mode() & 0o007 != 0
+    {
+        let what =
+            format!("{} can be read or written by every user of this machine", ldap.password_file.display());
+        findings.add(Severity::Warning, "directory.ldap.password_file", what, "chmod o-rwx");
+    }
+    let key = "directory.ldap.last_good";
+    match &ldap.last_good {
+        None => {
+            let what = "is not set: a start while the directory is away fails";
+            findings.add(
+                Severity::Warning,
+                key,
+                what,
+                "write last_good = \"directory.users\" in [directory.ldap]",
+            );
+        }
+        Some(path) => {
+            if let Err(what) = last_good::read(path, ldap) {
+                findings.add(Severity::Warning, key, what, "");
+            }
+        }
+    }
+}
+
 /// Reads the directory, and tries the driver out.
 fn users(config: &Config, findings: &mut Findings<'_>) -> Summary {
     let driver = match Kind::choose(config.engine.driver) {
@@ -311,40 +387,61 @@ fn users(config: &Config, findings: &mut Findings<'_>) -> Summary {
         users: 0,
         contacts: None,
         users_without_home: 0,
+        classes: Classes::default(),
+        policies: BTreeMap::new(),
+        server: None,
     };
-    let report = match crate::directory::load(config, Audience::Command) {
-        Ok((_, report)) => report,
+    let key = match &config.directory.source {
+        UserSource::Csv { .. } => "directory.file",
+        UserSource::Ldap(ldap) => {
+            ldap_settings(ldap, findings);
+            "directory.ldap"
+        }
+    };
+    let (report, notes) = match Source::load(config, Audience::Command) {
+        Ok((_, loaded)) => {
+            summary.server = loaded.server;
+            (loaded.report, loaded.notes)
+        }
         Err(what) => {
-            findings.add(Severity::Error, "directory.file", what, "");
+            findings.add(Severity::Error, key, what, "");
             return summary;
         }
     };
+    for note in notes {
+        findings.add(Severity::Warning, key, note, "");
+    }
     for ((_, count), users) in summary.homes.iter_mut().zip(&report.homes) {
         *count = *users;
     }
-    let unknown: u64 = report.unknown_pools.values().sum();
     summary.users = report.users;
-    summary.users_without_home = report.cloud + report.unassigned + report.branch + unknown;
-    let key = "directory.file";
+    summary.classes = Classes::of(&report);
+    summary.users_without_home = summary.classes.without_home();
+    summary.policies.clone_from(&report.policies);
+    let file = match &config.directory.source {
+        UserSource::Csv { file, .. } => format!("{}: ", file.display()),
+        UserSource::Ldap(_) => String::new(),
+    };
     for skipped in report.skipped.iter().take(ROWS_LISTED_MAX) {
-        let what = format!("{}: {} skipped: {}", config.directory.file.display(), skipped.place, skipped.why);
-        findings.add(Severity::Warning, key, what, "correct the row in its source");
+        let what = format!("{file}{} skipped: {}", skipped.place, skipped.why);
+        findings.add(Severity::Warning, key, what, "correct it in the source");
     }
     if report.skipped_rows > ROWS_LISTED_MAX as u64 {
-        let what = format!("{} rows skipped in all", report.skipped_rows);
+        let what = format!("{} users skipped in all", report.skipped_rows);
         findings.add(Severity::Warning, key, what, "see those above");
     }
     for (pool, users) in &report.unknown_pools {
         let what = format!("{users} user(s) live on {pool:?}, which no home names: they cannot be reached");
-        findings.add(
-            Severity::Warning,
-            key,
-            what,
-            "add the pool to the registrar_pools of a home, or to branch_pools",
-        );
+        let cure = if pool.contains('=') {
+            "this is a DN, as the name of its pool (dNSHostName) cannot be read: let the account read it, or add the DN to the \
+             registrar_pool_dns of a home"
+        } else {
+            "add the pool to the registrar_pools of a home, or to branch_pools"
+        };
+        findings.add(Severity::Warning, key, what, cure);
     }
     if report.users == 0 {
-        findings.add(Severity::Warning, key, "there are no users", "check the export");
+        findings.add(Severity::Warning, key, "there are no users", "check the source");
     }
     summary
 }

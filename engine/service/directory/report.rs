@@ -13,12 +13,15 @@ const VALUE_CHARS_MAX: usize = 120;
 pub enum Place {
     /// The line a row starts on, the first of the file being 1; where blank lines go before it, the first of them.
     Line(u64),
+    /// The GUID or the DN of an entry.
+    Object(String),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line(line) => write!(f, "line {line}"),
+            Self::Object(name) => f.write_str(name),
         }
     }
 }
@@ -35,7 +38,7 @@ pub struct Skipped {
 /// What was found in a source.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
-    /// Rows of a file, without the header.
+    /// Rows of a file, without the header, or entries of a directory.
     pub rows: u64,
     /// Users taken.
     pub users: u64,
@@ -53,6 +56,10 @@ pub struct Report {
     pub branch: u64,
     /// Users by pool, for pools that no home names.
     pub unknown_pools: BTreeMap<String, u64>,
+    /// Users whom a server is moving; they count where they still live as well.
+    pub moving: u64,
+    /// Users by granted policy, as a directory has it: kind and policy, `7=6`.
+    pub policies: BTreeMap<String, u64>,
 }
 
 impl Report {
