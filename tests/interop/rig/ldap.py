@@ -7,7 +7,6 @@ them, and users. Changes are made with ldapmodify, as an administrator's tools w
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import subprocess
 import sys
@@ -249,7 +248,7 @@ class SambaDc(Directory):
                    "ldap server require strong auth": "no", "tls enabled": "yes", "tls cafile": str(self.ca.certificate),
                    "tls certfile": str(self.identity.certificate), "tls keyfile": str(key)}
         argv = ["samba", "-F", "-M", "single", "-s", f"{state}/etc/smb.conf", *[f"--option={k}={v}" for k, v in options.items()]]
-        self.process = Process("samba", argv, self.log, cwd=self.folder, env={"KRB5_CONFIG": os.devnull})
+        self.process = Process("samba", argv, self.log, cwd=self.folder, env={"KRB5_CONFIG": f"{state}/private/krb5.conf"})
         await self._wait()
 
     def logs(self) -> list[Path]:

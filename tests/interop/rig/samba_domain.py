@@ -54,6 +54,8 @@ def _extend(sam: SamDB, arc: str, attributes: list[list[str]]) -> None:
     sam.set_schema_update_now()
     may = "".join(f"mayContain: msRTCSIP-{name}\n" for name, *_ in attributes)
     sam.modify_ldif(f"dn: CN=User,{SCHEMA}\nchangetype: modify\nadd: mayContain\n{may}")
+    # Containers stand in for pools, which bear their FQDN.
+    sam.modify_ldif(f"dn: CN=Container,{SCHEMA}\nchangetype: modify\nadd: mayContain\nmayContain: dNSHostName\n")
     sam.set_schema_update_now()
 
 
@@ -64,7 +66,7 @@ def _fill(sam: SamDB, pools: list[list[str]]) -> None:
         sam.add({"dn": dn, "objectClass": "container"})
     for number, fqdn in pools:
         at = f"CN={number},CN=Pools,{services}"
-        sam.add({"dn": at, "objectClass": "computer", "sAMAccountName": f"pool{number.replace(':', '')}$", "dNSHostName": fqdn})
+        sam.add({"dn": at, "objectClass": "container", "dNSHostName": fqdn})
         sam.add({"dn": f"CN=Microsoft,{at}", "objectClass": "container"})
         sam.add({"dn": f"CN=Lc Services,CN=Microsoft,{at}", "objectClass": "container"})
 

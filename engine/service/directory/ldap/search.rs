@@ -5,6 +5,7 @@ use super::ber::{self, Malformed, Reader, put, put_number, put_octets};
 use super::fault::Fault;
 use super::filter::Filter;
 use super::message::{Control, Entry, Scope, Search};
+use super::person;
 use super::session::Session;
 
 /// `LDAP_PAGED_RESULT_OID_STRING`.
@@ -24,6 +25,21 @@ const EMPTY_PAGES_MAX: usize = 1000;
 /// Octets that DirSync may put in one answer, near enough, and entries that fit in there.
 const DIRSYNC_BYTES: i64 = 1024 * 1024;
 const DIRSYNC_ENTRIES_MAX: usize = 100_000;
+
+/// Attributes whose changes are followed; a server is silent about changes of others. A new name or place is one of `name`.
+const FOLLOWED: &[&str] = &[
+    person::GUID,
+    person::ADDRESS,
+    person::HOME,
+    person::TARGET,
+    person::ENABLED,
+    person::FEDERATION,
+    person::PROVIDER,
+    person::POLICIES,
+    "isDeleted",
+    "name",
+    "objectClass",
+];
 
 /// Largest cookie that is sent back, in bytes.
 const COOKIE_BYTES_MAX: usize = 1024 * 1024;
@@ -108,7 +124,7 @@ impl Session {
                 base: root,
                 scope: Scope::Subtree,
                 filter,
-                attributes: &["objectGUID", "isDeleted"],
+                attributes: FOLLOWED,
                 seconds: self.seconds(),
                 controls: &controls,
             };
