@@ -59,7 +59,12 @@ async fn answer(router: Router, mut asked: Receiver<Ask>) {
 }
 
 fn moved(moved: Moved) -> MovedAnswer {
-    MovedAnswer { users: moved.users as u64, in_time: moved.in_time, held_millis: moved.held_millis }
+    MovedAnswer {
+        users: moved.users as u64,
+        in_time: moved.in_time,
+        held_millis: moved.held_millis,
+        remembered: moved.remembered,
+    }
 }
 
 fn look(router: &Router) -> Look {

@@ -144,9 +144,10 @@ impl Router {
         let (reports, reported) = channel(REPORTS_MAX);
         let (to_store, stored) = store::queue();
         let outside = Outside::new(Handle::current(), tls, resolver, reports, shards)
-            .with_store(contacts.as_ref().map(|_| to_store));
+            .with_store(contacts.as_ref().map(|_| to_store.clone()));
         let outside = Arc::new(outside);
         let directory = Directory::new(Arc::clone(&loaded.snapshot), Arc::new(Overlay::new(OVERLAY_MAX)));
+        let memory = users::remember(contacts.as_ref(), to_store, &directory, &world.homes)?;
         let threads = spawn_shards(driver, &world, &directory, &post, &outside, boxes, make)?;
         // Contacts come by the same mail as connections, and before the first of these.
         let store = start_store(contacts, stored, &post).await?;
@@ -154,7 +155,7 @@ impl Router {
         let directory: SharedDirectory = Arc::new(Mutex::new(directory));
         let (commands, commanded) = commands();
         let (all_drained, drained) = oneshot::channel();
-        let control = Control::new(post.clone(), Arc::clone(&directory), all_drained);
+        let control = Control::new(post.clone(), Arc::clone(&directory), all_drained, memory);
         tokio::spawn(run_control(control, commanded, reported));
         let (stop_listening, stop) = watch::channel(false);
         for bound in bound {
@@ -242,7 +243,7 @@ impl Router {
     /// A home that is not configured, a user that is not in the directory, or a full overlay.
     pub async fn move_users(&self, users: &[Jid], home: &str) -> Result<Moved, String> {
         let world = self.world();
-        let Some((home, _)) = world.homes.by_name(home) else {
+        let Some((home, configured)) = world.homes.by_name(home) else {
             let names: Vec<&str> = world.homes.iter().map(|(_, home)| home.name.as_str()).collect();
             return Err(format!("there is no home {home:?}; configured are: {}", names.join(", ")));
         };
@@ -261,9 +262,10 @@ impl Router {
             }
         }
         if changes.is_empty() {
-            return Ok(Moved { users: 0, in_time: true, held_millis: 0 });
+            return Ok(Moved { users: 0, in_time: true, held_millis: 0, remembered: true });
         }
-        self.command(|done| Command::Move(changes, done)).await
+        let name = configured.name.clone();
+        self.command(|done| Command::Move(changes, name, done)).await
     }
 
     /// What is known of a local user and what is open for him, from the shard that owns him.

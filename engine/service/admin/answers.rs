@@ -276,6 +276,8 @@ pub struct MovedAnswer {
     pub in_time: bool,
     /// How long their stanzas were held.
     pub held_millis: u64,
+    /// Whether a restart will know of it: the source says so, or the store has it on disk.
+    pub remembered: bool,
 }
 
 /// The answer to `POST /api/reload`.

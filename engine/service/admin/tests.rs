@@ -33,7 +33,7 @@ async fn rig(change: impl Fn(&mut Look) + Send + 'static) -> Rig {
 }
 
 async fn router(mut asked: Receiver<Ask>, change: impl Fn(&mut Look), told: Told) {
-    let moved = |users| MovedAnswer { users, in_time: true, held_millis: 3 };
+    let moved = |users| MovedAnswer { users, in_time: true, held_millis: 3, remembered: true };
     while let Some(ask) = asked.recv().await {
         match ask {
             Ask::Look(done) => {
@@ -234,7 +234,10 @@ async fn moves_reach_the_router() {
     let rig = rig(|_| ()).await;
     let (code, moved) =
         rig.post("/api/users/move", r#"{"user": "ALICE@contoso.com", "home": "sfb2019"}"#).await;
-    assert_eq!((code, moved), (200, json!({"users": 1, "in_time": true, "held_millis": 3})));
+    assert_eq!(
+        (code, moved),
+        (200, json!({"users": 1, "in_time": true, "held_millis": 3, "remembered": true}))
+    );
     let both = r#"{"users": ["alice@contoso.com", "bob@contoso.com"], "home": "legacy"}"#;
     assert_eq!(rig.post("/api/users/move", both).await.0, 200);
     let told = ["alice@contoso.com to sfb2019", "alice@contoso.com bob@contoso.com to legacy"];

@@ -265,6 +265,12 @@ async fn relocate(
         "; not all that was under way had arrived: is the old side slow or down?"
     };
     writeln!(out, "{} moved to {home}, their stanzas held for {} ms{late}", moved.users, moved.held_millis)?;
+    if !moved.remembered {
+        writeln!(
+            out,
+            "a restart forgets this until the directory's source says the same: presence.store is not set, or cannot be written now"
+        )?;
+    }
     Ok(())
 }
 

@@ -2,9 +2,11 @@
 //! comes into use by one way: not too much of it has changed, and whoever changes homes is moved as by hand.
 
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 use tokio::sync::oneshot;
-use turnout_core::directory::{Snapshot, diff, guard};
+use turnout_core::directory::{Directory, Snapshot, diff, guard};
+use turnout_core::home::Homes;
 
 use super::{Router, gone};
 use crate::config::Config;
@@ -12,6 +14,9 @@ use crate::control::{Command, Moved};
 use crate::directory::meter::Audience;
 use crate::directory::source::{Loaded, Polled, Source};
 use crate::directory::standing::Standing;
+use crate::store::file::ContactFile;
+use crate::store::moves::{MoveOutlet, restore};
+use crate::store::outlet::Delivery;
 
 /// Does what may take long, or for ever, on a thread of its own: the end of the process does not wait for it.
 pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
@@ -66,6 +71,31 @@ fn judge(config: &Config, old: &Snapshot, new: &Snapshot) -> Result<Vec<Arc<str>
     let mut names = Vec::new();
     diff(old, new, |change| names.push(change.bare.into()));
     Ok(names)
+}
+
+/// Puts the moves by name that the store remembers over the source's users, before anybody sees these. Without a store there is nothing
+/// to remember with.
+pub(super) fn remember(
+    file: Option<&ContactFile>,
+    queue: SyncSender<Delivery>,
+    directory: &Directory,
+    homes: &Homes,
+) -> Result<Option<MoveOutlet>, String> {
+    let Some(file) = file else { return Ok(None) };
+    let rows = file.moves().map_err(|error| format!("presence.store: {error}"))?;
+    let mut outlet = MoveOutlet::new(queue);
+    let forgotten = restore(&rows, directory.overlay(), directory.snapshot(), homes);
+    for (bare, why) in &forgotten {
+        tracing::info!(user = bare, "a move by name is forgotten: {why}");
+        outlet.set(bare, None);
+    }
+    if !directory.overlay().is_empty() {
+        tracing::info!(
+            users = directory.overlay().len(),
+            "users moved by name, whom the source does not show there yet"
+        );
+    }
+    Ok(Some(outlet))
 }
 
 impl Router {
@@ -130,12 +160,14 @@ impl Router {
 
     async fn look_at_source(&self) {
         let mut place = self.inner.source.lock().await;
-        let config = self.state().config.clone();
+        let (config, was_failing) = {
+            let state = self.state();
+            (state.config.clone(), state.standing.failing.is_some())
+        };
         let looked = self.look_with(&config, &mut place).await;
         let failed = match looked {
             Ok(confirmed) => {
                 let mut state = self.state();
-                let was_failing = state.standing.failing.is_some();
                 state.standing.confirmed(confirmed);
                 if was_failing && state.standing.failing.is_none() {
                     tracing::info!("the directory can be used again");

@@ -166,7 +166,7 @@ impl Bench {
     }
 
     fn give(&self, shard: u16, seq: u64, records: Vec<Record>) {
-        self.queue.send(Delivery { shard, seq, records }).unwrap();
+        self.queue.send(Delivery { shard, seq, records, moves: Batch::new(), told: vec![] }).unwrap();
     }
 
     fn told(&self) -> (u16, u64) {
@@ -223,7 +223,9 @@ fn a_shard_that_cannot_be_told_is_told_later() {
     });
     let file = ContactFile::open(&folder.file()).unwrap();
     let store = Store::spawn(file, taken, tell, Arc::default()).unwrap();
-    queue.send(Delivery { shard: 2, seq: 9, records: vec![record(1, &[])] }).unwrap();
+    queue
+        .send(Delivery { shard: 2, seq: 9, records: vec![record(1, &[])], moves: Batch::new(), told: vec![] })
+        .unwrap();
     assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok((2, 9)));
     drop(queue);
     store.stop();
@@ -310,7 +312,15 @@ fn every_shard_gets_its_own_and_nothing_comes_before() {
         seen += own;
     }
     assert_eq!((seen, store.look().contacts), (25_000, 25_000));
-    queue.send(Delivery { shard: 1, seq: 4, records: vec![record(1, &["x"])] }).unwrap();
+    queue
+        .send(Delivery {
+            shard: 1,
+            seq: 4,
+            records: vec![record(1, &["x"])],
+            moves: Batch::new(),
+            told: vec![],
+        })
+        .unwrap();
     let mail = runtime.block_on(boxes[1].recv()).unwrap();
     assert!(matches!(mail, Mail::Control(Input::Persisted(4))), "{mail:?}");
     store.stop();
