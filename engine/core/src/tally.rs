@@ -197,6 +197,8 @@ pub struct Tally {
     pub presence_waiting: u64,
     /// Questions of the router's own about presence that wait for their turn, or for a home that could not be reached.
     pub wishes_waiting: u64,
+    /// Stanzas for a user whom the pool does not know that the directory says he is on: it lags behind a move.
+    pub strays: u64,
     /// Turns of the loop: a watchdog looks whether it moves.
     pub turns: u64,
 }

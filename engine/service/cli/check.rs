@@ -11,11 +11,10 @@ use turnout_core::home::BackendKind;
 use turnout_core::io::TrustId;
 use turnout_core::policy::Negotiation;
 
+mod users;
+
 use super::{GREEN, Loaded, RED, YELLOW, load, painted};
-use crate::config::{Config, ConfigErrors, KeyPair, LdapConfig, LdapTls, Mistake, UserSource};
-use crate::directory::last_good;
-use crate::directory::meter::Audience;
-use crate::directory::source::Source;
+use crate::config::{Config, ConfigErrors, KeyPair, Mistake};
 use crate::directory::standing::Classes;
 use crate::driver::Kind;
 use crate::store::file::{ContactFile, Seen};
@@ -25,9 +24,6 @@ use crate::tls::{TlsContext, TrustTable};
 
 /// A certificate that ends within this is worth a warning, in seconds.
 const EXPIRY_WARNING_SECONDS: i64 = 30 * 86_400;
-
-/// Rows of the directory that are reported one by one.
-const ROWS_LISTED_MAX: usize = 20;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -131,37 +127,6 @@ impl Checked {
         }
         if self.good {
             writeln!(out, "{}", painted("good", GREEN, colour))?;
-        }
-        Ok(())
-    }
-}
-
-impl Summary {
-    /// Why users have no home, and what else there is to know of them.
-    fn print_classes(&self, out: &mut dyn Write) -> io::Result<()> {
-        let of = &self.classes;
-        let classes = [
-            (of.cloud, "in the cloud"),
-            (of.unassigned, "with no pool"),
-            (of.branch, "on branch appliances"),
-            (of.unknown_pool, "on pools no home names"),
-            (of.moving, "being moved by a server"),
-        ];
-        let told: Vec<String> = classes
-            .iter()
-            .filter(|(users, _)| *users > 0)
-            .map(|(users, what)| format!("{users} {what}"))
-            .collect();
-        if !told.is_empty() {
-            writeln!(out, "of the users: {}", told.join(", "))?;
-        }
-        if let Some(server) = &self.server {
-            writeln!(out, "read from {server}")?;
-        }
-        if !self.policies.is_empty() {
-            let policies: Vec<String> =
-                self.policies.iter().map(|(pair, users)| format!("{pair} {users}")).collect();
-            writeln!(out, "policies granted (kind=policy users): {}", policies.join(", "))?;
         }
         Ok(())
     }
@@ -338,39 +303,7 @@ fn covers(names: &Names, domain: &str, ascii: &str) -> bool {
         || names.xmpp_addresses.iter().any(|name| name == domain || name == ascii)
 }
 
-/// What of the settings is dangerous, and whether the last good users can be kept.
-fn ldap_settings(ldap: &LdapConfig, findings: &mut Findings<'_>) {
-    if ldap.tls == LdapTls::None {
-        let what = "the password and all users go over the network in the clear";
-        findings.add(Severity::Warning, "directory.ldap.tls", what, "write tls = \"ldaps\" or \"starttls\"");
-    }
-    if let Ok(metadata) = std::fs::metadata(&ldap.password_file)
-        && metadata.permissions().mode() & 0o007 != 0
-    {
-        let what =
-            format!("{} can be read or written by every user of this machine", ldap.password_file.display());
-        findings.add(Severity::Warning, "directory.ldap.password_file", what, "chmod o-rwx");
-    }
-    let key = "directory.ldap.last_good";
-    match &ldap.last_good {
-        None => {
-            let what = "is not set: a start while the directory is away fails";
-            findings.add(
-                Severity::Warning,
-                key,
-                what,
-                "write last_good = \"directory.users\" in [directory.ldap]",
-            );
-        }
-        Some(path) => {
-            if let Err(what) = last_good::read(path, ldap) {
-                findings.add(Severity::Warning, key, what, "");
-            }
-        }
-    }
-}
-
-/// Reads the directory, and tries the driver out.
+/// Tries the driver out, and reads the users.
 fn users(config: &Config, findings: &mut Findings<'_>) -> Summary {
     let driver = match Kind::choose(config.engine.driver) {
         Ok(kind) => kind.name(),
@@ -391,57 +324,6 @@ fn users(config: &Config, findings: &mut Findings<'_>) -> Summary {
         policies: BTreeMap::new(),
         server: None,
     };
-    let key = match &config.directory.source {
-        UserSource::Csv { .. } => "directory.file",
-        UserSource::Ldap(ldap) => {
-            ldap_settings(ldap, findings);
-            "directory.ldap"
-        }
-    };
-    let (report, notes) = match Source::load(config, Audience::Command) {
-        Ok((_, loaded)) => {
-            summary.server = loaded.server;
-            (loaded.report, loaded.notes)
-        }
-        Err(what) => {
-            findings.add(Severity::Error, key, what, "");
-            return summary;
-        }
-    };
-    for note in notes {
-        findings.add(Severity::Warning, key, note, "");
-    }
-    for ((_, count), users) in summary.homes.iter_mut().zip(&report.homes) {
-        *count = *users;
-    }
-    summary.users = report.users;
-    summary.classes = Classes::of(&report);
-    summary.users_without_home = summary.classes.without_home();
-    summary.policies.clone_from(&report.policies);
-    let file = match &config.directory.source {
-        UserSource::Csv { file, .. } => format!("{}: ", file.display()),
-        UserSource::Ldap(_) => String::new(),
-    };
-    for skipped in report.skipped.iter().take(ROWS_LISTED_MAX) {
-        let what = format!("{file}{} skipped: {}", skipped.place, skipped.why);
-        findings.add(Severity::Warning, key, what, "correct it in the source");
-    }
-    if report.skipped_rows > ROWS_LISTED_MAX as u64 {
-        let what = format!("{} users skipped in all", report.skipped_rows);
-        findings.add(Severity::Warning, key, what, "see those above");
-    }
-    for (pool, users) in &report.unknown_pools {
-        let what = format!("{users} user(s) live on {pool:?}, which no home names: they cannot be reached");
-        let cure = if pool.contains('=') {
-            "this is a DN, as the name of its pool (dNSHostName) cannot be read: let the account read it, or add the DN to the \
-             registrar_pool_dns of a home"
-        } else {
-            "add the pool to the registrar_pools of a home, or to branch_pools"
-        };
-        findings.add(Severity::Warning, key, what, cure);
-    }
-    if report.users == 0 {
-        findings.add(Severity::Warning, key, "there are no users", "check the source");
-    }
+    users::read(config, &mut summary, findings);
     summary
 }

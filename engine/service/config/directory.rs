@@ -167,39 +167,78 @@ fn ldap(outer: &Table<'_, '_>) -> Option<LdapConfig> {
         outer.book.wrong(&outer.spot_of(key), "is not used while source is \"ldap\"", cure);
     }
     let table = outer.table("ldap");
-    let needed = |key: &'static str, cure: &str| {
-        let text = table.text(key).filter(|at| {
-            let is_empty = at.value.trim().is_empty();
-            if is_empty {
-                table.book.wrong(&at.spot, "is empty", cure);
-            }
-            !is_empty
-        });
-        if text.is_none() && !table.has(key) {
-            table.missing(key, cure);
-        }
-        text.map(|at| at.value)
+    let tls = word(
+        &table,
+        "tls",
+        &[("ldaps", LdapTls::Ldaps), ("starttls", LdapTls::StartTls), ("none", LdapTls::None)],
+    );
+    let mode = word(
+        &table,
+        "mode",
+        &[LdapMode::Usn, LdapMode::Dirsync, LdapMode::Full].map(|mode| (mode.as_str(), mode)),
+    );
+    let servers = servers(&table, tls?);
+    let bind_dn = needed(&table, "bind_dn", "name the account turnout signs in with: its DN, or user@domain");
+    let password_file = table.file("password_file");
+    if password_file.is_none() && !table.has("password_file") {
+        table.missing(
+            "password_file",
+            "give a file that holds the account's password and that turnout alone can read",
+        );
+    }
+    let base = needed(&table, "base", "say where the users are, \"DC=contoso,DC=com\"");
+    let filter = match table.has("filter") {
+        true => table.parsed("filter").map(|at| at.value),
+        false => FILTER.parse().ok(),
     };
-    let tls = match table.text("tls").as_ref().map(|at| at.value.as_str()) {
-        None | Some("ldaps") => LdapTls::Ldaps,
-        Some("starttls") => LdapTls::StartTls,
-        Some("none") => LdapTls::None,
-        Some(other) => {
-            let what = format!("{other:?} is not one of: ldaps, starttls, none");
-            table.book.wrong(&table.spot_of("tls"), what, "");
-            LdapTls::Ldaps
-        }
+    let seconds =
+        |key, allowed, otherwise| Duration::from_secs(table.number(key, allowed).unwrap_or(otherwise));
+    let made = LdapConfig {
+        servers,
+        bind_dn: bind_dn.unwrap_or_default(),
+        password_file: password_file.unwrap_or_default(),
+        base: base.unwrap_or_default(),
+        // A mistake that was noted: nothing is made of the rest.
+        filter: filter.unwrap_or_else(|| Filter::present("objectClass")),
+        tls: tls?,
+        ca_file: table.file("ca_file"),
+        page_size: table.number("page_size", 1..=10_000).and_then(|n| u32::try_from(n).ok()).unwrap_or(500),
+        poll: seconds("poll_seconds", 1..=86_400, 60),
+        full_reload: seconds("full_reload_seconds", 10..=604_800, 21_600),
+        timeout: seconds("timeout_seconds", 1..=300, 10),
+        mode: mode?,
+        last_good: table.path("last_good"),
     };
-    let mode = match table.text("mode").as_ref().map(|at| at.value.as_str()) {
-        None | Some("usn") => LdapMode::Usn,
-        Some("dirsync") => LdapMode::Dirsync,
-        Some("full") => LdapMode::Full,
-        Some(other) => {
-            let what = format!("{other:?} is not one of: usn, dirsync, full");
-            table.book.wrong(&table.spot_of("mode"), what, "");
-            LdapMode::Full
-        }
-    };
+    table.finish();
+    Some(made)
+}
+
+/// One of these words; the first without any.
+fn word<T: Copy>(table: &Table<'_, '_>, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+    let given = table.text(key).map(|at| at.value);
+    let found = words.iter().find(|(word, _)| given.as_deref().is_none_or(|given| given == *word));
+    if found.is_none() {
+        let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let what = format!("{:?} is not one of: {}", given.unwrap_or_default(), all.join(", "));
+        table.book.wrong(&table.spot_of(key), what, "");
+    }
+    found.or_else(|| words.first()).map(|(_, meaning)| *meaning)
+}
+
+/// A text that has to be there.
+fn needed(table: &Table<'_, '_>, key: &'static str, cure: &str) -> Option<String> {
+    if !table.has(key) {
+        table.missing(key, cure);
+    }
+    let At { value, spot } = table.text(key)?;
+    if value.trim().is_empty() {
+        table.book.wrong(&spot, "is empty", cure);
+        return None;
+    }
+    Some(value)
+}
+
+fn servers(table: &Table<'_, '_>, tls: LdapTls) -> Vec<HostPort> {
     let port = if tls == LdapTls::Ldaps { 636 } else { 389 };
     let named: Vec<At<String>> = table.list("servers").unwrap_or_default();
     if named.is_empty() && (!table.has("servers") || !table.book.has_mistakes()) {
@@ -213,44 +252,119 @@ fn ldap(outer: &Table<'_, '_>) -> Option<LdapConfig> {
             }
             Ok(server) => servers.push(server),
             Err(_) => {
-                table.book.wrong(
-                    spot,
-                    format!("{value:?} is no host"),
-                    "write it as dc1.contoso.com or dc1.contoso.com:636",
-                );
+                let cure = "write it as dc1.contoso.com or dc1.contoso.com:636";
+                table.book.wrong(spot, format!("{value:?} is no host"), cure);
             }
         }
     }
-    let bind_dn = needed("bind_dn", "name the account turnout signs in with: its DN, or user@domain");
-    let password_file = table.file("password_file");
-    if password_file.is_none() && !table.has("password_file") {
-        table.missing(
-            "password_file",
-            "give a file that holds the account's password and that turnout alone can read",
-        );
+    servers
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Config, EMBEDDED};
+
+    /// The embedded configuration with users from LDAP, and these keys of it.
+    fn parse(outer: &str, keys: &str) -> Result<Config, String> {
+        let (before, rest) = EMBEDDED.split_once("source = \"csv\"").unwrap();
+        let rest = rest.replacen("file = \"users.csv\"", "", 1).replacen("poll_seconds = 10", "", 1);
+        let rest = rest.replacen("xmpp_access_policies = []", "", 1);
+        let text = format!("{before}source = \"ldap\"{rest}\n[directory.ldap]\n{keys}\n");
+        let text = text.replacen("[directory]", &format!("[directory]\n{outer}"), 1);
+        Config::parse(&text, Path::new("t.toml"), Path::new("/base")).map_err(|errors| errors.to_string())
     }
-    let base = needed("base", "say where the users are, \"DC=contoso,DC=com\"");
-    let filter = match table.has("filter") {
-        true => table.parsed("filter").map(|at| at.value),
-        false => FILTER.parse().ok(),
-    };
-    let seconds =
-        |key, allowed, otherwise| Duration::from_secs(table.number(key, allowed).unwrap_or(otherwise));
-    let made = LdapConfig {
-        servers,
-        bind_dn: bind_dn.unwrap_or_default(),
-        password_file: password_file.unwrap_or_default(),
-        base: base.unwrap_or_default(),
-        filter: filter.unwrap_or_else(|| Filter::present("objectClass")),
-        tls,
-        ca_file: table.file("ca_file"),
-        page_size: table.number("page_size", 1..=10_000).and_then(|n| u32::try_from(n).ok()).unwrap_or(500),
-        poll: seconds("poll_seconds", 1..=86_400, 60),
-        full_reload: seconds("full_reload_seconds", 10..=604_800, 21_600),
-        timeout: seconds("timeout_seconds", 1..=300, 10),
-        mode,
-        last_good: table.path("last_good"),
-    };
-    table.finish();
-    Some(made)
+
+    const LEAST: &str = "servers = [\"dc1.contoso.com\"]\nbind_dn = \"turnout@contoso.com\"\npassword_file = \"p\"\nbase = \"DC=contoso\"";
+
+    fn ldap(keys: &str) -> LdapConfig {
+        match parse("", keys).unwrap().directory.source {
+            UserSource::Ldap(ldap) => *ldap,
+            UserSource::Csv { .. } => panic!("no LDAP"),
+        }
+    }
+
+    #[test]
+    fn what_the_default_file_shows_of_ldap_are_the_defaults() {
+        let (_, shown) = EMBEDDED.split_once("# [directory.ldap]").unwrap();
+        let (shown, _) = shown.split_once("# ----").unwrap();
+        let keys: Vec<&str> = shown
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .filter(|line| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')))
+            .collect();
+        assert_eq!(keys.len(), 13, "{keys:#?}");
+        let shown = ldap(&keys.join("\n"));
+        let least = ldap(LEAST);
+        assert_eq!(
+            shown.servers,
+            ["dc1.contoso.com:636", "dc2.contoso.com:636"].map(|server| server.parse().unwrap())
+        );
+        assert_eq!((&shown.filter, shown.tls, shown.mode), (&least.filter, least.tls, least.mode));
+        assert_eq!(
+            (shown.poll, shown.full_reload, shown.timeout),
+            (least.poll, least.full_reload, least.timeout)
+        );
+        assert_eq!((shown.page_size, &least.last_good, &least.ca_file), (least.page_size, &None, &None));
+        assert_eq!(shown.password_file, Path::new("/base/directory.password"));
+        assert_eq!(shown.last_good.as_deref(), Some(Path::new("/base/directory.users")));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_place_and_cure() {
+        for (outer, keys, parts) in [
+            (
+                "",
+                "",
+                &[
+                    "directory.ldap.servers: missing",
+                    "directory.ldap.bind_dn: missing",
+                    "password_file: missing",
+                    "base: missing",
+                ][..],
+            ),
+            ("file = \"users.csv\"", LEAST, &["directory.file: is not used while source is \"ldap\""]),
+            (
+                "xmpp_access_policies = [\"XmppUsers\"]",
+                LEAST,
+                &["\"XmppUsers\" is not what a directory holds of a policy", "turnout check"],
+            ),
+            (
+                "",
+                &format!("{LEAST}\ntls = \"yes\""),
+                &["directory.ldap.tls: \"yes\" is not one of: ldaps, starttls, none"],
+            ),
+            ("", &format!("{LEAST}\nmode = \"fast\""), &["\"fast\" is not one of: usn, dirsync, full"]),
+            (
+                "",
+                &format!("{LEAST}\nfilter = \"(mail=*\""),
+                &["directory.ldap.filter:", "a ) is missing at octet 7", "RFC 4515"],
+            ),
+            (
+                "",
+                &LEAST.replace("dc1.contoso.com", "ldap://dc1"),
+                &["directory.ldap.servers[0]: \"ldap://dc1\" is no host"],
+            ),
+            ("", &LEAST.replace("DC=contoso", " "), &["directory.ldap.base: is empty"]),
+            ("", &format!("{LEAST}\npage_sise = 7"), &["unknown key; did you mean `page_size`?"]),
+        ] {
+            let errors = parse(outer, keys).unwrap_err();
+            assert!(parts.iter().all(|part| errors.contains(part)), "{parts:?} not in {errors}");
+        }
+        let both = EMBEDDED.replace("# [directory.ldap]", "[directory.ldap]");
+        let errors = Config::parse(&both, Path::new("t.toml"), Path::new("/base")).unwrap_err().to_string();
+        assert!(errors.contains("directory.ldap: is not used while source is \"csv\""), "{errors}");
+    }
+
+    #[test]
+    fn a_home_may_name_pools_by_their_dns() {
+        let text = EMBEDDED.replace("# registrar_pool_dns", "registrar_pool_dns");
+        let config = Config::parse(&text, Path::new("t.toml"), Path::new("/base")).unwrap();
+        let dn = "cn=lc services,CN=Microsoft,CN=1:2,CN=Pools,CN=RTC Service,CN=Services,CN=Configuration,DC=contoso,DC=com";
+        let (id, _) = config.homes.by_name("sfb2019").unwrap();
+        let expected = turnout_core::home::PoolMeaning::Known(turnout_core::home::Residence::Home(id));
+        assert_eq!(config.homes.meaning(dn, "SRV:"), expected);
+    }
 }

@@ -14,5 +14,7 @@ mod pools;
 mod search;
 mod session;
 pub mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use fault::Fault;

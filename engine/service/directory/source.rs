@@ -186,10 +186,10 @@ impl Source {
                     watch.taken = None;
                     return Ok(Polled::Same(None));
                 }
-                Ok(Polled::New(Loaded::new(snapshot, report, clock::unix_seconds())))
+                Ok(Polled::New(Box::new(Loaded::new(snapshot, report, clock::unix_seconds()))))
             }
             (UserSource::Ldap(ldap), Self::Ldap(..)) => match self.ask(config, ldap, Audience::Log, false)? {
-                Some(loaded) => Ok(Polled::New(loaded)),
+                Some(loaded) => Ok(Polled::New(Box::new(loaded))),
                 None => Ok(Polled::Same(Some(clock::unix_seconds()))),
             },
             // The configuration names another source now; a reload will bring it.
@@ -247,7 +247,7 @@ pub enum Polled {
     /// Nothing new, as was known at this time, in seconds since 1970.
     Same(Option<u64>),
     /// Other users.
-    New(Loaded),
+    New(Box<Loaded>),
 }
 
 impl Loaded {

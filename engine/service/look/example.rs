@@ -87,6 +87,7 @@ fn first() -> Tally {
         contacts: ContactCounts { none: 1, to: 2, both: 4, asked: 1, vetoed: 1, ..ContactCounts::default() },
         presence_waiting: 1,
         wishes_waiting: 6,
+        strays: 0,
         turns: 100,
     }
 }
@@ -105,6 +106,7 @@ fn second() -> Tally {
         ],
         moving_users: 1,
         contacts: ContactCounts { both: 3, ..ContactCounts::default() },
+        strays: 0,
         turns: 50,
         ..Tally::default()
     }

@@ -305,6 +305,13 @@ pub static METRICS: &[Metric] = &[
         },
     },
     Metric {
+        name: "turnout_directory_strays_total",
+        kind: Counter,
+        labels: &[],
+        help: "Stanzas for users whom a pool did not know although the directory has them there.",
+        read: |now, out| out.put(&[], now.look.shards.iter().map(|shard| shard.tally.strays).sum()),
+    },
+    Metric {
         name: "turnout_directory_failing",
         kind: Gauge,
         labels: &[],

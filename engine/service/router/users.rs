@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use turnout_core::directory::{Directory, Snapshot, diff, guard};
@@ -17,6 +18,10 @@ use crate::directory::standing::Standing;
 use crate::store::file::ContactFile;
 use crate::store::moves::{MoveOutlet, restore};
 use crate::store::outlet::Delivery;
+
+/// How often it is looked whether a pool did not know a user whom the directory says it has; so often at most does that make us ask
+/// the source.
+const STRAYS_EVERY: Duration = Duration::from_secs(5);
 
 /// Does what may take long, or for ever, on a thread of its own: the end of the process does not wait for it.
 pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
@@ -132,16 +137,25 @@ impl Router {
     /// Follows the source until the router has stopped.
     pub(super) async fn follow(self) {
         let mut stopped = self.stopped();
+        let mut looked = crate::clock::now();
+        let mut strays = 0;
         loop {
             let pause = Source::pause(&self.state().config);
-            let due = async {
+            let tick = async {
                 match pause {
-                    Some(pause) => tokio::time::sleep(pause).await,
+                    Some(pause) => tokio::time::sleep_until((looked + pause).into()).await,
                     None => std::future::pending().await,
                 }
             };
             let is_due = tokio::select! {
-                () = due => true,
+                () = tick => true,
+                // Somebody was not where the directory has him (requirement 5): it is worth a look before its time.
+                () = tokio::time::sleep(STRAYS_EVERY), if pause.is_some() => {
+                    let found: u64 = self.published().iter().map(|shard| shard.tally.strays).sum();
+                    let is_more = found > strays;
+                    strays = found;
+                    is_more
+                }
                 // The pause may be another one.
                 () = self.inner.reloaded.notified() => false,
                 changed = stopped.changed() => match changed {
@@ -154,6 +168,7 @@ impl Router {
             }
             if is_due {
                 self.look_at_source().await;
+                looked = crate::clock::now();
             }
         }
     }

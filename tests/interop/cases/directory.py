@@ -242,6 +242,21 @@ async def directory_samba() -> None:
             await _shown(estate, MOVER, home="legacy")
         directory.delete("user3@contoso.com")
         await _gone(estate, "user3@contoso.com")
+        # By numbers, whoever may see deleted objects is told as well.
+        directory.keys["mode"] = '"usn"'
+        estate.turnout.settings.directory = directory.toml()
+        estate.turnout.write()
+        await estate.turnout.reload()
+        directory.delete("user4@contoso.com")
+        await _gone(estate, "user4@contoso.com")
+        # And whoever may not replicate follows with less, and is told so.
+        directory.keys = {"mode": '"dirsync"'}
+        estate.turnout.settings.directory = directory.toml()
+        estate.turnout.write()
+        await _found(estate, "warning", "Replicating Directory Changes", "deleted users are seen at the next full load")
+        await estate.turnout.reload()
+        directory.move(MOVER, "sfb2019")
+        await _shown(estate, MOVER, home="sfb2019")
         log = estate.turnout.log.read_text(errors="replace")
         assert "asking for everything anew" not in log, "changes were not followed but read in full"
 

@@ -69,7 +69,7 @@ pub(super) fn shown(entry: &Entry<'_>) -> Option<Shown> {
         .into_iter()
         .take(POLICIES_MAX)
         .filter_map(|value| std::str::from_utf8(value).ok().map(str::trim))
-        .filter(|value| value.len() <= VALUE_BYTES_MAX && !value.contains(' '))
+        .filter(|value| value.len() <= VALUE_BYTES_MAX && value.bytes().all(|byte| byte.is_ascii_graphic()))
         .collect();
     policies.sort_unstable();
     let seen = (0..).zip(ATTRIBUTES).filter(|(_, name)| entry.first(name).is_some());

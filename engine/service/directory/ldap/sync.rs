@@ -87,6 +87,14 @@ impl Follower {
         &self.people
     }
 
+    /// Lets another address stand for the server that is followed.
+    #[cfg(test)]
+    pub(super) fn forget_server(&mut self, old: &HostPort, new: &HostPort) {
+        if let Some(pin) = self.pin.as_mut().filter(|pin| pin.server == *old) {
+            pin.server = new.clone();
+        }
+    }
+
     /// What an administrator should know of the last full load.
     pub fn notes(&self) -> &[String] {
         &self.notes
