@@ -312,7 +312,7 @@ impl Router {
         let world = Arc::new(config.world(generation, secret).map_err(|errors| errors.to_string())?);
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
         let resolver = Resolver::new(&config.dns_servers)?;
-        let (source, loaded, names) = self.read_anew(&config).await?;
+        let (loaded, names) = self.read_anew(&config, &mut place).await?;
 
         self.inner.outside.swap(tls, resolver);
         let (done, changed) = oneshot::channel();
@@ -321,8 +321,10 @@ impl Router {
         let users = loaded.snapshot.len();
         let moved = self.take(&config, &loaded, names).await?;
         self.inner.generation.store(generation, Ordering::Relaxed);
-        *place = Some(source);
-        let settled = users::settled(&config, &mut place).await;
+        let settled = match loaded.failing {
+            None => users::settled(&config, &mut place).await,
+            Some(_) => Ok(()),
+        };
         {
             let mut state = self.state();
             state.config = config;

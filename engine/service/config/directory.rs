@@ -9,7 +9,7 @@ use super::read::{At, Table};
 use crate::directory::ldap::filter::Filter;
 
 /// `[directory]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryConfig {
     /// Where the users come from.
     pub source: UserSource,
@@ -22,7 +22,7 @@ pub struct DirectoryConfig {
 }
 
 /// `directory.source`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserSource {
     /// A file, written by `Get-CsUser | Export-Csv`.
     Csv {
@@ -36,7 +36,7 @@ pub enum UserSource {
 }
 
 /// `[directory.ldap]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LdapConfig {
     /// The servers, the preferred first.
     pub servers: Vec<HostPort>,

@@ -31,8 +31,10 @@ pub struct Loaded {
     pub confirmed_unix: u64,
     /// The server they came from, where there is one.
     pub server: Option<String>,
-    /// They come from disk, because the source cannot be had.
-    pub kept_because: Option<String>,
+    /// They are those that were known before, because the source cannot be had.
+    pub failing: Option<String>,
+    /// They come from disk.
+    pub from_disk: bool,
     /// What an administrator should know.
     pub notes: Vec<String>,
 }
@@ -161,6 +163,20 @@ impl Source {
         }
     }
 
+    /// The users that are known already, for a new configuration that reads them where the old one did; `None` where that is not so, or
+    /// the source is a file.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub fn known(&self, old: &Config, new: &Config) -> Option<Result<Loaded, String>> {
+        let Self::Ldap(follower, _) = self else { return None };
+        if old.directory.source != new.directory.source {
+            return None;
+        }
+        let made = follower.people().snapshot(&new.homes, &new.directory);
+        Some(made.map(|(snapshot, report)| Loaded::new(snapshot, report, 0)))
+    }
+
     /// How long to wait before the next look; `None` if there is none.
     pub fn pause(config: &Config) -> Option<Duration> {
         match &config.directory.source {
@@ -257,7 +273,8 @@ impl Loaded {
             report,
             confirmed_unix,
             server: None,
-            kept_because: None,
+            failing: None,
+            from_disk: false,
             notes: Vec::new(),
         }
     }
@@ -298,7 +315,8 @@ fn from_disk(config: &Config, kept: Kept, why: String) -> Result<(Source, Loaded
     let (snapshot, report) = people.snapshot(&config.homes, &config.directory)?;
     let given = Given { is_stale: true, kept_unix: confirmed_unix, from_disk: true };
     let mut loaded = Loaded::new(snapshot, report, confirmed_unix);
-    loaded.kept_because = Some(why);
+    loaded.failing = Some(why);
+    loaded.from_disk = true;
     Ok((Source::Ldap(Box::new(Follower::new(people)), given), loaded))
 }
 

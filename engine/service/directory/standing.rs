@@ -78,9 +78,9 @@ impl Standing {
         self.source = source;
         self.server.clone_from(&loaded.server);
         self.confirmed_unix = loaded.confirmed_unix;
-        self.from_disk = loaded.kept_because.is_some();
-        self.failing.clone_from(&loaded.kept_because);
-        self.failures += u64::from(loaded.kept_because.is_some());
+        self.from_disk = loaded.from_disk;
+        self.failing.clone_from(&loaded.failing);
+        self.failures += u64::from(loaded.failing.is_some());
         self.classes = Classes::of(&loaded.report);
     }
 

@@ -43,10 +43,11 @@ pub(super) async fn first(config: &Config) -> Result<(Source, Loaded), String> {
 /// Says in the log what was found.
 fn tell(loaded: &Loaded) {
     let report = &loaded.report;
-    if let Some(why) = &loaded.kept_because {
+    if let Some(why) = &loaded.failing {
         tracing::error!(
             users = report.users,
             confirmed_unix = loaded.confirmed_unix,
+            from_disk = loaded.from_disk,
             "the directory cannot be used, so its users are those of the last good load: {why}"
         );
     } else {
@@ -67,6 +68,23 @@ fn tell(loaded: &Loaded) {
     for note in &loaded.notes {
         tracing::warn!("directory: {}", crate::log::escape(note));
     }
+}
+
+/// A directory that is away keeps no other change of the configuration from being made: where the source is the same one, its users go on as they
+/// are known.
+fn go_on(
+    known: Option<&Source>,
+    (before, config): (&Config, &Config),
+    standing: &Standing,
+    why: String,
+) -> Result<Loaded, String> {
+    let Some(users) = known.and_then(|known| known.known(before, config)) else { return Err(why) };
+    let mut loaded = users?;
+    loaded.confirmed_unix = standing.confirmed_unix;
+    loaded.from_disk = standing.from_disk;
+    loaded.server.clone_from(&standing.server);
+    loaded.failing = Some(why);
+    Ok(loaded)
 }
 
 /// Names those whose home has changed; refused when too much has.
@@ -109,16 +127,33 @@ impl Router {
         self.state().standing.clone()
     }
 
-    /// Reads the users for a new configuration; gives them with the names of those who change homes, for [`Router::take`].
-    pub(super) async fn read_anew(&self, config: &Config) -> Result<(Source, Loaded, Vec<Arc<str>>), String> {
-        let (config, old) = (config.clone(), self.directory());
-        aside(move || {
-            let (source, loaded) = Source::load(&config, Audience::Log)?;
-            tell(&loaded);
-            let names = judge(&config, old.snapshot(), &loaded.snapshot)?;
-            Ok((source, loaded, names))
+    /// Reads the users for a new configuration; gives them with the names of those who change homes, for [`Router::take`]. The source
+    /// goes to its place.
+    pub(super) async fn read_anew(
+        &self,
+        config: &Config,
+        place: &mut Option<Source>,
+    ) -> Result<(Loaded, Vec<Arc<str>>), String> {
+        let (before, standing) = {
+            let state = self.state();
+            (state.config.clone(), state.standing.clone())
+        };
+        let (config, old, known) = (config.clone(), self.directory(), place.take());
+        let (source, read) = aside(move || {
+            let (fresh, loaded) = match Source::load(&config, Audience::Log) {
+                Ok((source, loaded)) => (Some(source), Ok(loaded)),
+                Err(why) => (None, go_on(known.as_ref(), (&before, &config), &standing, why)),
+            };
+            let read = loaded.and_then(|loaded| {
+                tell(&loaded);
+                let names = judge(&config, old.snapshot(), &loaded.snapshot)?;
+                Ok((loaded, names))
+            });
+            (if read.is_ok() { fresh.or(known) } else { known }, read)
         })
-        .await?
+        .await?;
+        *place = source;
+        read
     }
 
     /// Takes users into use, and moves those whose home is another.

@@ -160,9 +160,25 @@ async def directory_slapd() -> None:
 
         directory.stop()
         await _stands(estate, "a failure", lambda d: "cannot be reached" in d.get("failing", ""))
+        # Another change of the configuration is made all the same; one of the directory's own is not.
+        directory.outer["shrink_percent_max"] = "30"
+        estate.turnout.settings.directory = directory.toml()
+        estate.turnout.write()
+        assert (await estate.turnout.reload())["moved"]["users"] == 0
+        status = await _status(estate)
+        assert "cannot be reached" in status["failing"] and not status["from_disk"] and status["users"] == 20, status
+        directory.keys["page_size"] = "4"
+        estate.turnout.settings.directory = directory.toml()
+        estate.turnout.write()
+        try:
+            await estate.turnout.reload()
+            raise AssertionError("users of a directory that was never asked were taken")
+        except urllib.error.HTTPError as error:
+            assert "cannot be reached" in error.read().decode()
         await estate.restart(estate.turnout)
         status = await _status(estate)
         assert status["from_disk"] and "cannot be reached" in status["failing"] and status["users"] == 20, status
+        await _found(estate, "warning", "cannot be reached", "a start would take the 20 users of the last good load")
         metrics = (await estate.turnout.get("/metrics", parse=False)).decode()
         assert estate.turnout.metric(metrics, "turnout_directory_from_disk") == 1
         assert estate.turnout.metric(metrics, "turnout_directory_failing") == 1
@@ -181,7 +197,7 @@ async def directory_errors() -> None:
         directory = _directory(estate)
 
         async def told(*parts: str, severity: str = "error", **keys: str) -> None:
-            directory.keys = keys
+            directory.keys = {"last_good": "", **keys}
             estate.turnout.settings.directory = directory.toml()
             estate.turnout.write()
             await _found(estate, severity, *parts)
@@ -205,7 +221,7 @@ async def directory_errors() -> None:
         await told("in the clear", severity="warning", tls='"none"')
         await told("shows no user below", severity="warning", base=f'"CN=Pools,{BASE}"')
         # One dead server is no harm while another lives.
-        await told("is not set: a start while the directory is away fails", severity="warning", last_good="",
+        await told("is not set: a start while the directory is away fails", severity="warning",
                    servers='["dc1.contoso.com:1", "dc1.contoso.com"]')
 
 

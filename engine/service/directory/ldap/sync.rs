@@ -42,6 +42,8 @@ pub struct Follower {
     pin: Option<Pin>,
     /// When everything was read last.
     full_at: Option<Instant>,
+    /// The users have changed since that was said.
+    has_changed: bool,
     notes: Vec<String>,
 }
 
@@ -180,11 +182,12 @@ impl Follower {
             &mut people,
         )?;
         check_rights(session.server(), config, people.len(), seen, &mut notes)?;
-        let changed = people != self.people;
+        // A poll that broke off may have taken something in already.
+        self.has_changed |= people != self.people;
         self.people = people;
         self.pin = Some(Pin { server: server.clone(), identity: about.identity, place });
         self.notes = notes;
-        Ok(changed)
+        Ok(std::mem::take(&mut self.has_changed))
     }
 
     /// Takes in what has changed; `None` where that cannot be said.
@@ -248,22 +251,22 @@ impl Follower {
         if touched.len() > CHANGES_MAX {
             return Ok(None);
         }
-        let changed = fetch(&mut self.people, session, config, homes, &touched)?;
+        fetch(&mut self.people, &mut self.has_changed, session, config, homes, &touched)?;
         pin.place = next;
-        Ok(Some(changed))
+        Ok(Some(std::mem::take(&mut self.has_changed)))
     }
 }
 
-/// Reads the users of these identities anew.
+/// Reads the users of these identities anew; `changed` says at once when one is another.
 fn fetch(
     people: &mut People,
+    changed: &mut bool,
     session: &mut Session,
     config: &LdapConfig,
     homes: &Homes,
     touched: &BTreeSet<Box<[u8]>>,
-) -> Result<bool, Fault> {
+) -> Result<(), Fault> {
     let mut reader = Reader { session, config, homes, pools: Pools::default() };
-    let mut changed = false;
     let ids: Vec<&Box<[u8]>> = touched.iter().collect();
     for chunk in ids.chunks(CHUNK) {
         let each: Vec<Filter> = chunk.iter().map(|id| Filter::equal(person::GUID, id)).collect();
@@ -271,13 +274,13 @@ fn fetch(
         let mut found = People::default();
         reader.read(&Filter::all(&[&config.filter, &any]), &mut |_| (), &mut found)?;
         for (id, address, traits) in found.iter() {
-            changed |= people.set(id, address, traits.clone());
+            *changed |= people.set(id, address, traits.clone());
         }
         for id in chunk.iter().filter(|id| !found.has(id)) {
-            changed |= people.remove(id);
+            *changed |= people.remove(id);
         }
     }
-    Ok(changed)
+    Ok(())
 }
 
 /// Reads users.
