@@ -17,6 +17,7 @@ use turnout_core::policy::{Negotiation, Policy};
 use turnout_core::presence::PresenceRules;
 
 mod checks;
+mod directory;
 mod flow;
 mod mistakes;
 mod partners;
@@ -28,6 +29,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use directory::{DirectoryConfig, LdapConfig, LdapMode, LdapTls, UserSource};
 pub use mistakes::{ConfigErrors, Mistake};
 pub use world::TrustSource;
 
@@ -104,19 +106,6 @@ pub struct HomeConfig {
     pub first_message_in_invite: bool,
     /// Pass HTML of the pool on as XHTML-IM beside the plain text.
     pub xhtml_im: bool,
-}
-
-/// `[directory]`.
-#[derive(Clone, Debug)]
-pub struct DirectoryConfig {
-    /// The CSV file, written by `Get-CsUser | Export-Csv`.
-    pub file: PathBuf,
-    /// Whether users without an external access policy may use XMPP federation.
-    pub default_xmpp_access: bool,
-    /// Names of external access policies whose users may use XMPP federation.
-    pub xmpp_access_policies: Vec<String>,
-    /// A reload that loses more than this share of the users is refused, in percent.
-    pub shrink_percent_max: u8,
 }
 
 /// Which driver moves bytes.
@@ -315,7 +304,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         trust.files.extend(federation.ca_file.clone());
     }
     let homes = parts::homes(root);
-    let directory = parts::directory(&root.table("directory"));
+    let directory = directory::directory(&root.table("directory"));
     let (presence, store) = presence::presence(&root.table("presence"));
     let flow = flow::flow(&root.table("flow"));
     let engine_table = root.table("engine");

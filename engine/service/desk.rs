@@ -67,7 +67,12 @@ async fn answer(router: Router, mut asked: Receiver<Ask>) {
 }
 
 fn moved(moved: Moved) -> MovedAnswer {
-    MovedAnswer { users: moved.users as u64, in_time: moved.in_time, held_millis: moved.held_millis }
+    MovedAnswer {
+        users: moved.users as u64,
+        in_time: moved.in_time,
+        held_millis: moved.held_millis,
+        remembered: moved.remembered,
+    }
 }
 
 fn look(router: &Router) -> Look {
@@ -79,7 +84,7 @@ fn look(router: &Router) -> Look {
         driver: router.driver(),
         addresses: router.addresses().to_vec(),
         started_unix: router.started_unix(),
-        directory_loaded_unix: router.directory_loaded_unix(),
+        standing: router.standing(),
         store: router.store(),
         draining: router.is_draining(),
         now_unix: crate::clock::unix_seconds(),

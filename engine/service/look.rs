@@ -13,6 +13,7 @@ use turnout_core::refusal::Condition;
 use turnout_core::tally::{Flow, SideTally, Tally};
 use turnout_core::world::World;
 
+use crate::directory::standing::Standing;
 use crate::store::meter::StoreLook;
 
 #[cfg(test)]
@@ -42,8 +43,8 @@ pub struct Look {
     pub addresses: Vec<(String, SocketAddr)>,
     /// When the router started, in seconds since 1970.
     pub started_unix: u64,
-    /// When the directory was loaded, in seconds since 1970; 0 before the first time.
-    pub directory_loaded_unix: u64,
+    /// How the directory does.
+    pub standing: Standing,
     /// The store of contacts, where there is one.
     pub store: Option<StoreLook>,
     /// Whether it is stopping.
@@ -111,9 +112,9 @@ impl ShardLook {
 }
 
 impl Look {
-    /// Seconds since the directory was loaded.
+    /// Seconds since the directory's source was known to say what is in use.
     pub fn directory_age_seconds(&self) -> u64 {
-        self.now_unix.saturating_sub(self.directory_loaded_unix)
+        self.now_unix.saturating_sub(self.standing.confirmed_unix)
     }
 
     /// Sums over the shards.

@@ -4,6 +4,7 @@
 
 mod prepared;
 mod threads;
+mod users;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -13,10 +14,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use turnout_core::contact::{Contact, Pair};
 use turnout_core::contacts::Forget;
-use turnout_core::directory::{Directory, Snapshot, User, diff, guard};
+use turnout_core::directory::{Directory, User};
 use turnout_core::io::{Input, Told};
 use turnout_core::jid::Jid;
 use turnout_core::placement::owner_of_user;
@@ -24,7 +25,8 @@ use turnout_core::world::World;
 
 use crate::config::Config;
 use crate::control::{Command, Moved, SharedDirectory, current};
-use crate::directory::meter::Audience;
+use crate::directory::source::Source;
+use crate::directory::standing::Standing;
 use crate::driver::Kind;
 use crate::handover::Sockets;
 use crate::mail::{Mail, Post};
@@ -62,7 +64,7 @@ pub struct Reloaded {
 struct State {
     config: Config,
     world: Arc<World>,
-    directory_loaded_unix: u64,
+    standing: Standing,
 }
 
 struct Inner {
@@ -73,8 +75,10 @@ struct Inner {
     state: Mutex<State>,
     generation: AtomicU64,
     secret: Arc<[u8]>,
-    /// One reload at a time: two would mix what each of them swaps in.
-    reloading: tokio::sync::Mutex<()>,
+    /// Where the users come from. One at a time has it, be it for a reload: two would mix what each of them swaps in.
+    source: tokio::sync::Mutex<Option<Source>>,
+    /// Woken by a reload.
+    reloaded: Notify,
     driver: Kind,
     stop_listening: watch::Sender<bool>,
     draining: watch::Sender<bool>,
@@ -144,11 +148,6 @@ impl Router {
         current(&self.inner.directory)
     }
 
-    /// When the directory was loaded, in seconds since 1970.
-    pub fn directory_loaded_unix(&self) -> u64 {
-        self.state().directory_loaded_unix
-    }
-
     /// When the router started, in seconds since 1970.
     pub fn started_unix(&self) -> u64 {
         self.inner.started_unix
@@ -190,7 +189,7 @@ impl Router {
     /// A home that is not configured, a user that is not in the directory, or a full overlay.
     pub async fn move_users(&self, users: &[Jid], home: &str) -> Result<Moved, String> {
         let world = self.world();
-        let Some((home, _)) = world.homes.by_name(home) else {
+        let Some((home, configured)) = world.homes.by_name(home) else {
             let names: Vec<&str> = world.homes.iter().map(|(_, home)| home.name.as_str()).collect();
             return Err(format!("there is no home {home:?}; configured are: {}", names.join(", ")));
         };
@@ -209,9 +208,10 @@ impl Router {
             }
         }
         if changes.is_empty() {
-            return Ok(Moved { users: 0, in_time: true, held_millis: 0 });
+            return Ok(Moved { users: 0, in_time: true, held_millis: 0, remembered: true });
         }
-        self.command(|done| Command::Move(changes, done)).await
+        let name = configured.name.clone();
+        self.command(|done| Command::Move(changes, name, done)).await
     }
 
     /// What is known of a local user and what is open for him, from the shard that owns him.
@@ -243,7 +243,7 @@ impl Router {
     /// # Errors
     /// Everything that is wrong, or what cannot change without a restart.
     pub async fn reload(&self) -> Result<Reloaded, String> {
-        let _alone = self.inner.reloading.lock().await;
+        let mut place = self.inner.source.lock().await;
         let old = self.state().config.clone();
         let config = old.reread().map_err(|errors| errors.to_string())?;
         if let Some(what) = needs_restart(&old, &config) {
@@ -258,20 +258,26 @@ impl Router {
         let world = Arc::new(config.world(generation, secret).map_err(|errors| errors.to_string())?);
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
         let resolver = Resolver::new(&config.dns_servers)?;
-        let (snapshot, names) = apart({
-            let (config, old) = (config.clone(), self.directory());
-            move || load_anew(&config, old.snapshot())
-        })
-        .await?;
+        let (loaded, names) = self.read_anew(&config, &mut place).await?;
 
         self.inner.outside.swap(tls, resolver);
         let (done, changed) = oneshot::channel();
         self.send(Command::World(Arc::clone(&world), done)).await?;
         changed.await.map_err(|_| gone())?;
-        let users = snapshot.len();
-        let moved = self.command(|done| Command::Snapshot(snapshot, names, done)).await?;
+        let users = loaded.snapshot.len();
+        let moved = self.take(&config, &loaded, names).await?;
         self.inner.generation.store(generation, Ordering::Relaxed);
-        *self.state() = State { config, world, directory_loaded_unix: crate::clock::unix_seconds() };
+        let settled = match loaded.failing {
+            None => users::settled(&config, &mut place).await,
+            Some(_) => Ok(()),
+        };
+        {
+            let mut state = self.state();
+            state.config = config;
+            state.world = world;
+        }
+        self.inner.reloaded.notify_waiters();
+        settled?;
         Ok(Reloaded { generation, users, moved })
     }
 
@@ -397,32 +403,6 @@ async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
-}
-
-/// Reads the users. Blocks.
-fn load_directory(config: &Config, audience: Audience) -> Result<Arc<Snapshot>, String> {
-    let (snapshot, report) = crate::directory::load(config, audience)?;
-    tracing::info!(
-        users = report.users,
-        rows = report.rows,
-        skipped = report.skipped_rows,
-        bytes = snapshot.memory_bytes(),
-        "directory loaded"
-    );
-    for skipped in &report.skipped {
-        tracing::warn!(line = skipped.line, "directory: row skipped: {}", crate::log::escape(&skipped.why));
-    }
-    Ok(Arc::new(snapshot))
-}
-
-/// Reads the users again and names those whose home has changed; refused when too much has. Blocks.
-fn load_anew(config: &Config, old: &Snapshot) -> Result<(Arc<Snapshot>, Vec<Arc<str>>), String> {
-    let snapshot = load_directory(config, Audience::Log)?;
-    guard(old, &snapshot, config.directory.shrink_percent_max)
-        .map_err(|refusal| format!("directory.shrink_percent_max: {refusal}"))?;
-    let mut names = Vec::new();
-    diff(old, &snapshot, |change| names.push(change.bare.into()));
-    Ok((snapshot, names))
 }
 
 #[cfg(test)]

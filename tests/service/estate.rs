@@ -41,6 +41,8 @@ pub struct Plan {
     pub federation: String,
     /// Lines of `[[partner]]` for partner.example, beside its proxy.
     pub partner: String,
+    /// Lines at the end of `[directory]`.
+    pub directory: &'static str,
     /// Whole tables.
     pub more: String,
     /// Users with their pools.
@@ -65,6 +67,7 @@ impl Default for Plan {
         Self {
             federation: String::new(),
             partner: "type = \"federated\"".to_owned(),
+            directory: "poll_seconds = 0",
             more: String::new(),
             users: vec![
                 ("anna@contoso.com".to_owned(), LEGACY),
@@ -170,7 +173,7 @@ impl Ground {
         }
         self.folder.write("users.csv", csv);
         let proxy = if plan.partner_is_up { self.partner.address } else { self.nobody.into() };
-        let Plan { federation, partner, more, shards, drain_seconds, .. } = plan;
+        let Plan { federation, partner, directory, more, shards, drain_seconds, .. } = plan;
         let text = format!(
             r#"domains = ["contoso.com", "fabrikam.com"]
 
@@ -213,6 +216,7 @@ registrar_pools = ["{SFB2019}"]
 source = "csv"
 file = "users.csv"
 default_xmpp_access = true
+{directory}
 
 [engine]
 driver = "{driver}"
@@ -279,6 +283,16 @@ impl Estate {
         let config = Config::load(&ground.folder.path().join("turnout.toml")).unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let router = runtime.block_on(Router::start(config)).unwrap();
+        Self { ground, router, runtime }
+    }
+
+    /// Ends the router in order and starts another one on what it left.
+    #[must_use]
+    pub fn restarted(self) -> Self {
+        let Self { ground, router, runtime } = self;
+        runtime.block_on(router.drain());
+        let config = Config::load(&ground.folder.path().join("turnout.toml")).unwrap();
         let router = runtime.block_on(Router::start(config)).unwrap();
         Self { ground, router, runtime }
     }

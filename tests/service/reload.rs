@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use turnout_core::home::{HomeId, Residence};
+
 use crate::estate::{Estate, LEGACY, Plan, SFB2019, issue, wait};
 use crate::peers::stream::{body, chat, external, header, starttls};
 use crate::peers::wire::Wire;
@@ -165,4 +167,41 @@ fn all_that_a_reload_changes_changes_under_load() {
     assert!(got.iter().copied().eq(0..sent), "{} of {sent} came", got.len());
     assert!(estate.pool.texts().len() > 20 && stanzas.len() > 20, "to both homes");
     estate.finish(sent);
+}
+
+#[test]
+fn a_file_is_watched_and_what_cannot_be_used_of_it_changes_nothing() {
+    let mut plan = Plan { directory: "poll_seconds = 1", ..Plan::default() };
+    plan.users.extend((0..6).map(|n| (format!("user{n}@contoso.com"), LEGACY)));
+    let estate = Estate::with(&plan);
+    let failing = |part: &str| {
+        wait("a failure", || match estate.router.standing().failing {
+            Some(why) if why.contains(part) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        assert_eq!(estate.router.directory().snapshot().len(), 10);
+    };
+    estate.folder.write("users.csv", "SipAddress\nsip:anna@contoso.com\n");
+    failing("there is no column RegistrarPool");
+    // Well-formed, but more than half of the users are gone.
+    let whole = plan.users.clone();
+    plan.users.truncate(3);
+    estate.configure(&plan);
+    failing("shrink_percent_max");
+
+    plan.users = whole;
+    plan.users[1].1 = SFB2019;
+    estate.configure(&plan);
+    let bert = || estate.router.directory().look_up("bert@contoso.com").map(|user| user.residence);
+    wait("the move", || match bert() {
+        Some(Residence::Home(HomeId(1))) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    wait("the end of the failure", || estate.router.standing().failing.map_or(Ok(()), Err));
+    let mut wire = estate.partner_stream("contoso.com");
+    wire.send(message("bert@contoso.com", "m1"));
+    let invite = estate.pool.requests.at_least(1).remove(0);
+    assert_eq!(invite.start, "INVITE sip:bert@contoso.com SIP/2.0");
+    assert_eq!(estate.router.world().generation, 1, "nobody reloaded");
+    estate.finish(1);
 }

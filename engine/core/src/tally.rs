@@ -207,6 +207,8 @@ pub struct Tally {
     pub paused_links: u64,
     /// Times a link was no longer read for that reason.
     pub pauses: u64,
+    /// Stanzas for a user whom the pool does not know that the directory says he is on: it lags behind a move.
+    pub strays: u64,
     /// Turns of the loop: a watchdog looks whether it moves.
     pub turns: u64,
 }

@@ -12,7 +12,7 @@ use turnout_core::policy::{GatewayLimits, Negotiation};
 
 use super::partners::PartnerEntry;
 use super::read::{At, Spot, Table};
-use super::{DirectoryConfig, DriverChoice, EngineConfig, Federation, HomeConfig, KeyPair, LogConfig};
+use super::{DriverChoice, EngineConfig, Federation, HomeConfig, KeyPair, LogConfig};
 
 /// Largest text of one SIP message that may be configured: well under the pool's 128 KB.
 const MESSAGE_BYTES_CEILING: u64 = 100_000;
@@ -211,7 +211,8 @@ fn home(name: &str, table: &Table<'_, '_>) -> Option<HomeEntry> {
         table.missing("backend", "write backend = \"xmpp\" for a legacy gateway, \"sip\" for a 2019 pool");
     }
     let connect = connect(table);
-    let registrar_pools: Vec<At<String>> = table.list("registrar_pools").unwrap_or_default();
+    let mut registrar_pools: Vec<At<String>> = table.list("registrar_pools").unwrap_or_default();
+    registrar_pools.extend(table.list("registrar_pool_dns").unwrap_or_default());
     if registrar_pools.is_empty() {
         table.missing("registrar_pools", "list the pools whose users live here, as Get-CsUser shows them");
     }
@@ -351,38 +352,6 @@ fn trusted_names(table: &Table<'_, '_>, tls: Negotiation, connect: &[At<HostPort
         );
     }
     names
-}
-
-/// `[directory]`, and the pools that are branch appliances.
-pub(super) fn directory(table: &Table<'_, '_>) -> Option<(DirectoryConfig, Vec<String>)> {
-    match table.text("source").as_ref().map(|at| at.value.as_str()) {
-        None | Some("csv") => {}
-        Some("ldap") => table.book.wrong(
-            &table.spot_of("source"),
-            "\"ldap\" is not available in this version",
-            "export the users (Get-CsUser | Export-Csv) and write source = \"csv\"",
-        ),
-        Some(other) => {
-            table.book.wrong(&table.spot_of("source"), format!("{other:?} is not one of: csv"), "");
-        }
-    }
-    let file = table.file("file");
-    if file.is_none() && !table.has("file") {
-        table.missing("file", "give the users, as Get-CsUser | Export-Csv wrote them");
-    }
-    let texts = |key| -> Vec<String> {
-        let list: Option<Vec<At<String>>> = table.list(key);
-        list.unwrap_or_default().into_iter().map(|at| at.value).collect()
-    };
-    let branch_pools = texts("branch_pools");
-    let xmpp_access_policies = texts("xmpp_access_policies");
-    let default_xmpp_access = table.flag("default_xmpp_access").unwrap_or(false);
-    let shrink_percent_max =
-        table.number("shrink_percent_max", 0..=100).and_then(|n| u8::try_from(n).ok()).unwrap_or(20);
-    table.finish();
-    let config =
-        DirectoryConfig { file: file?, default_xmpp_access, xmpp_access_policies, shrink_percent_max };
-    Some((config, branch_pools))
 }
 
 /// What `[engine]` says of the log.

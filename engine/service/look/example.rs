@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::directory::standing::{Classes, Standing};
 use turnout_core::contact::{Contact, Pair, Record};
 use turnout_core::contacts::{ContactCounts, Forget};
 use turnout_core::directory::{Directory, Overlay, SnapshotBuilder, User};
@@ -91,6 +92,7 @@ fn first() -> Tally {
         contacts: ContactCounts { none: 1, to: 2, both: 4, asked: 1, vetoed: 1, ..ContactCounts::default() },
         presence_waiting: 1,
         wishes_waiting: 6,
+        strays: 0,
         turns: 100,
     }
 }
@@ -109,6 +111,7 @@ fn second() -> Tally {
         ],
         moving_users: 1,
         contacts: ContactCounts { both: 3, ..ContactCounts::default() },
+        strays: 0,
         turns: 50,
         ..Tally::default()
     }
@@ -127,7 +130,12 @@ pub(crate) fn look() -> Look {
         driver: "poll",
         addresses: vec![("federation.listen".to_owned(), "127.0.0.1:5269".parse().unwrap())],
         started_unix: 1_000,
-        directory_loaded_unix: 1_060,
+        standing: Standing {
+            source: "csv",
+            confirmed_unix: 1_060,
+            classes: Classes { home: 3, branch: 1, ..Classes::default() },
+            ..Standing::default()
+        },
         store: Some(StoreLook {
             contacts: 12,
             bytes: 4096,

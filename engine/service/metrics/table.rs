@@ -324,8 +324,45 @@ pub static METRICS: &[Metric] = &[
         name: "turnout_directory_age_seconds",
         kind: Gauge,
         labels: &[],
-        help: "Time since the directory was loaded from its source.",
+        help: "Time since the directory's source was known to say what is in use.",
         read: |now, out| out.put(&[], now.look.directory_age_seconds()),
+    },
+    Metric {
+        name: "turnout_directory_class_users",
+        kind: Gauge,
+        labels: &["class"],
+        help: "Users by class: home, cloud, unassigned, branch, unknown_pool; moving are in one of these as well.",
+        read: |now, out| {
+            now.look.standing.classes.by_name().iter().for_each(|(class, users)| out.put(&[class], *users));
+        },
+    },
+    Metric {
+        name: "turnout_directory_strays_total",
+        kind: Counter,
+        labels: &[],
+        help: "Stanzas for users whom a pool did not know although the directory has them there.",
+        read: |now, out| out.put(&[], now.look.shards.iter().map(|shard| shard.tally.strays).sum()),
+    },
+    Metric {
+        name: "turnout_directory_failing",
+        kind: Gauge,
+        labels: &[],
+        help: "1 while the last look at the directory's source failed, else 0.",
+        read: |now, out| out.put(&[], u64::from(now.look.standing.failing.is_some())),
+    },
+    Metric {
+        name: "turnout_directory_failures_total",
+        kind: Counter,
+        labels: &[],
+        help: "Looks at the directory's source that failed.",
+        read: |now, out| out.put(&[], now.look.standing.failures),
+    },
+    Metric {
+        name: "turnout_directory_from_disk",
+        kind: Gauge,
+        labels: &[],
+        help: "1 while the users are those of the last good load, from the disk, else 0.",
+        read: |now, out| out.put(&[], u64::from(now.look.standing.from_disk)),
     },
     // The store of contacts. Without one there is nothing here but turnout_store_failing.
     Metric {

@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, channel};
-use tokio::sync::{oneshot, watch};
-use turnout_core::directory::{Directory, Overlay, Snapshot};
+use tokio::sync::{Notify, oneshot, watch};
+use turnout_core::directory::{Directory, Overlay};
 use turnout_core::world::World;
 
 use super::threads::{MakeBackend, random_bytes, spawn_shards};
-use super::{Inner, LastWords, Router, State, apart, load_directory};
+use super::{Inner, LastWords, Router, State, apart, users};
 use crate::config::Config;
 use crate::control::{Command, Control, SharedDirectory, commands};
-use crate::directory::meter::Audience;
+use crate::directory::source::{Loaded, Source};
+use crate::directory::standing::Standing;
 use crate::driver::Kind;
 use crate::handover::Sockets;
 use crate::listen::{self, Bound};
@@ -42,7 +43,8 @@ pub struct Prepared {
     tls: Arc<TlsContext>,
     resolver: Resolver,
     driver: Kind,
-    snapshot: Arc<Snapshot>,
+    source: Source,
+    loaded: Loaded,
     bound: Vec<Bound>,
 }
 
@@ -63,13 +65,9 @@ impl Prepared {
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
         let resolver = Resolver::new(&config.dns_servers)?;
         let driver = Kind::choose(config.engine.driver).map_err(|error| format!("engine.driver: {error}"))?;
-        let snapshot = apart({
-            let config = config.clone();
-            move || load_directory(&config, Audience::Start)
-        })
-        .await?;
+        let (source, loaded) = users::first(&config).await?;
         let bound = listen::bind(&config, sockets)?;
-        Ok(Self { config, secret, world, tls, resolver, driver, snapshot, bound })
+        Ok(Self { config, secret, world, tls, resolver, driver, source, loaded, bound })
     }
 
     /// Opens the store and starts the shards, on the current tokio runtime and one thread a shard.
@@ -77,7 +75,7 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::new`].
     pub async fn start(self, make: &MakeBackend) -> Result<Router, String> {
-        let Self { config, secret, world, tls, resolver, driver, snapshot, bound } = self;
+        let Self { config, secret, world, tls, resolver, driver, source, loaded, bound } = self;
         let contacts = apart({
             let path = config.store.clone();
             move || store::open(path.as_deref())
@@ -96,9 +94,10 @@ impl Prepared {
         let (reports, reported) = channel(REPORTS_MAX);
         let (to_store, stored) = store::queue();
         let outside = Outside::new(Handle::current(), tls, resolver, reports, shards)
-            .with_store(contacts.as_ref().map(|_| to_store));
+            .with_store(contacts.as_ref().map(|_| to_store.clone()));
         let outside = Arc::new(outside);
-        let directory = Directory::new(snapshot, Arc::new(Overlay::new(OVERLAY_MAX)));
+        let directory = Directory::new(Arc::clone(&loaded.snapshot), Arc::new(Overlay::new(OVERLAY_MAX)));
+        let memory = users::remember(contacts.as_ref(), to_store, &directory, &world.homes)?;
         let threads = spawn_shards(driver, &world, &directory, &post, &outside, boxes, make)?;
         // Contacts come by the same mail as connections, and before the first of these.
         let store = start_store(contacts, stored, &post).await?;
@@ -106,13 +105,15 @@ impl Prepared {
         let directory: SharedDirectory = Arc::new(Mutex::new(directory));
         let (commands, commanded) = commands();
         let (all_drained, drained) = oneshot::channel();
-        let control = Control::new(post.clone(), Arc::clone(&directory), all_drained);
+        let control = Control::new(post.clone(), Arc::clone(&directory), all_drained, memory);
         tokio::spawn(run_control(control, commanded, reported));
         let (stop_listening, stop) = watch::channel(false);
         let accept = |bound| tokio::spawn(listen::accept(bound, post.clone(), stop.clone()));
         let listeners = bound.into_iter().map(accept).collect();
         let now = crate::clock::unix_seconds();
-        let state = State { config, world, directory_loaded_unix: now };
+        let mut standing = Standing::default();
+        standing.took(config.directory.source.as_str(), &loaded);
+        let state = State { config, world, standing };
         let inner = Inner {
             post,
             outside,
@@ -121,7 +122,8 @@ impl Prepared {
             state: Mutex::new(state),
             generation: AtomicU64::new(1),
             secret,
-            reloading: tokio::sync::Mutex::new(()),
+            source: tokio::sync::Mutex::new(Some(source)),
+            reloaded: Notify::new(),
             driver,
             stop_listening,
             draining: watch::channel(false).0,
@@ -135,7 +137,9 @@ impl Prepared {
             listeners: Mutex::new(listeners),
             started_unix: now,
         };
-        Ok(Router { inner: Arc::new(inner) })
+        let router = Router { inner: Arc::new(inner) };
+        tokio::spawn(router.clone().follow());
+        Ok(router)
     }
 }
 

@@ -95,6 +95,7 @@ impl Shard {
     /// goes to the other side, this once: whatever comes of that, no home gives it back a second time.
     fn try_other_side(&mut self, now: Instant, mut stanza: Stanza, refusal: Refusal, out: &mut Outbox) {
         stanza.attempts = ATTEMPTS_MAX - 1;
+        self.tally.strays += 1;
         let Some(home) = self.lives_on(stanza.to.bare_str()) else {
             return self.refuse(now, stanza, refusal, out);
         };
