@@ -245,7 +245,7 @@ fn bench(driver: &str, folder: &Path) -> Outcome<()> {
     // One message a write costs its sender more than the router: no more than he can do.
     let rate = (most / 2.0).min(20_000.0);
     let (mut alone, mut beside) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
-    drop(percentiles(&seen));
+    let _percentiles = percentiles(&seen);
     for _ in 0..ROUNDS {
         pace(&mut wire, rate)?;
         std::thread::sleep(Duration::from_millis(200));
