@@ -38,7 +38,7 @@ fn theirs(pieces: &[&[u8]]) -> Cut {
         // One octet at a time, so that what came before a fault is not lost with it.
         for octet in piece.chunks(1) {
             match parser.push(octet) {
-                Ok(more) => messages.extend(more.iter().map(sipx_sip::Message::to_bytes).map(Bytes::from)),
+                Ok(more) => messages.extend(more.iter().map(sipx_sip::Message::to_bytes)),
                 Err(error) => return Cut { messages, broken: Some(error.to_string()) },
             }
         }
