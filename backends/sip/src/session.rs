@@ -4,6 +4,10 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+pub(crate) use turnout_core::limits::SIP_DIALOGS_PER_SESSION_MAX as DIALOGS_PER_SESSION_MAX;
+pub(crate) use turnout_core::limits::SIP_KEPT_MAX as KEPT_MAX;
+pub(crate) use turnout_core::limits::SIP_QUEUE_MAX as QUEUE_MAX;
+pub(crate) use turnout_core::limits::SIP_SESSIONS_MAX as SESSIONS_MAX;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use turnout_core::io::LinkId;
@@ -13,15 +17,6 @@ use turnout_core::stanza::Stanza;
 use crate::slab::{Key, Slab};
 use crate::talk::{States, TALKS_MAX, Talk};
 use crate::translate::Text;
-
-/// Texts one pair may have waiting.
-pub(crate) const QUEUE_MAX: usize = 4096;
-/// Texts one instance may hold.
-pub(crate) const KEPT_MAX: usize = 65_536;
-/// Sessions one instance may hold, beside those that only remember typing and receipts.
-pub(crate) const SESSIONS_MAX: usize = 65_536;
-/// Dialogs one pair may have: one for each device of the local user that wrote lately.
-pub(crate) const DIALOGS_PER_SESSION_MAX: usize = 4;
 
 /// A stanza on its way to the pool, as text.
 #[derive(Debug)]
