@@ -82,6 +82,25 @@ pub const WHOLE: &[(&str, Tests)] = &[
         ],
     ),
     (
+        "A directory server, or whoever stands between, can send nothing that crashes or fills the router: messages, answers, pages and cookies have a size, all of them an end, and what comes in the clear behind StartTLS is not heard. A wrong password is tried on one server only.",
+        &[
+            (
+                "engine/service/directory/ldap/tests.rs",
+                &[
+                    "what_is_no_answer_ends_the_session",
+                    "a_server_that_is_silent_or_slow_has_its_time",
+                    "a_server_that_never_ends_is_ended",
+                    "words_in_the_clear_behind_starttls_are_not_heard",
+                    "a_wrong_password_is_tried_once",
+                ],
+            ),
+            (
+                "engine/service/directory/ldap/message.rs",
+                &["nothing_a_server_sends_is_a_surprise", "depth_is_no_danger"],
+            ),
+        ],
+    ),
+    (
         "A panic ends the process, which is started anew; no input is known that brings one about.",
         &[
             ("engine/service/router.rs", &["a_panic_of_a_shard_ends_the_process"]),
