@@ -406,7 +406,11 @@ impl Estate {
                     }
                 }
                 Output::Note(note) => self.note(|| format!("router: {}: {}", note.about, note.text)),
-                Output::Drained | Output::StartTls(..) | Output::Told(..) => {}
+                Output::Drained
+                | Output::StartTls(..)
+                | Output::Told(..)
+                | Output::Pause(_)
+                | Output::Resume(_) => {}
             }
         }
     }
