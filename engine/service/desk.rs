@@ -2,32 +2,58 @@
 //! a question to a shard runs beside, so that none of them keeps the others waiting.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
+use tokio_rustls::TlsAcceptor;
 
+use crate::access::Access;
 use crate::admin::answers::{MovedAnswer, ReloadedAnswer};
 use crate::admin::{self, Ask, Listening};
 use crate::control::Moved;
 use crate::look::{Look, ShardLook};
 use crate::router::Router;
+use crate::tls::admin::AdminKey;
 
 /// Binds the admin listener and serves it as long as the router runs. Returns the address, with the port the kernel chose.
 ///
 /// # Errors
 /// The address cannot be bound, or its certificate cannot be used.
 pub async fn open(router: &Router, address: SocketAddr) -> Result<SocketAddr, String> {
-    let tls = router.admin_key().acceptor()?;
-    let access = router.access();
-    if !address.ip().is_loopback() && tls.is_none() {
-        tracing::warn!(%address, "admin.listen is not on loopback and speaks no TLS: tokens can be read on the way");
-    }
+    guard(&router.access(), &router.admin_key(), address)?;
+    serve(router, admin::bind(address).await?)
+}
+
+/// Whether anybody may be served at that address: there are tokens where other machines can reach it. Gives what shakes hands.
+///
+/// # Errors
+/// The address is not on loopback and there are no tokens, or the certificate cannot be used.
+pub fn guard(
+    access: &ArcSwap<Access>,
+    key: &Arc<AdminKey>,
+    address: SocketAddr,
+) -> Result<Option<TlsAcceptor>, String> {
     if !address.ip().is_loopback() && !access.load().has_tokens() {
         return Err(format!(
             "admin.listen: {address} can be reached from other machines and there are no tokens"
         ));
     }
-    let listener = admin::bind(address).await?;
+    Arc::clone(key).acceptor()
+}
+
+/// As [`open`], on a listener that is bound already.
+///
+/// # Errors
+/// The listener has no address, or as [`guard`].
+pub fn serve(router: &Router, listener: TcpListener) -> Result<SocketAddr, String> {
     let bound = listener.local_addr().map_err(|error| error.to_string())?;
+    let access = router.access();
+    let tls = guard(&access, &router.admin_key(), bound)?;
+    if !bound.ip().is_loopback() && tls.is_none() {
+        tracing::warn!(address = %bound, "admin.listen is not on loopback and speaks no TLS: tokens can be read on the way");
+    }
     let (desk, asked) = admin::desk();
     let listening = Listening { listener, desk, access, feed: router.feed(), tls };
     tokio::spawn(admin::serve(listening, router.stopped()));
@@ -89,7 +115,12 @@ async fn answer(router: Router, mut asked: Receiver<Ask>) {
 }
 
 fn moved(moved: Moved) -> MovedAnswer {
-    MovedAnswer { users: moved.users as u64, in_time: moved.in_time, held_millis: moved.held_millis }
+    MovedAnswer {
+        users: moved.users as u64,
+        in_time: moved.in_time,
+        held_millis: moved.held_millis,
+        remembered: moved.remembered,
+    }
 }
 
 fn look(router: &Router) -> Look {
@@ -101,7 +132,7 @@ fn look(router: &Router) -> Look {
         driver: router.driver(),
         addresses: router.addresses().to_vec(),
         started_unix: router.started_unix(),
-        directory_loaded_unix: router.directory_loaded_unix(),
+        standing: router.standing(),
         store: router.store(),
         certificates: router.certificates(),
         moved_today: router.moved_today(),

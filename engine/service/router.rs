@@ -3,23 +3,24 @@
 //! found its end or the configured time is up, and says which.
 
 mod ledger;
+mod prepared;
 mod reload;
 mod threads;
+mod users;
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::sign::CertifiedKey;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::mpsc::Sender;
+use tokio::sync::{Notify, oneshot, watch};
 use turnout_core::contact::{Contact, Pair};
 use turnout_core::contacts::Forget;
-use turnout_core::directory::{Directory, Overlay, Snapshot, User};
+use turnout_core::directory::{Directory, User};
 use turnout_core::io::{Input, Told};
 use turnout_core::jid::Jid;
 use turnout_core::placement::owner_of_user;
@@ -29,36 +30,28 @@ use turnout_core::world::World;
 
 use crate::access::Access;
 use crate::config::Config;
-use crate::control::{Command, Control, Moved, SharedDirectory, commands, current};
-use crate::directory::meter::Audience;
+use crate::control::{Command, Moved, SharedDirectory, current};
+use crate::directory::source::Source;
+use crate::directory::standing::Standing;
 use crate::driver::Kind;
 use crate::feed::Feed;
-use crate::listen::{self, Bound};
-use crate::mail::{Mail, Post, post_office};
-use crate::outside::{Outside, Published, Report};
-use crate::resolve::Resolver;
-use crate::store::file::ContactFile;
+use crate::handover::Sockets;
+use crate::mail::{Mail, Post};
+use crate::outside::{Outside, Published};
+use crate::store::Store;
 use crate::store::meter::{Meter, StoreLook};
-use crate::store::outlet::Delivery;
-use crate::store::{self, Store};
-use crate::tls::TlsContext;
 use crate::tls::admin::AdminKey;
-use crate::tls::shown::{Shown, shown};
+use crate::tls::shown::Shown;
 
 use ledger::Ledger;
 pub use ledger::MovedToday;
+pub use prepared::Prepared;
 pub use reload::{CertificateChange, ReloadDiff, Reloaded, UserChange};
 pub use threads::MakeBackend;
 #[cfg(test)]
 pub(crate) use threads::backends;
+pub(crate) use threads::random_bytes;
 pub(crate) use threads::standard_backend;
-use threads::{random_bytes, spawn_shards};
-
-/// Users an overlay may hold: moves not yet seen in the directory source.
-const OVERLAY_MAX: usize = 1_000_000;
-
-/// Reports that may wait for the control task.
-const REPORTS_MAX: usize = 4096;
 
 /// What came of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,29 +64,7 @@ struct State {
     config: Config,
     world: Arc<World>,
     certificates: Arc<Vec<Shown>>,
-    directory_loaded_unix: u64,
-}
-
-/// What the files hold that a configuration names.
-struct Files {
-    snapshot: Arc<Snapshot>,
-    contacts: Option<ContactFile>,
-    access: Access,
-    admin_key: Option<Arc<CertifiedKey>>,
-    certificates: Vec<Shown>,
-}
-
-impl Files {
-    async fn read(config: &Config) -> Result<Self, String> {
-        let config = config.clone();
-        apart(move || {
-            let snapshot = load_directory(&config, Audience::Start)?;
-            let contacts = store::open(config.store.as_deref())?;
-            let (access, admin_key) = (Access::load(&config.admin)?, AdminKey::read(&config.admin)?);
-            Ok(Self { snapshot, contacts, access, admin_key, certificates: shown(&config) })
-        })
-        .await
-    }
+    standing: Standing,
 }
 
 struct Inner {
@@ -112,8 +83,10 @@ struct Inner {
     ledger: Ledger,
     /// Somebody asked through the API that the process end.
     stop_asked: watch::Sender<bool>,
-    /// One reload at a time: two would mix what each of them swaps in.
-    reloading: tokio::sync::Mutex<()>,
+    /// Where the users come from. One at a time has it, be it for a reload: two would mix what each of them swaps in.
+    source: tokio::sync::Mutex<Option<Source>>,
+    /// Woken by a reload.
+    reloaded: Notify,
     driver: Kind,
     stop_listening: watch::Sender<bool>,
     draining: watch::Sender<bool>,
@@ -124,6 +97,10 @@ struct Inner {
     store: Mutex<Option<Store>>,
     store_meter: Option<Arc<Meter>>,
     addresses: Vec<(String, SocketAddr)>,
+    /// What is accepted on, once more, for a process that is to go on; empty once the router drains.
+    sockets: Mutex<Vec<(String, OwnedFd)>>,
+    /// End when `stop_listening` says so.
+    listeners: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     started_unix: u64,
 }
 
@@ -153,70 +130,20 @@ impl Router {
     /// # Errors
     /// As [`Router::start`].
     pub async fn start_with(config: Config, make: &MakeBackend) -> Result<Self, String> {
-        let secret = config.dialback_secret(random_bytes()?).map_err(|errors| errors.to_string())?;
-        let world = Arc::new(config.world(1, Arc::clone(&secret)).map_err(|errors| errors.to_string())?);
-        let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
-        let resolver = Resolver::new(&config.dns_servers)?;
-        let driver = Kind::choose(config.engine.driver).map_err(|error| format!("engine.driver: {error}"))?;
-        let Files { snapshot, contacts, access, admin_key, certificates } = Files::read(&config).await?;
-        let bound = listen::bind(&config)?;
-        let addresses =
-            bound.iter().filter_map(|bound| Some((bound.name.clone(), bound.address()?))).collect::<Vec<_>>();
+        let mut sockets = Sockets::none();
+        let prepared = Prepared::new(config, &mut sockets).await?;
+        sockets.finish()?;
+        prepared.start(make).await
+    }
 
-        let shards = config.shards();
-        let (post, boxes) = post_office(shards);
-        let (reports, reported) = channel(REPORTS_MAX);
-        let (to_store, stored) = store::queue();
-        let outside = Outside::new(Handle::current(), tls, resolver, reports, shards)
-            .with_store(contacts.as_ref().map(|_| to_store));
-        let outside = Arc::new(outside);
-        let directory = Directory::new(snapshot, Arc::new(Overlay::new(OVERLAY_MAX)));
-        let threads = spawn_shards(driver, &world, &directory, &post, &outside, boxes, make)?;
-        // Contacts come by the same mail as connections, and before the first of these.
-        let store = start_store(contacts, stored, &post).await?;
-
-        let directory: SharedDirectory = Arc::new(Mutex::new(directory));
-        let (commands, commanded) = commands();
-        let (all_drained, drained) = oneshot::channel();
-        let control = Control::new(post.clone(), Arc::clone(&directory), all_drained);
-        tokio::spawn(run_control(control, commanded, reported));
-        let (stop_listening, stop) = watch::channel(false);
-        for bound in bound {
-            spawn_listener(bound, &post, &stop);
-        }
-        let now = crate::clock::unix_seconds();
-        let rules = Arc::new(TraceRules { mode: config.admin.trace, only: Vec::new() });
-        let certificates = Arc::new(certificates);
-        let state = State { config, world, certificates, directory_loaded_unix: now };
-        let router = Self {
-            inner: Arc::new(Inner {
-                post,
-                outside,
-                directory,
-                commands,
-                state: Mutex::new(state),
-                generation: AtomicU64::new(1),
-                secret,
-                access: Arc::new(ArcSwap::from_pointee(access)),
-                admin_key: Arc::new(AdminKey::new(admin_key)),
-                trace: Mutex::default(),
-                ledger: Ledger::default(),
-                stop_asked: watch::channel(false).0,
-                reloading: tokio::sync::Mutex::new(()),
-                driver,
-                stop_listening,
-                draining: watch::channel(false).0,
-                stopped: watch::channel(false).0,
-                drained: tokio::sync::Mutex::new(Some(drained)),
-                threads: Mutex::new(threads),
-                store_meter: store.as_ref().map(|store| Arc::clone(store.meter())),
-                store: Mutex::new(store),
-                addresses,
-                started_unix: now,
-            }),
-        };
-        router.set_trace(rules).await;
-        Ok(router)
+    /// The listening sockets once more, to be given to another process; none once the router drains.
+    ///
+    /// # Errors
+    /// Too many open files.
+    pub fn sockets(&self) -> Result<Vec<(String, OwnedFd)>, String> {
+        let held = self.inner.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = |(name, socket): &(String, OwnedFd)| Ok((name.clone(), socket.try_clone()?));
+        held.iter().map(again).collect::<std::io::Result<_>>().map_err(|error| error.to_string())
     }
 
     /// The configuration in use.
@@ -289,11 +216,6 @@ impl Router {
         current(&self.inner.directory)
     }
 
-    /// When the directory was loaded, in seconds since 1970.
-    pub fn directory_loaded_unix(&self) -> u64 {
-        self.state().directory_loaded_unix
-    }
-
     /// When the router started, in seconds since 1970.
     pub fn started_unix(&self) -> u64 {
         self.inner.started_unix
@@ -335,8 +257,7 @@ impl Router {
     /// A home that is not configured, a user that is not in the directory, or a full overlay.
     pub async fn move_users(&self, users: &[Jid], home: &str) -> Result<Moved, String> {
         let world = self.world();
-        let name = home;
-        let Some((home, _)) = world.homes.by_name(home) else {
+        let Some((home, configured)) = world.homes.by_name(home) else {
             let names: Vec<&str> = world.homes.iter().map(|(_, home)| home.name.as_str()).collect();
             return Err(format!("there is no home {home:?}; configured are: {}", names.join(", ")));
         };
@@ -355,10 +276,11 @@ impl Router {
             }
         }
         if changes.is_empty() {
-            return Ok(Moved { users: 0, in_time: true, held_millis: 0 });
+            return Ok(Moved { users: 0, in_time: true, held_millis: 0, remembered: true });
         }
-        let moved = self.command(|done| Command::Move(changes, done)).await?;
-        self.inner.ledger.count(crate::clock::unix_seconds(), name, moved.users as u64);
+        let name = configured.name.clone();
+        let moved = self.command(|done| Command::Move(changes, name, done)).await?;
+        self.inner.ledger.count(crate::clock::unix_seconds(), &configured.name, moved.users as u64);
         Ok(moved)
     }
 
@@ -390,6 +312,16 @@ impl Router {
     pub async fn drain(&self) -> Drained {
         self.inner.draining.send_replace(true);
         self.inner.stop_listening.send_replace(true);
+        // Else the kernel would go on to let in whom nobody answers.
+        self.inner.sockets.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let listeners =
+            std::mem::take(&mut *self.inner.listeners.lock().unwrap_or_else(PoisonError::into_inner));
+        for listener in listeners {
+            // Whoever was let in by now is known to a shard before that is told to drain.
+            if listener.await.is_err() {
+                tracing::error!("a listener did not end in order");
+            }
+        }
         for shard in 0..self.inner.post.shards() {
             self.inner.post.send(shard, Mail::Control(Input::Drain)).await;
         }
@@ -443,11 +375,6 @@ fn gone() -> String {
     "the router is stopping".to_owned()
 }
 
-async fn run_control(control: Control, commands: Receiver<Command>, reports: Receiver<Report>) {
-    let _last = LastWords("the control task");
-    control.run(commands, reports).await;
-}
-
 /// Ends the process when the thread that holds it panics. A router that goes on without one of its shards looks healthy from
 /// outside and swallows what is given to that shard; one that is started anew does not.
 pub(crate) struct LastWords(pub(crate) &'static str);
@@ -464,51 +391,11 @@ impl Drop for LastWords {
     }
 }
 
-/// Gives the shards what the store knows and starts its thread. A shard that has begun is stopped again where that fails.
-async fn start_store(
-    contacts: Option<ContactFile>,
-    stored: std::sync::mpsc::Receiver<Delivery>,
-    post: &Post,
-) -> Result<Option<Store>, String> {
-    let Some(contacts) = contacts else { return Ok(None) };
-    let started = apart({
-        let post = post.clone();
-        move || Store::start(contacts, stored, &post)
-    })
-    .await;
-    if started.is_err() {
-        for shard in 0..post.shards() {
-            post.send(shard, Mail::Stop).await;
-        }
-    }
-    started.map(Some)
-}
-
-fn spawn_listener(bound: Bound, post: &Post, stop: &watch::Receiver<bool>) {
-    tokio::spawn(listen::accept(bound, post.clone(), stop.clone()));
-}
-
 /// Does what takes long on a thread that may block, away from shards and control plane.
 async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
-}
-
-/// Reads the users. Blocks.
-fn load_directory(config: &Config, audience: Audience) -> Result<Arc<Snapshot>, String> {
-    let (snapshot, report) = crate::directory::load(config, audience)?;
-    tracing::info!(
-        users = report.users,
-        rows = report.rows,
-        skipped = report.skipped_rows,
-        bytes = snapshot.memory_bytes(),
-        "directory loaded"
-    );
-    for skipped in &report.skipped {
-        tracing::warn!(line = skipped.line, "directory: row skipped: {}", crate::log::escape(&skipped.why));
-    }
-    Ok(Arc::new(snapshot))
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@
 
 #![forbid(unsafe_code)]
 
-pub mod arrivals;
 pub mod backend;
 pub mod contact;
 pub mod contacts;
 pub mod directory;
+pub mod flow;
 pub mod home;
 pub mod io;
 pub mod jid;

@@ -126,6 +126,7 @@ pub(super) async fn partners(State(app): Shared) -> Result<Json<PartnersAnswer>,
                 dialback: view.methods.tls_dialback || view.methods.tcp_dialback,
                 require_tls_for_dialback: !view.methods.tcp_dialback,
                 keep_alive: view.keep_alive,
+                bidi: view.bidi,
             };
             let partner = Partner::with_defaults(name, &defaults);
             partners.push(describe(&app, &partner, &[domain], &mut peers, complete));

@@ -2,11 +2,11 @@
 //! ([`Look`]), so watching costs the shards nothing, however many watch.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use axum::Json;
 use axum::extract::State;
-use turnout_core::directory::{Directory, Overlay};
+use turnout_core::directory::{Directory, Overlay, Snapshot};
 use turnout_core::home::{HomeId, Residence};
 use turnout_core::tally::{Histogram, SideTally};
 
@@ -50,11 +50,17 @@ pub(super) struct Census {
 }
 
 /// Which directory a census is of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 struct Edition {
-    snapshot: usize,
-    loaded_unix: u64,
+    /// Weak: its users may go, and no other snapshot comes to its place in memory.
+    snapshot: Weak<Snapshot>,
     homes: usize,
+}
+
+impl PartialEq for Edition {
+    fn eq(&self, other: &Self) -> bool {
+        self.snapshot.ptr_eq(&other.snapshot) && self.homes == other.homes
+    }
 }
 
 /// The last two minutes.
@@ -122,6 +128,8 @@ impl Pulse {
             users: self.census.homes.iter().sum::<u64>() + self.census.elsewhere,
             users_elsewhere: self.census.elsewhere,
             directory_age_seconds: look.directory_age_seconds(),
+            directory_from_disk: look.standing.from_disk,
+            directory_failing: look.standing.failing.clone(),
             changed_users: look.directory.overlay().len() as u64,
             store_failing: look.store.as_ref().and_then(|store| store.failing.clone()),
             moves,
@@ -204,11 +212,7 @@ impl Pulse {
 }
 
 fn edition(look: &Look) -> Edition {
-    Edition {
-        snapshot: Arc::as_ptr(look.directory.snapshot()) as usize,
-        loaded_unix: look.directory_loaded_unix,
-        homes: look.world.homes.len(),
-    }
+    Edition { snapshot: Arc::downgrade(look.directory.snapshot()), homes: look.world.homes.len() }
 }
 
 /// Counts a snapshot's users. Looks at all of them: for a thread that may block.

@@ -52,8 +52,12 @@ pub struct Live {
     pub users: u64,
     /// Users whom no home serves.
     pub users_elsewhere: u64,
-    /// How long ago the directory was loaded.
+    /// How long ago the directory's source was known to say so.
     pub directory_age_seconds: u64,
+    /// The users come from the disk, as the directory's source could not be had at the start.
+    pub directory_from_disk: bool,
+    /// Why the last look at the directory's source failed.
+    pub directory_failing: Option<String>,
     /// Users moved by hand whom the directory's source does not show in their new home yet.
     pub changed_users: u64,
     /// Why the store of contacts cannot be written, if it cannot.

@@ -8,16 +8,16 @@ use std::sync::atomic::Ordering;
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
-use turnout_core::directory::{Change, Snapshot, diff, guard};
+use turnout_core::directory::{Change, Snapshot};
 use turnout_core::home::Residence;
 use turnout_core::io::Side;
 use turnout_core::world::World;
 
-use super::{Router, State, apart, gone, load_directory, random_bytes};
+use super::{Router, apart, gone, random_bytes, users};
 use crate::access::Access;
 use crate::config::{Config, KeyChange};
 use crate::control::{Command, Moved};
-use crate::directory::meter::Audience;
+use crate::directory::source::{Loaded, Source};
 use crate::resolve::Resolver;
 use crate::tls::TlsContext;
 use crate::tls::admin::AdminKey;
@@ -87,7 +87,7 @@ pub struct CertificateChange {
 }
 
 /// Everything new, not yet in use.
-struct Prepared {
+struct Fresh {
     config: Config,
     world: Arc<World>,
     tls: Arc<TlsContext>,
@@ -95,16 +95,19 @@ struct Prepared {
     access: Access,
     admin_key: Option<Arc<CertifiedKey>>,
     certificates: Vec<Shown>,
-    snapshot: Arc<Snapshot>,
+    /// Where the users come from now on; absent where that is as before.
+    source: Option<Source>,
+    loaded: Loaded,
     changes: Changes,
 }
 
 /// Users whose place has changed.
 #[derive(Default)]
-struct Changes {
-    names: Vec<Arc<str>>,
+pub(super) struct Changes {
+    /// All of them.
+    pub(super) names: Vec<Arc<str>>,
     /// Those who had a home and have another, by the new one.
-    moved: BTreeMap<String, u64>,
+    pub(super) moved: BTreeMap<String, u64>,
     added: u64,
     removed: u64,
     some: Vec<UserChange>,
@@ -116,28 +119,39 @@ impl Router {
     /// # Errors
     /// Everything that is wrong, or what cannot change without a restart.
     pub async fn reload(&self) -> Result<Reloaded, String> {
-        let _alone = self.inner.reloading.lock().await;
-        let (diff, prepared) = self.prepare().await?;
-        let Some(prepared) = prepared else {
+        let mut place = self.inner.source.lock().await;
+        let (diff, fresh) = self.prepare(&mut place).await?;
+        let Some(fresh) = fresh else {
             let what = diff.needs_restart.unwrap_or_default();
             return Err(format!("{what} cannot change while the router runs; restart it"));
         };
-        let Prepared { config, world, tls, resolver, access, admin_key, certificates, snapshot, changes } =
-            prepared;
+        let Fresh { config, world, tls, resolver, access, admin_key, .. } = fresh;
+        let Fresh { certificates, source, loaded, changes, .. } = fresh;
+        if source.is_some() {
+            *place = source;
+        }
         self.inner.outside.swap(tls, resolver);
         self.inner.access.store(Arc::new(access));
         self.inner.admin_key.set(admin_key);
         let (done, changed) = oneshot::channel();
         self.send(Command::World(Arc::clone(&world), done)).await?;
         changed.await.map_err(|_| gone())?;
-        let users = snapshot.len();
-        let moved = self.command(|done| Command::Snapshot(snapshot, changes.names, done)).await?;
-        let now_unix = crate::clock::unix_seconds();
-        changes.moved.iter().for_each(|(home, users)| self.inner.ledger.count(now_unix, home, *users));
+        let users = loaded.snapshot.len();
+        let moved = self.take(&config, &loaded, changes).await?;
         let generation = world.generation;
         self.inner.generation.store(generation, Ordering::Relaxed);
-        let certificates = Arc::new(certificates);
-        *self.state() = State { config, world, certificates, directory_loaded_unix: now_unix };
+        let settled = match loaded.failing {
+            None => users::settled(&config, &mut place).await,
+            Some(_) => Ok(()),
+        };
+        {
+            let mut state = self.state();
+            state.config = config;
+            state.world = world;
+            state.certificates = Arc::new(certificates);
+        }
+        self.inner.reloaded.notify_waiters();
+        settled?;
         Ok(Reloaded { generation, users, moved, diff })
     }
 
@@ -146,12 +160,12 @@ impl Router {
     /// # Errors
     /// Everything that is wrong.
     pub async fn preview(&self) -> Result<ReloadDiff, String> {
-        let _alone = self.inner.reloading.lock().await;
-        Ok(self.prepare().await?.0)
+        let mut place = self.inner.source.lock().await;
+        Ok(self.prepare(&mut place).await?.0)
     }
 
     /// What would change, and all that is new unless something stands against it.
-    async fn prepare(&self) -> Result<(ReloadDiff, Option<Prepared>), String> {
+    async fn prepare(&self, place: &mut Option<Source>) -> Result<(ReloadDiff, Option<Fresh>), String> {
         let (old, before) = {
             let state = self.state();
             (state.config.clone(), Arc::clone(&state.certificates))
@@ -176,16 +190,12 @@ impl Router {
         let world = Arc::new(config.world(generation, secret).map_err(|errors| errors.to_string())?);
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
         let resolver = Resolver::new(&config.dns_servers)?;
-        let (access, admin_key, certificates, snapshot, changes) = apart({
-            let (config, old, old_world, world) =
-                (config.clone(), self.directory(), self.world(), Arc::clone(&world));
-            move || {
-                let (access, admin_key) = (Access::load(&config.admin)?, AdminKey::read(&config.admin)?);
-                let (snapshot, changes) = load_anew(&config, old.snapshot(), (&old_world, &world))?;
-                Ok((access, admin_key, shown(&config), snapshot, changes))
-            }
+        let (access, admin_key, certificates) = apart({
+            let config = config.clone();
+            move || Ok((Access::load(&config.admin)?, AdminKey::read(&config.admin)?, shown(&config)))
         })
         .await?;
+        let (source, loaded, changes) = self.read_anew(&config, &world, place).await?;
         let diff = ReloadDiff {
             certificates: changed_certificates(&before, &certificates),
             users_added: changes.added,
@@ -196,7 +206,7 @@ impl Router {
         };
         Ok((
             diff,
-            Some(Prepared {
+            Some(Fresh {
                 config,
                 world,
                 tls,
@@ -204,7 +214,8 @@ impl Router {
                 access,
                 admin_key,
                 certificates,
-                snapshot,
+                source,
+                loaded,
                 changes,
             }),
         ))
@@ -263,26 +274,16 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     if old.store != new.store {
         return Some("presence.store");
     }
+    if (old.log.redacted, &old.log.key_file) != (new.log.redacted, &new.log.key_file) {
+        return Some("engine.log_users and engine.log_users_key_file");
+    }
     let admin = |config: &Config| (config.admin.listen, config.admin.identity.is_some());
     (admin(old) != admin(new)).then_some("admin.listen, and whether it speaks TLS,")
 }
 
-/// Reads the users again and names those whose home has changed; refused when too much has. Blocks.
-fn load_anew(
-    config: &Config,
-    old: &Snapshot,
-    (old_world, world): (&World, &World),
-) -> Result<(Arc<Snapshot>, Changes), String> {
-    let snapshot = load_directory(config, Audience::Log)?;
-    guard(old, &snapshot, config.directory.shrink_percent_max)
-        .map_err(|refusal| format!("directory.shrink_percent_max: {refusal}"))?;
-    let mut changes = Changes::default();
-    diff(old, &snapshot, |change| changes.take(&change, (old_world, old), (world, &snapshot)));
-    Ok((snapshot, changes))
-}
-
 impl Changes {
-    fn take(&mut self, change: &Change<'_>, old: (&World, &Snapshot), new: (&World, &Snapshot)) {
+    /// One more. Before and after, each as its configuration names it.
+    pub(super) fn take(&mut self, change: &Change<'_>, old: (&World, &Snapshot), new: (&World, &Snapshot)) {
         self.names.push(change.bare.into());
         let before = change.before.map(|residence| place(residence, old));
         let after = change.after.map(|residence| place(residence, new));

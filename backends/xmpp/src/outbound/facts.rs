@@ -10,7 +10,7 @@ impl Outbound {
         let state = match self.phase {
             Phase::Dialing => "connecting",
             Phase::Handshake | Phase::TlsAsked(_) => "TLS handshake",
-            Phase::Header | Phase::Features(_) | Phase::EnableAsked(_) => "opening",
+            Phase::Header | Phase::Features(_) | Phase::EnableAsked(_) | Phase::ResumeAsked(_) => "opening",
             Phase::SaslAsked(_) | Phase::DialbackAsked(_) => "proving",
             Phase::Ready(_) if self.purpose == Purpose::Verify => "verifying",
             Phase::Ready(_) => "open",

@@ -73,6 +73,7 @@ impl Shard {
         self.trace.step(now, &stanza, Step::Delivered, side);
         if stanza.made {
             self.tally.made.delivered += 1;
+            self.heard_of(now, side, out);
         } else {
             self.delivered_many(now, 1, stanza.arrived, side);
             self.ended(now, &stanza, out);

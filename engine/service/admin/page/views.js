@@ -78,7 +78,7 @@ export function tiles(place, live, history) {
     tile("Delivered within", micros(worst), `99 of 100, last minute; half ${micros(half)}`, worst > 1e6 ? "warn" : ""),
     tile("Held now", count(live.held), `${bytes(live.spool_bytes)} in spools`, live.held > 10000 ? "warn" : "", history.length > 1 ? spark(history, (point) => point.held, "Stanzas held") : null),
     tile("Refused", count(bounced), "told to senders, last minute", "", history.length > 1 ? spark(history, (point) => point.bounced, "Stanzas refused a second") : null),
-    tile("Directory", count(live.users), `users, loaded ${span(live.directory_age_seconds)} ago`, ""),
+    tile("Directory", count(live.users), live.directory_failing ?? `users, ${live.directory_from_disk ? "from the disk, confirmed" : "confirmed"} ${span(live.directory_age_seconds)} ago`, live.directory_failing ? "bad" : live.directory_from_disk ? "warn" : ""),
   );
 }
 
@@ -96,7 +96,7 @@ export function migration(place, live) {
       h("dd", {}, count(home.users), h("span", { class: "under" }, `${((home.users / total) * 100).toFixed(1).replace(".0", "")} % · ${count(home.moved_today)} moved here today`))));
     if (live.users_elsewhere) legend.push(h("div", {}, h("dt", {}, "no home"), h("dd", {}, count(live.users_elsewhere), h("span", { class: "under" }, "in the cloud, or on pools nobody serves"))));
     const note = live.moving_users ? `${count(live.moving_users)} are being moved at this moment.`
-      : live.changed_users ? `${count(live.changed_users)} moved by hand are not in the directory's file yet: bring it up to date before a restart.` : "The directory's file and the router agree.";
+      : live.changed_users ? `${count(live.changed_users)} moved by hand are elsewhere in the directory yet.` : "The directory and the router agree.";
     return [bar, h("dl", { class: "legend" }, ...legend), h("p", { class: "soft" }, note)];
   });
 }

@@ -1,4 +1,4 @@
-//! What came in one input and has not been looked at. Invariant: the order is that of the streams; what arrived first is taken first.
+//! What came in and was not looked at yet. Invariant: stanzas leave in the order in which they came, alone or in the runs they came in.
 
 use std::collections::VecDeque;
 
