@@ -28,10 +28,10 @@ use crate::issuers::Issuers;
 use crate::liveness::{Alive, Lives, Pong};
 use crate::outbound::{self, Broken, Outbound, Purpose};
 use crate::random::Random;
+use crate::refusals::{shutting_down, wrong};
 use crate::sessions::{Claim, Claimed, Sessions};
 use crate::terms::{self, Terms};
 use crate::turn::{Flow, Step, Turn};
-use crate::wrong::{shutting_down, wrong};
 use crate::{answer, made};
 
 /// Pairs remembered for which a partner refused our certificate.

@@ -26,10 +26,10 @@ mod pairs;
 pub mod parse;
 pub mod probe;
 mod random;
+mod refusals;
 mod sessions;
 mod terms;
 mod turn;
 pub mod write;
-mod wrong;
 
 pub use backend::XmppBackend;

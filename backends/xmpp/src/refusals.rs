@@ -1,4 +1,4 @@
-//! Refusals of stanzas that no stream can take. Invariant: none of them is the sender's fault.
+//! Refusals of the adapter itself.
 
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 
