@@ -22,6 +22,8 @@ mod export;
 mod import;
 mod manual;
 mod probe;
+mod rehearse;
+mod table;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ pub use export::{Export, ExportArgs, PowershellArgs, run_export};
 pub use import::{FileArgs, Import, ImportArgs, UsersArgs, run_import};
 pub use manual::{CompletionsArgs, ManArgs, run_completions, run_man};
 pub use probe::{ProbeArgs, run_probe};
+pub use rehearse::{RehearseArgs, run_rehearse};
 
 /// Routes federated XMPP stanzas, by user, to a legacy XMPP gateway or to a Skype for Business Server 2019 pool.
 #[derive(Debug, Parser)]
@@ -62,6 +65,8 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Make configuration of exports: users, partners, gateway settings
     Import(ImportArgs),
+    /// Compare the exports of the old estate with a configuration: what would change for each user and each partner
+    Rehearse(RehearseArgs),
     /// Print what other systems need to know: the cmdlets for the Skype for Business estate
     Export(ExportArgs),
     /// Print completions for a shell

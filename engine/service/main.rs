@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::User(args) => turnout::run::run_user(&args),
         Command::Probe(args) => cli::run_probe(&args, now),
         Command::Import(args) => cli::run_import(&args),
+        Command::Rehearse(args) => cli::run_rehearse(&args, now),
         Command::Export(args) => cli::run_export(&args, now),
         Command::Completions(args) => cli::run_completions(&args),
         Command::Man(args) => cli::run_man(&args),

@@ -18,6 +18,7 @@ mod moving;
 mod peers;
 mod probing;
 mod process;
+mod rehearsal;
 mod reload;
 mod tracks;
 mod weekend;

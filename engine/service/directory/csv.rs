@@ -31,6 +31,7 @@ mod tests;
 mod text;
 mod words;
 
+pub(crate) use address::jid_text;
 pub use error::CsvError;
 pub(crate) use text::Text;
 pub use text::TextFault;
@@ -216,7 +217,7 @@ impl Load<'_> {
         let bad_address = |why: &dyn std::fmt::Display| {
             RowFault::Bad(format!("SipAddress {}: {why}", error::quoted(cells.sip_address)))
         };
-        address::jid_text(cells.sip_address, &mut self.jid).map_err(|why| bad_address(&why))?;
+        jid_text(cells.sip_address, &mut self.jid).map_err(|why| bad_address(&why))?;
         let residence = self.words.residence(cells.registrar_pool, cells.hosting_provider, &mut self.builder);
         let user = User {
             residence,

@@ -118,9 +118,7 @@ impl Import {
                 lines(&entry).iter().for_each(|line| self.made.line(line));
             }
             Err(whys) => {
-                let name =
-                    record.text("Domain").ok().flatten().or_else(|| record.text("Identity").ok().flatten());
-                let name = name.unwrap_or("a partner without a domain").to_owned();
+                let name = name(record);
                 for why in whys {
                     self.made.finding(Weight::Error, &record.place, format!("{name}: {why}"));
                 }
@@ -151,6 +149,18 @@ impl Import {
         self.owners.extend(claimed);
         Ok(entry)
     }
+}
+
+/// The name an object goes by, and the partner it describes with what its entry lacks, or all that is wrong with it: for a comparison.
+pub(super) fn object(record: &Record) -> (String, Result<(Partner, Vec<String>), Vec<String>>) {
+    let entry = entry(record).map(|entry| (entry.partner, entry.lacks));
+    (name(record), entry)
+}
+
+/// The name an object goes by, whatever is wrong with it.
+fn name(record: &Record) -> String {
+    let name = record.text("Domain").ok().flatten().or_else(|| record.text("Identity").ok().flatten());
+    name.unwrap_or("a partner without a domain").to_owned()
 }
 
 /// Reads an object; gives all that is wrong with it.
