@@ -81,6 +81,18 @@ pub struct RunArgs {
     /// The configuration; without it the embedded default runs on loopback with made certificates
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// How the log is written: for people, or one JSON object a line
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// Of `turnout demo`.

@@ -135,7 +135,7 @@ async fn watch(options: &Options, router: &Router, score: &Arc<Score>, until: In
         tokio::select! {
             _ = moves.tick() => {
                 if let Err(error) = move_some(router, score, moved).await {
-                    tracing::warn!("move: {error}");
+                    tracing::warn!(event = "demo.move_failed", "move: {error}");
                 }
                 moved += MOVED_AT_ONCE;
             }

@@ -348,7 +348,7 @@ impl Router {
         let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if tokio::task::spawn_blocking(move || thread.join()).await.is_err() {
-                tracing::error!("a shard's thread could not be joined");
+                tracing::error!(event = "shard.lost", "a shard's thread could not be joined");
             }
         }
         // What the shards gave it last is in its queue by now.
@@ -356,7 +356,7 @@ impl Router {
         if let Some(store) = store
             && tokio::task::spawn_blocking(move || store.stop()).await.is_err()
         {
-            tracing::error!("the store could not be stopped");
+            tracing::error!(event = "store.lost", "the store could not be stopped");
         }
         self.inner.stopped.send_replace(true);
         Drained { left }
@@ -471,6 +471,7 @@ async fn apart<T: Send + 'static>(
 fn load_directory(config: &Config, audience: Audience) -> Result<Arc<Snapshot>, String> {
     let (snapshot, report) = crate::directory::load(config, audience)?;
     tracing::info!(
+        event = "directory.loaded",
         users = report.users,
         rows = report.rows,
         skipped = report.skipped_rows,
@@ -478,7 +479,12 @@ fn load_directory(config: &Config, audience: Audience) -> Result<Arc<Snapshot>, 
         "directory loaded"
     );
     for skipped in &report.skipped {
-        tracing::warn!(line = skipped.line, "directory: row skipped: {}", crate::log::escape(&skipped.why));
+        tracing::warn!(
+            event = "directory.row_skipped",
+            line = skipped.line,
+            "directory: row skipped: {}",
+            crate::log::escape(&skipped.why)
+        );
     }
     Ok(Arc::new(snapshot))
 }

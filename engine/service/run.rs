@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{DemoArgs, RunArgs, fail, finish, load};
+use crate::cli::{DemoArgs, LogFormat, RunArgs, fail, finish, load};
 use crate::commands::user::UserArgs;
 use crate::demo;
 use crate::router::Router;
@@ -18,10 +18,11 @@ const LOG_VARIABLE: &str = "TURNOUT_LOG";
 
 /// `turnout run`.
 pub fn run(args: &RunArgs) -> ExitCode {
-    let _log = start_log("info");
+    let format = args.log_format;
+    let _log = start_log("info", format);
     let loaded = match load(args.config.as_deref(), crate::clock::system_time()) {
         Ok(loaded) => loaded,
-        Err(errors) => return fail(false, &errors.to_string()),
+        Err(errors) => return failed(format, &errors.to_string()),
     };
     let embedded = loaded.trial.is_some();
     control_plane(async move {
@@ -29,22 +30,23 @@ pub fn run(args: &RunArgs) -> ExitCode {
         let admin = config.admin_listen;
         let router = match Router::start(config).await {
             Ok(router) => router,
-            Err(error) => return fail(false, &error),
+            Err(error) => return failed(format, &error),
         };
         if embedded {
             tracing::warn!(
+                event = "router.embedded",
                 "running the embedded default on loopback with made certificates; give a file with --config"
             );
         }
         for (name, address) in router.addresses() {
-            tracing::info!(%address, "{name}");
+            tracing::info!(event = "listener.open", %address, "{name}");
         }
         let admin = match crate::desk::open(&router, admin).await {
             Ok(admin) => admin,
-            Err(error) => return fail(false, &error),
+            Err(error) => return failed(format, &error),
         };
-        tracing::info!(driver = router.driver(), %admin, "turnout is up");
-        let code = until_stopped(&router, args.config.as_deref()).await;
+        tracing::info!(event = "router.up", driver = router.driver(), %admin, "turnout is up");
+        let code = until_stopped(&router, args.config.as_deref(), format).await;
         drop(loaded.trial);
         code
     })
@@ -52,7 +54,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
 
 /// `turnout demo`.
 pub fn run_demo(args: &DemoArgs) -> ExitCode {
-    let _log = start_log("error");
+    let _log = start_log("error", LogFormat::Text);
     let options =
         demo::Options { rate: args.rate, seconds: args.seconds, json: args.json, admin: args.admin };
     let (json, admin) = (args.json, args.admin);
@@ -70,11 +72,11 @@ pub fn run_demo(args: &DemoArgs) -> ExitCode {
 }
 
 /// Waits for signals: HUP reloads, TERM and INT drain.
-async fn until_stopped(router: &Router, file: Option<&Path>) -> ExitCode {
+async fn until_stopped(router: &Router, file: Option<&Path>, format: LogFormat) -> ExitCode {
     let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
-        return fail(false, "signals cannot be caught");
+        return failed(format, "signals cannot be caught");
     };
     loop {
         tokio::select! {
@@ -83,18 +85,21 @@ async fn until_stopped(router: &Router, file: Option<&Path>) -> ExitCode {
             _ = interrupt.recv() => break,
         }
     }
-    tracing::info!("draining: no new connections; what was accepted is delivered or bounced");
+    tracing::info!(
+        event = "router.draining",
+        "draining: no new connections; what was accepted is delivered or bounced"
+    );
     let drained = tokio::select! {
         drained = router.drain() => drained,
-        _ = terminate.recv() => return stopped_at_once(),
-        _ = interrupt.recv() => return stopped_at_once(),
+        _ = terminate.recv() => return stopped_at_once(format),
+        _ = interrupt.recv() => return stopped_at_once(format),
     };
     if drained.left == 0 {
-        tracing::info!("stopped; nothing accepted is left");
+        tracing::info!(event = "router.stopped", "stopped; nothing accepted is left");
         ExitCode::SUCCESS
     } else {
-        fail(
-            false,
+        failed(
+            format,
             &format!(
                 "stopped with {} stanzas neither delivered nor bounced: raise engine.drain_seconds",
                 drained.left
@@ -103,22 +108,40 @@ async fn until_stopped(router: &Router, file: Option<&Path>) -> ExitCode {
     }
 }
 
+/// What ends the process with a finding: a plain line for people, an event where machines read the log.
+fn failed(format: LogFormat, what: &str) -> ExitCode {
+    match format {
+        LogFormat::Text => fail(false, what),
+        LogFormat::Json => {
+            tracing::error!(event = "router.failed", "{what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Whoever asks twice does not want to wait.
-fn stopped_at_once() -> ExitCode {
-    fail(false, "stopped at once by a second signal; what was still held is lost, its senders were not told")
+fn stopped_at_once(format: LogFormat) -> ExitCode {
+    failed(
+        format,
+        "stopped at once by a second signal; what was still held is lost, its senders were not told",
+    )
 }
 
 async fn reload(router: &Router, file: Option<&Path>) {
     let file = file.map_or_else(|| "the embedded default".to_owned(), |file| file.display().to_string());
     match router.reload().await {
         Ok(done) => tracing::info!(
+            event = "router.reloaded",
             generation = done.generation,
             users = done.users,
             moved = done.moved.users,
             held_millis = done.moved.held_millis,
             "reloaded {file}"
         ),
-        Err(error) => tracing::error!("reload refused, everything stays as it was: {error}"),
+        Err(error) => tracing::error!(
+            event = "router.reload_refused",
+            "reload refused, everything stays as it was: {error}"
+        ),
     }
 }
 
@@ -155,16 +178,21 @@ impl From<Unstartable> for Result<demo::score::Totals, String> {
 
 /// The log goes to standard error through a thread of its own: a slow terminal never holds a shard. Lines that do not fit are
 /// dropped, as its documentation says, rather than waited for.
-fn start_log(level: &str) -> WorkerGuard {
+fn start_log(level: &str, format: LogFormat) -> WorkerGuard {
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
-        .with_ansi(colour)
-        .with_target(false)
-        .init();
+        .with_ansi(colour && format == LogFormat::Text)
+        .with_target(false);
+    match format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init()
+        }
+    }
     guard
 }
 

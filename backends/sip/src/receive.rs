@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use turnout_core::backend::Fault;
-use turnout_core::io::{Close, Level, LinkId, Outbox};
+use turnout_core::io::{Close, LinkId, Outbox};
 use turnout_core::jid::Jid;
+use turnout_core::notice::Notice;
 use turnout_core::placement::owner_of_user;
 
 use crate::address::{AddressError, jid_of};
@@ -140,7 +141,7 @@ impl SipBackend {
     ) {
         let parts = self.parts();
         let Ok(message) = Message::parse_with(bytes, parts) else {
-            self.note(Level::Info, link, "pool", "dropped what is no SIP message", out);
+            self.note(Notice::PoolDropped, link, "pool", "dropped what is no SIP message", out);
             return;
         };
         if !self.answered_as_usual(now, link, &message, out) {
@@ -218,7 +219,7 @@ impl SipBackend {
         let users = match self.users(message) {
             Ok(users) => users,
             Err((code, why)) => {
-                self.note(Level::Info, link, "pool", format!("answered {code}: {why}"), out);
+                self.note(Notice::PoolRefused, link, "pool", format!("answered {code}: {why}"), out);
                 if vitals.cseq.method != b"ACK" {
                     self.refuse(message, link, code, None, out);
                 }
@@ -383,11 +384,11 @@ impl SipBackend {
         match problem {
             Problem::Answer(answer) => {
                 let Answer { status, header, detail, .. } = answer;
-                self.note(Level::Info, link, "pool", format!("answered {status}: {detail}"), out);
+                self.note(Notice::PoolRefused, link, "pool", format!("answered {status}: {detail}"), out);
                 self.refuse(message, link, status, header, out);
             }
             Problem::Drop(why) => {
-                self.note(Level::Info, link, "pool", format!("dropped a message: {why}"), out)
+                self.note(Notice::PoolDropped, link, "pool", format!("dropped a message: {why}"), out)
             }
         }
     }

@@ -10,9 +10,10 @@ use hashbrown::HashMap;
 use turnout_core::backend::{Backend, Composed, Destination, Fault, Sent, SentRun, Verdict};
 use turnout_core::home::HostPort;
 use turnout_core::io::{
-    Close, Closed, Connect, Door, Ended, Event, Handoff, Level, LinkId, Outbox, Output, Secured, Side, Target,
+    Close, Closed, Connect, Door, Ended, Event, Handoff, LinkId, Outbox, Output, Secured, Side, Target,
 };
 use turnout_core::jid::Domain;
+use turnout_core::notice::Notice;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use turnout_core::run::Run;
 use turnout_core::stanza::{Origin, Stanza};
@@ -175,7 +176,7 @@ impl XmppBackend {
         work: impl FnOnce(&mut Stream, &mut Turn<'_>) -> Step,
     ) {
         if let Err(fault) = self.with(now, link, out, work) {
-            out.note(Level::Debug, self.side, link, fault.condition, fault.text);
+            out.note(Notice::PeerFaultAside, self.side, link, fault.condition, fault.text);
         }
         self.carry_questions(now, out);
     }
@@ -222,7 +223,7 @@ impl XmppBackend {
                     Stream::Out(_) => Ok(Flow::On),
                 });
                 if let Err(fault) = told {
-                    out.note(Level::Debug, self.side, link, fault.condition, fault.text);
+                    out.note(Notice::PeerFaultAside, self.side, link, fault.condition, fault.text);
                 }
             } else {
                 return;
@@ -242,7 +243,7 @@ impl XmppBackend {
                 Ok(Flow::On)
             });
             if let Err(fault) = told {
-                out.note(Level::Debug, self.side, link, fault.condition, fault.text);
+                out.note(Notice::PeerFaultAside, self.side, link, fault.condition, fault.text);
             }
         }
         let Some(ask) = ask else { return };
@@ -268,7 +269,7 @@ impl XmppBackend {
             Ok(Flow::On)
         });
         if let Err(fault) = told {
-            out.note(Level::Debug, self.side, link, fault.condition, fault.text);
+            out.note(Notice::PeerFaultAside, self.side, link, fault.condition, fault.text);
         }
     }
 
@@ -323,7 +324,7 @@ impl Backend for XmppBackend {
         if self.draining || open >= most {
             if !self.draining {
                 let text = format!("refused a connection: {open} are open, and connections_max is {most}");
-                out.note(Level::Warn, self.side, link, peer, text);
+                out.note(Notice::ConnectionsFull, self.side, link, peer, text);
             }
             out.close(link, Close::Abort);
             return;
@@ -507,7 +508,7 @@ impl Backend for XmppBackend {
             Some(pong) => self.pong(now, &pong, out),
             None => {
                 let text = "an XMPP backend was given a message that is no answer to a ping; dropped";
-                out.note(Level::Error, self.side, link, "handoff", text);
+                out.note(Notice::HandoffStray, self.side, link, "handoff", text);
             }
         }
     }

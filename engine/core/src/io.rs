@@ -14,6 +14,7 @@ use crate::contacts::{Forget, Toward};
 use crate::directory::Snapshot;
 use crate::home::{HomeId, HostPort};
 use crate::jid::{Domain, Jid};
+use crate::notice::Notice;
 use crate::refusal::Refusal;
 use crate::run::{Head, Load, Run};
 use crate::stanza::{Origin, PresenceType, Stanza};
@@ -378,8 +379,8 @@ pub enum Level {
 /// Something for the operator's log. Never a message body.
 #[derive(Clone, Debug)]
 pub struct Note {
-    /// How loud.
-    pub level: Level,
+    /// Which kind of event.
+    pub notice: Notice,
     /// The side it concerns.
     pub side: Option<Side>,
     /// The link it concerns.
@@ -580,9 +581,9 @@ impl Outbox {
     }
 
     /// A line for the log.
-    pub fn note(&mut self, level: Level, side: Side, link: LinkId, about: &str, text: impl Into<String>) {
+    pub fn note(&mut self, notice: Notice, side: Side, link: LinkId, about: &str, text: impl Into<String>) {
         self.outputs.push(Output::Note(Note {
-            level,
+            notice,
             side: Some(side),
             link: Some(link),
             about: about.into(),

@@ -18,6 +18,7 @@ pub mod jid;
 pub mod limits;
 pub mod link;
 pub mod moves;
+pub mod notice;
 pub mod placement;
 pub mod policy;
 pub mod pool;

@@ -22,10 +22,9 @@ use hashbrown::{HashMap, HashSet};
 use crate::backend::{Backend, Destination, Verdict};
 use crate::directory::{Directory, User};
 use crate::home::BackendKind;
-use crate::io::{
-    Close, Closed, Door, Event, Handoff, Input, Level, LinkId, Outbox, Output, Secured, Side, earlier,
-};
+use crate::io::{Close, Closed, Door, Event, Handoff, Input, LinkId, Outbox, Output, Secured, Side, earlier};
 use crate::link::Link;
+use crate::notice::Notice;
 use crate::pool::Pool;
 use crate::random::Random;
 use crate::refusal::{Condition, Refusal};
@@ -294,7 +293,7 @@ impl Shard {
         let Some(side) = self.links.get(&link).map(Link::side) else { return };
         if let Err(fault) = self.backend(side).receive(now, link, bytes, out) {
             self.side(side).faults += 1;
-            out.note(Level::Info, side, link, fault.condition, fault.text);
+            out.note(Notice::PeerFault, side, link, fault.condition, fault.text);
         }
     }
 

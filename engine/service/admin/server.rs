@@ -38,7 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The address cannot be bound.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
     if !address.ip().is_loopback() {
-        tracing::warn!(%address, "admin.listen is not on loopback: whoever reaches it can move users");
+        tracing::warn!(event = "admin.exposed", %address, "admin.listen is not on loopback: whoever reaches it can move users");
     }
     TcpListener::bind(address).await.map_err(|error| {
         format!("admin.listen: cannot listen on {address}: {error}; is another turnout running?")
@@ -62,7 +62,7 @@ pub async fn serve(listener: TcpListener, desk: Desk, mut stop: watch::Receiver<
                 tokio::spawn(connection(stream, service, permit));
             }
             Err(error) => {
-                tracing::warn!(%error, "admin: a connection could not be accepted");
+                tracing::warn!(event = "admin.accept_failed", %error, "admin: a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -103,7 +103,7 @@ async fn connection(
         }
     };
     if let Some(Err(error)) = ended {
-        tracing::debug!(%error, "admin: connection ended");
+        tracing::debug!(event = "admin.connection_ended", %error, "admin: connection ended");
     }
     drop(permit);
     Ok(())

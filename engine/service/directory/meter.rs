@@ -63,7 +63,7 @@ impl Meter {
         match self.style {
             Style::Bar => drop(write!(std::io::stderr(), "\r{text}\x1b[K")),
             Style::Line => drop(writeln!(std::io::stderr(), "{text}")),
-            Style::Log => tracing::info!("{text}"),
+            Style::Log => tracing::info!(event = "directory.loading", "{text}"),
         }
     }
 

@@ -404,7 +404,11 @@ impl Uring {
         }
         let patience = if awake { None } else { Some(self.patience(deadline)) };
         if let Err(error) = self.ring.enter(patience) {
-            tracing::error!(shard = self.index, "the kernel does not serve the ring: {error}");
+            tracing::error!(
+                event = "driver.failed",
+                shard = self.index,
+                "the kernel does not serve the ring: {error}"
+            );
             std::thread::sleep(REFUSED_PAUSE);
         }
         self.post.awake(self.index);

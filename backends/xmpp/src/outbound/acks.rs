@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use turnout_core::io::{Close, Event, Level};
+use turnout_core::io::{Close, Event};
+use turnout_core::notice::Notice;
 
 use super::{Outbound, Phase, Purpose};
 use crate::error::StreamCondition;
@@ -104,7 +105,7 @@ impl Outbound {
             turn.out.events.push_back(Event::Acknowledging(turn.link));
         } else {
             let text = format!("{} offered stream management and refused it: going on without", self.theirs);
-            turn.note(Level::Info, &self.theirs, text);
+            turn.note(Notice::StreamUnacknowledged, &self.theirs, text);
         }
         self.established(header, turn)
     }
@@ -160,7 +161,11 @@ impl Outbound {
         if !matches!(self.phase, Phase::Closing(_)) {
             let sent = self.acks.as_ref().map_or(0, |acks| acks.sent);
             turn.send(management::too_high(handled, sent));
-            turn.note(Level::Warn, &self.theirs, format!("closed the stream to {}: {text}", self.theirs));
+            turn.note(
+                Notice::StreamClosed,
+                &self.theirs,
+                format!("closed the stream to {}: {text}", self.theirs),
+            );
             self.tell(None, turn);
         }
         turn.out.close(turn.link, Close::Flush);
@@ -191,7 +196,7 @@ impl Outbound {
             self.theirs,
             PATIENCE.as_secs()
         );
-        turn.note(Level::Warn, &self.theirs, text);
+        turn.note(Notice::StreamDead, &self.theirs, text);
         let condition = StreamCondition::ConnectionTimeout;
         turn.send(negotiate::last_words(BytesMut::new(), condition, "no answer to <r/>", false));
         self.tell(None, turn);

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use super::{Shard, Timer};
 use crate::backend::{Destination, Sent};
 use crate::home::BackendKind;
-use crate::io::{Close, Closed, Event, Handoff, Level, LinkId, Outbox, Output, Side, Unreachable};
+use crate::io::{Close, Closed, Event, Handoff, LinkId, Outbox, Output, Side, Unreachable};
 use crate::jid::Domain;
 use crate::limits::{CLOSE_SECONDS, CONNECT_SECONDS, DESTINATIONS_MAX, SHARD_SPOOL_BYTES_MAX};
 use crate::link::Link;
+use crate::notice::Notice;
 use crate::placement::{owner_of_domain, owner_of_user};
 use crate::pool::backoff;
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
@@ -316,7 +317,8 @@ impl Shard {
         self.backend(side).closed(now, link, &Closed::Broken(Arc::clone(&text)), out);
         if let Some(destination) = state.destination().cloned() {
             let name = destination_name(&destination);
-            out.note(Level::Warn, side, link, &name, format!("cannot be reached: {text}"));
+            let notice = if side == Side::Partners { Notice::PartnerDown } else { Notice::NodeDown };
+            out.note(notice, side, link, &name, format!("cannot be reached: {text}"));
             self.part(now, &destination, link, Some(unreachable(why, &name).with_detail(&*text)), out);
         }
     }
