@@ -20,5 +20,6 @@ mod probing;
 mod process;
 mod rehearsal;
 mod reload;
+mod scraped;
 mod tracks;
 mod weekend;
