@@ -16,6 +16,8 @@
 //! | `POST /api/users/move` | `{"user": …}` or `{"users": […]}`, and `"home"` |
 //! | `DELETE /api/users/{jid}/contacts/{partner}` | ends what holds between the two, on both sides |
 //! | `DELETE /api/users/{jid}/contacts/{partner}/veto` | the partner's user may be asked again |
+//! | `POST /api/selftest` | `{"from": …, "to": …}`: sends a message in a local user's name |
+//! | `POST /api/probe` | `{"partner": …}`: the way to a partner step by step, with a ping over the router's own stream |
 //! | `POST /api/reload` | configuration and directory are read anew |
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,9 +33,11 @@ use tokio::sync::{Semaphore, oneshot};
 use turnout_core::contact::{Contact, Pair};
 use turnout_core::contacts::Forget;
 use turnout_core::io::Told;
-use turnout_core::jid::Jid;
+use turnout_core::jid::{Domain, Jid};
+use turnout_core::trial::{Trial, Tried};
 
 use crate::look::Look;
+use crate::probe::Report;
 use answers::{MovedAnswer, ReloadedAnswer};
 use health::Watch;
 use problem::Failure;
@@ -48,6 +52,7 @@ mod server;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trials;
 mod users;
 
 pub use explain::parse_kind;
@@ -73,6 +78,17 @@ pub enum Ask {
     Tell(Jid, oneshot::Sender<Result<Told, String>>),
     /// Take back what holds between these two; the answer is the contact as it was, if there was something to take back.
     Forget(Pair, Forget, oneshot::Sender<Result<Option<Contact>, String>>),
+    /// Send this; the answer is what became of it.
+    Try(Trial, oneshot::Sender<Result<Tried, String>>),
+    /// Go the way to a partner.
+    Probe {
+        /// The partner's domain.
+        partner: Domain,
+        /// In whose name.
+        from: Domain,
+        /// The way back.
+        done: oneshot::Sender<Result<Report, String>>,
+    },
     /// Read configuration and directory anew.
     Reload(oneshot::Sender<Result<ReloadedAnswer, String>>),
 }
@@ -112,13 +128,19 @@ struct App {
     desk: Desk,
     watch: Mutex<Watch>,
     listings: Semaphore,
+    turns: trials::Turns,
 }
 
 type Shared = State<Arc<App>>;
 
 impl App {
     fn new(desk: Desk) -> Self {
-        Self { desk, watch: Mutex::default(), listings: Semaphore::new(LISTINGS_MAX) }
+        Self {
+            desk,
+            watch: Mutex::default(),
+            listings: Semaphore::new(LISTINGS_MAX),
+            turns: trials::Turns::default(),
+        }
     }
 
     fn watch(&self) -> std::sync::MutexGuard<'_, Watch> {
@@ -144,6 +166,8 @@ fn paths(app: Arc<App>) -> Paths {
         .route("/api/users/{jid}/contacts/{partner}", delete(contacts::forget))
         .route("/api/users/{jid}/contacts/{partner}/veto", delete(contacts::lift_veto))
         .route("/api/explain", get(explain::explain))
+        .route("/api/selftest", post(trials::selftest))
+        .route("/api/probe", post(trials::probe))
         .route("/api/reload", post(users::reload))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)

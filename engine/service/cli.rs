@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use crate::commands::selftest::SelftestArgs;
 use crate::commands::user::UserArgs;
 use crate::config::{Config, ConfigErrors};
 use crate::dev_certs::{self, Trial};
@@ -33,6 +34,7 @@ pub use explain::{CannotExplain, Explained, Told, explain};
 pub use export::{Export, ExportArgs, PowershellArgs, run_export};
 pub use import::{FileArgs, Import, ImportArgs, UsersArgs, run_import};
 pub use manual::{CompletionsArgs, ManArgs, run_completions, run_man};
+pub(crate) use probe::stamp;
 pub use probe::{ProbeArgs, run_probe};
 pub use rehearse::{RehearseArgs, run_rehearse};
 
@@ -63,6 +65,8 @@ pub enum Command {
     User(UserArgs),
     /// Find out why a partner cannot be reached: DNS, TCP, TLS, certificate, features, and a cure
     Probe(ProbeArgs),
+    /// Send a message from a local user to a partner's user through a running router, step by step
+    Selftest(SelftestArgs),
     /// Make configuration of exports: users, partners, gateway settings
     Import(ImportArgs),
     /// Compare the exports of the old estate with a configuration: what would change for each user and each partner

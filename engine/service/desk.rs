@@ -4,11 +4,14 @@
 use std::net::SocketAddr;
 
 use tokio::sync::mpsc::Receiver;
+use turnout_core::jid::Domain;
+use turnout_core::trial::Trial;
 
 use crate::admin::answers::{MovedAnswer, ReloadedAnswer};
 use crate::admin::{self, Ask};
 use crate::control::Moved;
 use crate::look::{Look, ShardLook};
+use crate::probe::{Asked, Report};
 use crate::router::Router;
 
 /// Binds the admin listener and serves it as long as the router runs. Returns the address, with the port the kernel chose.
@@ -43,6 +46,21 @@ async fn answer(router: Router, mut asked: Receiver<Ask>) {
                 let router = router.clone();
                 tokio::spawn(async move { drop(done.send(router.forget(pair, what).await)) });
             }
+            Ask::Try(trial, done) => {
+                let router = router.clone();
+                tokio::spawn(async move { drop(done.send(router.attempt(trial).await)) });
+            }
+            Ask::Probe { partner, from, mut done } => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    // Nobody goes on looking for someone who has gone.
+                    let probed = tokio::select! {
+                        probed = probe(&router, &partner, &from) => probed,
+                        () = done.closed() => return,
+                    };
+                    drop(done.send(probed));
+                });
+            }
             Ask::Reload(done) => {
                 let router = router.clone();
                 tokio::spawn(async move {
@@ -56,6 +74,20 @@ async fn answer(router: Router, mut asked: Receiver<Ask>) {
             }
         }
     }
+}
+
+/// Goes the way to a partner, and where that leads to him, puts a ping on the router's own stream.
+async fn probe(router: &Router, partner: &Domain, from: &Domain) -> Result<Report, String> {
+    let config = router.config();
+    let now = crate::clock::system_time();
+    let asked = Asked { config: &config, own: true, partner, from, now };
+    let mut report = crate::probe::probe(asked, &mut |_| {}).await?;
+    if report.good {
+        let since = crate::clock::now();
+        let trial = Trial::Ping { from: from.clone(), to: partner.clone() };
+        report.pinged(&router.attempt(trial).await, since);
+    }
+    Ok(report)
 }
 
 fn moved(moved: Moved) -> MovedAnswer {

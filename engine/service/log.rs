@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use turnout_core::io::{Level, Note};
+use turnout_core::io::Note;
+use turnout_core::notice::Level;
 
 /// Lines one shard may write in a second.
 const LINES_MAX: u32 = 500;

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::DevCerts(args) => cli::run_dev_certs(&args, now),
         Command::User(args) => turnout::run::run_user(&args),
         Command::Probe(args) => cli::run_probe(&args, now),
+        Command::Selftest(args) => turnout::run::run_selftest(&args),
         Command::Import(args) => cli::run_import(&args),
         Command::Rehearse(args) => cli::run_rehearse(&args, now),
         Command::Export(args) => cli::run_export(&args, now),

@@ -18,7 +18,8 @@ use turnout_core::contacts::Forget;
 use turnout_core::directory::{Directory, Overlay, Snapshot, User, diff, guard};
 use turnout_core::io::{Input, Told};
 use turnout_core::jid::Jid;
-use turnout_core::placement::owner_of_user;
+use turnout_core::placement::{owner_of_domain, owner_of_user};
+use turnout_core::trial::{Trial, Tried};
 use turnout_core::world::World;
 
 use crate::config::Config;
@@ -46,6 +47,12 @@ const OVERLAY_MAX: usize = 1_000_000;
 
 /// Reports that may wait for the control task.
 const REPORTS_MAX: usize = 4096;
+
+/// How long a message of a trial may wait for its end: a little longer than one waits for a partner that is away.
+const MESSAGE_PATIENCE: Duration = Duration::from_secs(75);
+
+/// How long a ping may take: the partner may have to open a stream to us for the answer.
+const PING_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What came of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,6 +290,33 @@ impl Router {
         let local = Arc::clone(&pair.local);
         let told = self.question(&local, |number| Input::Forget(number, pair, what)).await?;
         Ok(told.contacts.into_iter().next().map(|record| record.contact))
+    }
+
+    /// Sends a trial, and says what became of it.
+    ///
+    /// # Errors
+    /// That is not known in time.
+    pub async fn attempt(&self, trial: Trial) -> Result<Tried, String> {
+        let Inner { post, outside, .. } = &*self.inner;
+        let (shard, patience, late) = match &trial {
+            Trial::Message { from, .. } => {
+                (owner_of_user(from.bare_str(), post.shards()), MESSAGE_PATIENCE, "the message still waits")
+            }
+            Trial::Ping { to, .. } => {
+                (owner_of_domain(to.as_str(), post.shards()), PING_PATIENCE, "it was sent, and not answered")
+            }
+        };
+        let make = |number| Input::Try(number, Box::new(trial));
+        let told = outside.questions.put_within(patience, post, shard, make).await;
+        match told.map(|told| told.tried) {
+            Ok(Some(tried)) => Ok(tried),
+            _ => Err(format!("{late} after {} seconds", patience.as_secs())),
+        }
+    }
+
+    /// A copy of the configuration in use.
+    pub fn config(&self) -> Config {
+        self.state().config.clone()
     }
 
     async fn question(&self, local: &str, make: impl FnOnce(u64) -> Input) -> Result<Told, String> {

@@ -9,6 +9,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{DemoArgs, LogFormat, RunArgs, fail, finish, load};
+use crate::commands::selftest::SelftestArgs;
 use crate::commands::user::UserArgs;
 use crate::demo;
 use crate::router::Router;
@@ -201,6 +202,14 @@ pub fn run_user(args: &UserArgs) -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => ExitCode::from(runtime.block_on(crate::commands::user::run(args, &mut out, &mut err))),
+        Err(error) => Unstartable(error.to_string()).into(),
+    }
+}
+
+/// `turnout selftest`.
+pub fn run_selftest(args: &SelftestArgs) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(crate::commands::selftest::run(args)),
         Err(error) => Unstartable(error.to_string()).into(),
     }
 }

@@ -22,4 +22,5 @@ mod rehearsal;
 mod reload;
 mod scraped;
 mod tracks;
+mod trials;
 mod weekend;

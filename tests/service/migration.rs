@@ -239,9 +239,15 @@ fn misspelt_commands_get_a_suggestion() {
 #[test]
 fn help_has_examples_and_exit_codes() {
     let folder = Folder::new();
-    for args in
-        [&["import"][..], &["export", "powershell"], &["probe"], &["rehearse"], &["completions"], &["man"]]
-    {
+    for args in [
+        &["import"][..],
+        &["export", "powershell"],
+        &["probe"],
+        &["selftest"],
+        &["rehearse"],
+        &["completions"],
+        &["man"],
+    ] {
         let output = turnout(folder.path(), &[args, &["--help"]].concat());
         assert_eq!(output.status.code(), Some(0));
         assert!(out(&output).contains("Examples:\n  turnout "), "{args:?}: {}", out(&output));
@@ -254,8 +260,19 @@ fn help_has_examples_and_exit_codes() {
 #[test]
 fn completions_and_manual_pages_know_every_command() {
     let folder = Folder::new();
-    let commands =
-        ["run", "demo", "check", "explain", "dev-certs", "user", "probe", "import", "rehearse", "export"];
+    let commands = [
+        "run",
+        "demo",
+        "check",
+        "explain",
+        "dev-certs",
+        "user",
+        "probe",
+        "selftest",
+        "import",
+        "rehearse",
+        "export",
+    ];
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let output = turnout(folder.path(), &["completions", shell]);
         assert_eq!(output.status.code(), Some(0));

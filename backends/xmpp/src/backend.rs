@@ -9,15 +9,14 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use turnout_core::backend::{Backend, Composed, Destination, Fault, Sent, SentRun, Verdict};
 use turnout_core::home::HostPort;
-use turnout_core::io::{
-    Close, Closed, Connect, Door, Ended, Event, Handoff, LinkId, Outbox, Output, Secured, Side, Target,
-};
+use turnout_core::io::{Close, Closed, Connect, Door, Ended, Event, LinkId, Outbox, Secured, Side, Target};
 use turnout_core::jid::Domain;
 use turnout_core::notice::Notice;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use turnout_core::run::Run;
 use turnout_core::stanza::{Origin, Stanza};
 use turnout_core::timers::{TimerId, Timers};
+use turnout_core::trial::Trial;
 use turnout_core::world::World;
 
 use crate::addresses::Addresses;
@@ -29,6 +28,7 @@ use crate::liveness::{Lives, Pong};
 use crate::outbound::{self, Outbound, Purpose};
 use crate::random::Random;
 use crate::terms::{self, Terms};
+use crate::trials::Trials;
 use crate::turn::{Flow, Step, Turn};
 use crate::{answer, made};
 
@@ -67,9 +67,9 @@ type Pair = (Domain, Domain);
 /// partners' domains, and is the authoritative server for them there and only there.
 #[derive(Debug)]
 pub struct XmppBackend {
-    side: Side,
-    world: Arc<World>,
-    random: Random,
+    pub(crate) side: Side,
+    pub(crate) world: Arc<World>,
+    pub(crate) random: Random,
     streams: HashMap<LinkId, Slot>,
     /// Streams on which keys are verified.
     verifiers: HashMap<Pair, LinkId>,
@@ -82,6 +82,8 @@ pub struct XmppBackend {
     addresses: Addresses,
     /// Partners that streams go out to.
     lives: Lives,
+    /// Pings an administrator ordered.
+    pub(crate) trials: Trials,
     /// Who vouched for partners.
     issuers: Issuers,
     timers: Timers<LinkId>,
@@ -106,6 +108,7 @@ impl XmppBackend {
             external_refused: HashMap::new(),
             addresses: Addresses::default(),
             lives: Lives::default(),
+            trials: Trials::default(),
             issuers: Issuers::default(),
             timers: Timers::default(),
             asks: Vec::new(),
@@ -300,8 +303,7 @@ impl XmppBackend {
     }
 
     /// Takes an answer to the stream whose id it bears, which judges whether it is one to its own ping.
-    fn pong(&mut self, now: Instant, pong: &Pong, out: &mut Outbox) {
-        let Some(link) = pong.link() else { return };
+    pub(crate) fn stream_pong(&mut self, now: Instant, link: LinkId, pong: &Pong, out: &mut Outbox) {
         self.run(now, link, out, |stream, turn| {
             if let Stream::Out(stream) = stream {
                 stream.pong(pong, turn);
@@ -484,16 +486,8 @@ impl Backend for XmppBackend {
     fn answer(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) -> Result<(), Refusal> {
         if let Some(answer) = answer::answer(stanza, self.side, now)? {
             out.arrivals.push_back(answer);
-        } else if let Some(pong) = Pong::of(stanza)
-            && let Some(link) = pong.link()
-        {
-            if link.shard() == out.shard() {
-                self.pong(now, &pong, out);
-            } else if link.shard() < self.world.shards {
-                let (side, bytes) = (self.side, pong.to_bytes());
-                let message = Handoff::Message { side, link: stanza.origin.link, bytes };
-                out.outputs.push(Output::Handoff(link.shard(), message));
-            }
+        } else {
+            self.carry(now, stanza, out);
         }
         Ok(())
     }
@@ -502,15 +496,12 @@ impl Backend for XmppBackend {
         out.arrivals.push_back(made::presence(composed, now));
     }
 
-    /// What XMPP hands over is the answer to a ping, read on another shard than the one that asked.
+    fn attempt(&mut self, now: Instant, from: (Side, LinkId), number: u64, trial: &Trial, out: &mut Outbox) {
+        self.send_trial(now, from, number, trial, out);
+    }
+
     fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) {
-        match Pong::from_bytes(&bytes) {
-            Some(pong) => self.pong(now, &pong, out),
-            None => {
-                let text = "an XMPP backend was given a message that is no answer to a ping; dropped";
-                out.note(Notice::HandoffStray, self.side, link, "handoff", text);
-            }
-        }
+        self.handed(now, link, &bytes, out);
     }
 
     fn kept_for(&self, _bare: &str) -> usize {

@@ -27,6 +27,7 @@ pub mod parse;
 pub mod probe;
 mod random;
 mod terms;
+mod trials;
 mod turn;
 pub mod write;
 

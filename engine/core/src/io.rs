@@ -18,7 +18,12 @@ use crate::notice::Notice;
 use crate::refusal::Refusal;
 use crate::run::{Head, Load, Run};
 use crate::stanza::{Origin, PresenceType, Stanza};
+use crate::trial::Trial;
 use crate::world::World;
+
+mod told;
+
+pub use told::Told;
 
 /// One connection, never reused: the owning shard in the top 16 bits, then a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +53,16 @@ impl LinkId {
     /// Whether the peer opened it.
     pub fn is_accepted(self) -> bool {
         self.0 & Self::ACCEPTED != 0
+    }
+
+    /// What a shard's own trials come from ([`crate::trial`]): no connection. Shard 0's is [`Self::NONE`], which has no tickets otherwise.
+    pub fn trial(shard: u16) -> Self {
+        Self(u64::from(shard) << 48)
+    }
+
+    /// Whether it is [`Self::trial`]'s.
+    pub fn is_trial(self) -> bool {
+        self.0 & ((1 << 48) - 1) == 0
     }
 
     /// As a number, for logs.
@@ -331,6 +346,8 @@ pub enum Input {
     /// An administrator takes back what holds between these two. Answered by [`Output::Told`] with this number, from the shard that
     /// owns the local user: `contacts` is the contact as it was, or empty where there was nothing to take back.
     Forget(u64, Pair, Forget),
+    /// Send this. Its end is told by [`Output::Told`] with this number, in `tried`; of a ping the answer is.
+    Try(u64, Box<Trial>),
     /// Everything this shard gave the store with a number up to this one is on disk.
     Persisted(u64),
     /// A new directory.
@@ -348,32 +365,6 @@ pub enum Input {
     Drain,
     /// Every shard has drained: close politely what was kept open for stanzas on their way out, and say [`Output::Drained`] again.
     Leave,
-}
-
-/// What a shard tells the administrator of a user.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// His contacts by name, at most [`TOLD_CONTACTS_MAX`](crate::limits::TOLD_CONTACTS_MAX).
-    pub contacts: Vec<Record>,
-    /// How many contacts he has.
-    pub contacts_total: usize,
-    /// Stanzas that wait for him because he is being moved.
-    pub held: usize,
-    /// What the backend of each home has open for him, in its own words: the home, and a line each.
-    pub open: Vec<(HomeId, Vec<String>)>,
-}
-
-/// How loud a note is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Of interest when looking for something.
-    Debug,
-    /// Normal and rare.
-    Info,
-    /// Somebody should look, not at night.
-    Warn,
-    /// Somebody must act.
-    Error,
 }
 
 /// Something for the operator's log. Never a message body.

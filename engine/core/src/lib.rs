@@ -32,4 +32,5 @@ pub mod spool;
 pub mod stanza;
 pub mod tally;
 pub mod timers;
+pub mod trial;
 pub mod world;

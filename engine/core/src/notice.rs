@@ -3,7 +3,18 @@
 //! Invariant: a name never changes its meaning, because somebody's alarm waits for it; what a line says beside its name is for people and
 //! may change. docs/events.md lists all names, and a test holds the two against each other.
 
-use crate::io::Level;
+/// How loud a note is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Of interest when looking for something.
+    Debug,
+    /// Normal and rare.
+    Info,
+    /// Somebody should look, not at night.
+    Warn,
+    /// Somebody must act.
+    Error,
+}
 
 macro_rules! notices {
     ($($(#[$doc:meta])* $notice:ident $name:literal $level:ident,)+) => {

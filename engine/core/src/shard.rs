@@ -11,6 +11,7 @@ mod nodes;
 mod pace;
 mod presence;
 mod runs;
+mod trials;
 mod wishes;
 
 use std::sync::Arc;
@@ -169,6 +170,7 @@ impl Shard {
                 let told = Box::new(self.forget(now, &pair, what, out));
                 out.outputs.push(Output::Told(number, told));
             }
+            Input::Try(number, trial) => self.attempt(now, number, &trial, out),
             Input::Persisted(number) => self.persisted(now, number, out),
             Input::Directory(snapshot) => self.directory = self.directory.with_snapshot(snapshot),
             Input::World(world) => self.configure(now, world, out),
@@ -306,6 +308,9 @@ impl Shard {
             Handoff::Run(run) => self.adopt_run(now, run, out),
             Handoff::Fact(fact) => self.learn(now, &fact, out),
             Handoff::InVain(fact) => self.wish_again(now, &fact, out),
+            Handoff::Verdict(origin, verdict) if origin.link.is_trial() => {
+                trials::verdict(origin.ticket, verdict, out);
+            }
             Handoff::Verdict(origin, verdict) => match verdict {
                 Ok(()) => self.backend(origin.side).settle(now, &origin, Verdict::Delivered, out),
                 Err(refusal) => {

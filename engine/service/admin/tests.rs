@@ -11,6 +11,8 @@ use tokio::sync::watch;
 use super::*;
 use crate::look::example;
 
+mod trials;
+
 /// What the router was told to do.
 type Told = Arc<Mutex<Vec<String>>>;
 
@@ -34,6 +36,7 @@ async fn rig(change: impl Fn(&mut Look) + Send + 'static) -> Rig {
 
 async fn router(mut asked: Receiver<Ask>, change: impl Fn(&mut Look), told: Told) {
     let moved = |users| MovedAnswer { users, in_time: true, held_millis: 3 };
+    let mut under_way = Vec::new();
     while let Some(ask) = asked.recv().await {
         match ask {
             Ask::Look(done) => {
@@ -50,6 +53,15 @@ async fn router(mut asked: Receiver<Ask>, change: impl Fn(&mut Look), told: Told
             Ask::Forget(pair, what, done) => {
                 told.lock().unwrap().push(format!("{pair}: {what:?}"));
                 drop(done.send(Ok(example::forgotten(&pair, what))));
+            }
+            Ask::Try(trial, done) => {
+                told.lock().unwrap().push(format!("{trial:?}"));
+                drop(done.send(Ok(Tried::Delivered)));
+            }
+            // It takes its time.
+            Ask::Probe { partner, from, done } => {
+                told.lock().unwrap().push(format!("probe {partner} from {from}"));
+                under_way.push(done);
             }
             Ask::Reload(done) => {
                 told.lock().unwrap().push("reload".to_owned());

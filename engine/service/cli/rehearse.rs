@@ -72,6 +72,9 @@ pub fn run_rehearse(args: &RehearseArgs, now: SystemTime) -> ExitCode {
     }
 }
 
+/// Tells the users of one kind.
+type Kind = fn(&UserRow) -> bool;
+
 /// How it is printed.
 struct Page {
     columns: Option<u16>,
@@ -118,7 +121,7 @@ impl Page {
     }
 
     fn users(&self, told: &Rehearsal, out: &mut dyn Write) -> io::Result<()> {
-        let kinds: [(&str, fn(&UserRow) -> bool); 4] = [
+        let kinds: [(&str, Kind); 4] = [
             ("lose XMPP", |row| row.turn == Turn::Loses),
             ("gain XMPP", |row| row.turn == Turn::Gains),
             ("have no home, and no XMPP today", |row| row.turn == Turn::None && row.home.is_none()),

@@ -31,6 +31,15 @@ pub(super) struct Fault {
     pub(super) problem: Problem,
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.problem.hint {
+            Some(hint) => write!(f, "{}; {hint}", self.problem.error),
+            None => f.write_str(&self.problem.error),
+        }
+    }
+}
+
 /// A router's admin API.
 #[derive(Clone, Debug)]
 pub(super) struct Client {

@@ -9,11 +9,11 @@ use serde::Serialize;
 use turnout_core::directory::LIST_MAX;
 use turnout_core::limits::MOVE_USERS_MAX;
 
+use super::address;
 use super::http::{Client, Fault, encode};
 use crate::admin::answers::{
     ForgottenAnswer, MoveRequest, MovedAnswer, Problem, UserAnswer, UserDetail, UsersAnswer,
 };
-use crate::config::Config;
 use crate::log::escape;
 
 mod detail;
@@ -84,23 +84,13 @@ pub enum UserCommand {
     },
 }
 
-/// Where a router listens that was told nothing else.
-const ADMIN: &str = "127.0.0.1:9280";
-
 impl UserArgs {
     /// Where to ask.
     ///
     /// # Errors
     /// The configuration named cannot be read.
     fn address(&self) -> Result<String, String> {
-        match (&self.admin, &self.config) {
-            (Some(address), _) => Ok(address.clone()),
-            (None, Some(file)) => match Config::load(file) {
-                Ok(config) => Ok(config.admin_listen.to_string()),
-                Err(errors) => Err(errors.to_string()),
-            },
-            (None, None) => Ok(ADMIN.to_owned()),
-        }
+        address(self.admin.as_deref(), self.config.as_deref())
     }
 }
 

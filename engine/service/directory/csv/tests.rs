@@ -257,7 +257,7 @@ fn sip_addresses_become_xmpp_addresses() {
         ("", None),
     ] {
         let mut jid = "what was there before".to_owned();
-        let made = address::jid_text(sip, &mut jid).ok();
+        let made = jid_text(sip, &mut jid).ok();
         assert_eq!(made.map(|()| jid.as_str()), expected, "{sip}");
     }
 }
