@@ -21,6 +21,7 @@ mod check;
 mod explain;
 mod export;
 mod import;
+mod inside;
 mod manual;
 mod probe;
 mod rehearse;
@@ -122,6 +123,9 @@ pub struct CheckArgs {
     /// The configuration; without it the embedded default is checked with made certificates
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Look over the network too: DNS records of our domains, gateway and pool with TLS, certificates and OPTIONS, clocks
+    #[arg(long, requires = "config")]
+    pub connect: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -209,6 +213,9 @@ pub fn load(file: Option<&Path>, now: SystemTime) -> Result<Loaded, ConfigErrors
 /// `turnout check`.
 pub fn run_check(args: &CheckArgs, now: SystemTime) -> ExitCode {
     let checked = check(args.config.as_deref(), now);
+    if args.connect {
+        return inside::run(args, &checked, now);
+    }
     let good = checked.good;
     finish(args.json, &checked, |out, colour| checked.print(out, colour), good)
 }

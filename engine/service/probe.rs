@@ -20,6 +20,7 @@ use crate::resolve::{Candidate, Resolver};
 use crate::tls::TlsContext;
 
 mod diagnosis;
+pub mod inside;
 mod line;
 mod reach;
 mod talk;

@@ -13,6 +13,7 @@ mod errors;
 mod estate;
 mod faults;
 mod inbound;
+mod inside;
 mod migration;
 mod moving;
 mod peers;

@@ -9,7 +9,7 @@ use clap::Args;
 use turnout_core::jid::Domain;
 
 use super::{GREEN, RED, YELLOW, fail, finish, load, painted};
-use crate::probe::{Asked, Outcome, Report, Step, probe};
+use crate::probe::{Asked, Diagnosis, Outcome, Report, Step, probe};
 
 /// Of `turnout probe`.
 #[derive(Debug, Args)]
@@ -114,7 +114,7 @@ fn run_running(args: &ProbeArgs) -> ExitCode {
 }
 
 /// A step, as soon as it is over.
-fn show(step: &Step) -> io::Result<()> {
+pub(super) fn show(step: &Step) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let colour = io::IsTerminal::is_terminal(&out) && std::env::var_os("NO_COLOR").is_none();
     writeln!(out, "{} {step}", stamp(step.outcome, colour))?;
@@ -138,8 +138,18 @@ fn end(report: &Report, out: &mut dyn Write, colour: bool) -> io::Result<()> {
         let word = if report.good { painted("good", GREEN, colour) } else { painted("bad", RED, colour) };
         return writeln!(out, "{word}: nothing stands between {} and {}", report.from, report.partner);
     }
-    for diagnosis in &report.diagnosis {
-        let code = if report.good { YELLOW } else { RED };
+    end_of(&report.diagnosis, report.good, out, colour)
+}
+
+/// Diagnoses with their cures.
+pub(super) fn end_of(
+    diagnosis: &[Diagnosis],
+    good: bool,
+    out: &mut dyn Write,
+    colour: bool,
+) -> io::Result<()> {
+    for diagnosis in diagnosis {
+        let code = if good { YELLOW } else { RED };
         writeln!(out, "{}: {}", painted("diagnosis", code, colour), diagnosis.what)?;
         writeln!(out, "     cure: {}", diagnosis.cure)?;
     }
