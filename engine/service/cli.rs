@@ -82,6 +82,17 @@ pub enum Command {
 
 /// Of `turnout run`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "SIGHUP reads configuration, certificates and directory anew; SIGTERM and SIGINT deliver or answer what was accepted, and end.
+The log goes to standard error, one named event a line (docs/events.md); TURNOUT_LOG sets its level: warn, info, debug.
+
+Exit codes: 0 stopped with nothing left, 1 it could not start or something was left, 2 wrong usage
+
+Examples:
+  turnout run --config /etc/turnout/turnout.toml
+  turnout run --config turnout.toml --log-format json
+  turnout run"
+)]
 pub struct RunArgs {
     /// The configuration; without it the embedded default runs on loopback with made certificates
     #[arg(long, value_name = "FILE")]
@@ -102,6 +113,13 @@ pub enum LogFormat {
 
 /// Of `turnout demo`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing was lost, overtaken or shown wrongly, 1 something was, 2 wrong usage
+
+Examples:
+  turnout demo
+  turnout demo --seconds 20 --rate 5000 --json"
+)]
 pub struct DemoArgs {
     /// Messages a second
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -119,6 +137,16 @@ pub struct DemoArgs {
 
 /// Of `turnout check`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Finds every mistake at once, with file, line, key and cure. Without --connect nobody is asked over the network.
+
+Exit codes: 0 nothing is wrong (there may be warnings), 1 a finding, 2 wrong usage
+
+Examples:
+  turnout check --config turnout.toml
+  turnout check --config turnout.toml --connect
+  turnout check --config turnout.toml --json"
+)]
 pub struct CheckArgs {
     /// The configuration; without it the embedded default is checked with made certificates
     #[arg(long, value_name = "FILE")]
@@ -133,6 +161,16 @@ pub struct CheckArgs {
 
 /// Of `turnout explain`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Asks the function that routes, with the directory as it is in its file. Of a running router ask /api/explain.
+
+Exit codes: 0 it would be delivered, 1 refused, 2 wrong usage
+
+Examples:
+  turnout explain --config turnout.toml bob@partner.example anna@contoso.com
+  turnout explain --config turnout.toml anna@contoso.com bob@partner.example --via legacy
+  turnout explain bob@partner.example carla@contoso.com --kind presence --type subscribe --json"
+)]
 pub struct ExplainArgs {
     /// The configuration; without it the embedded default
     #[arg(long, value_name = "FILE")]
@@ -168,6 +206,15 @@ pub enum KindName {
 
 /// Of `turnout dev-certs`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "For trying things out: nobody else trusts this authority, and its key lies beside the certificates.
+
+Exit codes: 0 written, 1 not, 2 wrong usage
+
+Examples:
+  turnout dev-certs trial
+  turnout dev-certs trial --name contoso.com --name partner.example"
+)]
 pub struct DevCertsArgs {
     /// Where to write; made if it is not there, and nothing in it is overwritten
     pub dir: PathBuf,

@@ -25,6 +25,16 @@ const PAGE: usize = 1000;
 
 /// `turnout user`.
 #[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the router is not there, does not know the user or refuses, 2 wrong usage
+
+Examples:
+  turnout user list --prefix an --config turnout.toml
+  turnout user show anna@contoso.com
+  turnout user move --to sfb2019 anna@contoso.com
+  turnout user move --to sfb2019 --file batch1.txt
+  turnout user forget anna@contoso.com bob@partner.example --veto"
+)]
 pub struct UserArgs {
     /// The admin address of the running router; without it the one in the configuration.
     #[arg(long, global = true, value_name = "ADDR")]
