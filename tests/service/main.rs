@@ -17,6 +17,7 @@ mod inside;
 mod migration;
 mod moving;
 mod peers;
+mod pictures;
 mod probing;
 mod process;
 mod rehearsal;

@@ -35,12 +35,13 @@ const MORE: &str = "[[partner]]\ndomain = \"same.example\"\ntype = \"federated\"
 const GATEWAY: &str = "Identity,ConnectionLimit,PartnerConnectionLimit,StreamEstablishmentTimeout,StreamInactivityTimeout,KeepAliveInterval,SubscriptionRefreshInterval\n\
     Global,5,20,60,700,300,28800\n";
 
-struct Stage {
-    ground: Ground,
+/// An estate with exports.
+pub struct Stage {
+    pub ground: Ground,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let plan = Plan {
             partner: "type = \"federated\"\ntls = \"required\"\nsasl = \"required\"".to_owned(),
             more: MORE.to_owned(),

@@ -11,8 +11,10 @@ use turnout_core::home::{BackendKind, Residence};
 use turnout_core::jid::prepare;
 
 use super::{Exports, Rehearsal, Weight, count};
+use crate::clock;
 use crate::config::Config;
 use crate::directory::csv::{self, CsvLimits, Report};
+use crate::directory::meter::{Audience, Meter};
 use crate::exports::{self, ExportError, Format, Record};
 use crate::migrate::users::{Access, access, convert};
 
@@ -159,7 +161,10 @@ fn loaded(path: &Path, config: &Config) -> Result<(Snapshot, Report), String> {
             Box::new(std::io::Cursor::new(rows))
         }
     };
-    csv::read(source, &config.homes, &policies, CsvLimits::default(), &mut |_| {})
+    let bytes = std::fs::metadata(path).map_or(0, |of| of.len());
+    let mut meter = Meter::new(Audience::Command, bytes, clock::now());
+    let mut progress = |progress| meter.tell(clock::now(), progress);
+    csv::read(source, &config.homes, &policies, CsvLimits::default(), &mut progress)
         .map_err(|error| said(&error))
 }
 
