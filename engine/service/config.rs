@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
+use turnout_core::flow::FlowLimits;
 use turnout_core::home::{BackendKind, Dialect, Homes};
 use turnout_core::io::TrustId;
 use turnout_core::jid::Domain;
@@ -16,6 +17,8 @@ use turnout_core::policy::{Negotiation, Policy};
 use turnout_core::presence::PresenceRules;
 
 mod checks;
+mod directory;
+mod flow;
 mod mistakes;
 mod partners;
 mod parts;
@@ -26,6 +29,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use directory::{DirectoryConfig, LdapConfig, LdapMode, LdapTls, UserSource};
 pub use mistakes::{ConfigErrors, Mistake};
 pub use world::TrustSource;
 
@@ -104,19 +108,6 @@ pub struct HomeConfig {
     pub xhtml_im: bool,
 }
 
-/// `[directory]`.
-#[derive(Clone, Debug)]
-pub struct DirectoryConfig {
-    /// The CSV file, written by `Get-CsUser | Export-Csv`.
-    pub file: PathBuf,
-    /// Whether users without an external access policy may use XMPP federation.
-    pub default_xmpp_access: bool,
-    /// Names of external access policies whose users may use XMPP federation.
-    pub xmpp_access_policies: Vec<String>,
-    /// A reload that loses more than this share of the users is refused, in percent.
-    pub shrink_percent_max: u8,
-}
-
 /// Which driver moves bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriverChoice {
@@ -141,6 +132,15 @@ pub struct EngineConfig {
     pub drain_seconds: u64,
 }
 
+/// What the log says of people, from `[engine]`.
+#[derive(Clone, Debug, Default)]
+pub struct LogConfig {
+    /// Users' names are not written, but words made of them with a key.
+    pub redacted: bool,
+    /// The file of that key; without one it is another at each start.
+    pub key_file: Option<PathBuf>,
+}
+
 /// A configuration that was checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -162,8 +162,12 @@ pub struct Config {
     pub presence: PresenceRules,
     /// The file of the store of contacts; without it they are forgotten with the process.
     pub store: Option<PathBuf>,
+    /// How much may wait and how fast it may come.
+    pub flow: FlowLimits,
     /// Shards and driver.
     pub engine: EngineConfig,
+    /// What the log says of people.
+    pub log: LogConfig,
     /// Name servers; empty is the system's.
     pub dns_servers: Vec<SocketAddr>,
     /// The admin listener.
@@ -291,7 +295,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
     let defaults = partners::defaults(&root.table("partner_defaults"));
     let mut trusts = vec![TrustSource::federation()];
     let federation_table = root.table("federation");
-    let limits = parts::limits(&federation_table);
+    let mut limits = parts::limits(&federation_table);
     let unlisted = federation_table.parsed("unlisted_partners").map(|at| at.value).unwrap_or_default();
     let partners = partners::partners(root, &defaults, &mut trusts);
     let per_address = parts::connections_per_address(&limits, &partners);
@@ -300,9 +304,13 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         trust.files.extend(federation.ca_file.clone());
     }
     let homes = parts::homes(root);
-    let directory = parts::directory(&root.table("directory"));
+    let directory = directory::directory(&root.table("directory"));
     let (presence, store) = presence::presence(&root.table("presence"));
-    let engine = parts::engine(&root.table("engine"));
+    let flow = flow::flow(&root.table("flow"));
+    let engine_table = root.table("engine");
+    let log = parts::log(&engine_table);
+    limits.log_message_bodies = engine_table.flag("log_message_bodies").unwrap_or(false);
+    let engine = parts::engine(&engine_table);
     parts::spool(&root.table("spool"));
     let dns_servers = parts::dns(&root.table("dns"));
     let admin_listen = parts::admin(&root.table("admin"));
@@ -325,7 +333,9 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         directory: directory?.0,
         presence,
         store,
+        flow,
         engine,
+        log,
         dns_servers,
         admin_listen,
         trusts,

@@ -1,56 +1,105 @@
 //! `turnout run` and `turnout demo`: the life of the process, from configuration to the last signal, readable as a runbook.
 
 use std::io::IsTerminal;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{DemoArgs, LogFormat, RunArgs, fail, finish, load};
 use crate::commands::selftest::SelftestArgs;
 use crate::commands::user::UserArgs;
+use crate::config::Config;
 use crate::demo;
-use crate::router::Router;
+use crate::handover::{self, Predecessor, Program, Sockets, Successor};
+use crate::redact;
+use crate::router::{Prepared, Router, random_bytes};
+use crate::systemd;
 
 /// Environment variable for the log's level and filters, in the manner of `RUST_LOG`.
 const LOG_VARIABLE: &str = "TURNOUT_LOG";
+
+/// The key of the admin listener.
+const ADMIN: &str = "admin.listen";
 
 /// `turnout run`.
 pub fn run(args: &RunArgs) -> ExitCode {
     let format = args.log_format;
     let _log = start_log("info", format);
+    let received = handover::received().and_then(|received| Ok((received, Program::this()?)));
+    let ((sockets, predecessor), program) = match received {
+        Ok(received) => received,
+        Err(error) => return failed(format, &error),
+    };
     let loaded = match load(args.config.as_deref(), crate::clock::system_time()) {
         Ok(loaded) => loaded,
         Err(errors) => return failed(format, &errors.to_string()),
     };
-    let embedded = loaded.trial.is_some();
+    let key =
+        random_bytes().and_then(|random| loaded.config.log_key(random).map_err(|errors| errors.to_string()));
+    match key {
+        Ok(key) => redact::use_key(key),
+        Err(error) => return failed(format, &error),
+    }
     control_plane(async move {
-        let config = loaded.config;
-        let admin = config.admin_listen;
-        let router = match Router::start(config).await {
-            Ok(router) => router,
-            Err(error) => return failed(format, &error),
-        };
-        if embedded {
+        if loaded.trial.is_some() {
             tracing::warn!(
                 event = "router.embedded",
                 "running the embedded default on loopback with made certificates; give a file with --config"
             );
         }
-        for (name, address) in router.addresses() {
-            tracing::info!(event = "listener.open", %address, "{name}");
-        }
-        let admin = match crate::desk::open(&router, admin).await {
-            Ok(admin) => admin,
+        let service = match begin(loaded.config, sockets, predecessor).await {
+            Ok(service) => service,
             Err(error) => return failed(format, &error),
         };
-        tracing::info!(event = "router.up", driver = router.driver(), %admin, "turnout is up");
-        let code = until_stopped(&router, args.config.as_deref(), format).await;
+        systemd::ready();
+        systemd::watch(&service.router);
+        let code = until_stopped(&service, args.config.as_deref(), &program, format).await;
         drop(loaded.trial);
         code
     })
+}
+
+/// What runs.
+struct Service {
+    router: Router,
+    /// The admin listener once more, for a process that is to go on.
+    admin: OwnedFd,
+}
+
+/// Brings everything up; where another process still runs, once that has given way.
+async fn begin(
+    config: Config,
+    mut sockets: Sockets,
+    predecessor: Option<Predecessor>,
+) -> Result<Service, String> {
+    let admin = config.admin_listen;
+    let prepared = Prepared::new(config, &mut sockets).await?;
+    let desk = match sockets.take(ADMIN, admin) {
+        Some(socket) => TcpListener::from_std(socket).map_err(|error| format!("{ADMIN}: {error}"))?,
+        None => crate::admin::bind(admin).await?,
+    };
+    let admin = desk.as_fd().try_clone_to_owned().map_err(|error| format!("{ADMIN}: {error}"))?;
+    sockets.finish()?;
+    if let Some(predecessor) = predecessor {
+        tracing::info!(
+            event = "upgrade.waiting",
+            "ready to begin; waiting for the process before this one to drain"
+        );
+        predecessor.say_ready()?;
+        tokio::task::spawn_blocking(move || predecessor.wait()).await.map_err(|error| error.to_string())?;
+    }
+    let router = prepared.start(&crate::router::standard_backend).await?;
+    for (name, address) in router.addresses() {
+        tracing::info!(event = "listener.open", %address, "{name}");
+    }
+    let at = crate::desk::serve(&router, desk)?;
+    tracing::info!(event = "router.up", driver = router.driver(), admin = %at, "turnout is up");
+    Ok(Service { router, admin })
 }
 
 /// `turnout demo`.
@@ -72,29 +121,78 @@ pub fn run_demo(args: &DemoArgs) -> ExitCode {
     }
 }
 
-/// Waits for signals: HUP reloads, TERM and INT drain.
-async fn until_stopped(router: &Router, file: Option<&Path>, format: LogFormat) -> ExitCode {
-    let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return failed(format, "signals cannot be caught");
-    };
-    loop {
+/// The signals that are waited for.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    upgrade: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// Waits for what ends the process.
+    async fn stop(&mut self) {
         tokio::select! {
-            _ = hangup.recv() => reload(router, file).await,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = self.terminate.recv() => (),
+            _ = self.interrupt.recv() => (),
         }
     }
-    tracing::info!(
-        event = "router.draining",
-        "draining: no new connections; what was accepted is delivered or bounced"
-    );
-    let drained = tokio::select! {
-        drained = router.drain() => drained,
-        _ = terminate.recv() => return stopped_at_once(format),
-        _ = interrupt.recv() => return stopped_at_once(format),
+}
+
+/// Waits for signals: HUP reloads, USR2 hands over to the program's file as it is now, TERM and INT drain.
+async fn until_stopped(
+    service: &Service,
+    file: Option<&Path>,
+    program: &Program,
+    format: LogFormat,
+) -> ExitCode {
+    let Ok(mut signals) = Signals::catch() else { return failed(format, "signals cannot be caught") };
+    let mut successor = until_told(service, file, program, &mut signals).await;
+    if let Some(successor) = &successor {
+        let pid = successor.pid();
+        tracing::info!(
+            event = "upgrade.draining",
+            pid,
+            "another process is ready to go on; draining, new connections wait for it"
+        );
+    } else {
+        systemd::stopping();
+        tracing::info!(
+            event = "router.draining",
+            "draining: no new connections; what was accepted is delivered or bounced"
+        );
+    }
+    let mut draining = std::pin::pin!(service.router.drain());
+    let drained = loop {
+        tokio::select! {
+            drained = &mut draining => break drained,
+            () = signals.stop() => (),
+        }
+        // The first signal of an upgrade calls that off.
+        if successor.take().is_none() {
+            return stopped_at_once(format);
+        }
+        systemd::stopping();
+        tracing::info!(
+            event = "upgrade.called_off",
+            "no other process goes on; what was accepted is delivered or bounced"
+        );
     };
+    if let Some(successor) = successor {
+        systemd::succeeded_by(successor.pid());
+        if let Err(error) = successor.give_way() {
+            return failed(format, &error);
+        }
+    }
     if drained.left == 0 {
         tracing::info!(event = "router.stopped", "stopped; nothing accepted is left");
         ExitCode::SUCCESS
@@ -109,6 +207,35 @@ async fn until_stopped(router: &Router, file: Option<&Path>, format: LogFormat) 
     }
 }
 
+/// Does what signals say until one says to stop: with the process that is to go on, if that was the wish.
+async fn until_told(
+    service: &Service,
+    file: Option<&Path>,
+    program: &Program,
+    signals: &mut Signals,
+) -> Option<Successor> {
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => reload(&service.router, file).await,
+            _ = signals.terminate.recv() => return None,
+            _ = signals.interrupt.recv() => return None,
+            _ = signals.upgrade.recv() => {
+                let started = tokio::select! {
+                    started = start_successor(service, program) => started,
+                    () = signals.stop() => return None,
+                };
+                match started {
+                    Ok(successor) => return Some(successor),
+                    Err(error) => tracing::error!(
+                        event = "upgrade.refused",
+                        "upgrade refused, everything stays as it was: {error}"
+                    ),
+                }
+            }
+        }
+    }
+}
+
 /// What ends the process with a finding: a plain line for people, an event where machines read the log.
 fn failed(format: LogFormat, what: &str) -> ExitCode {
     match format {
@@ -120,6 +247,18 @@ fn failed(format: LogFormat, what: &str) -> ExitCode {
     }
 }
 
+/// Starts the program's file, which may be another one by now, and waits until it has read everything it needs.
+async fn start_successor(service: &Service, program: &Program) -> Result<Successor, String> {
+    let mut sockets = service.router.sockets()?;
+    sockets.push((ADMIN.to_owned(), service.admin.try_clone().map_err(|error| error.to_string())?));
+    let successor = program.start(&sockets)?;
+    let channel = successor.channel()?;
+    tokio::task::spawn_blocking(move || handover::wait_until_ready(&channel))
+        .await
+        .map_err(|error| error.to_string())??;
+    Ok(successor)
+}
+
 /// Whoever asks twice does not want to wait.
 fn stopped_at_once(format: LogFormat) -> ExitCode {
     failed(
@@ -129,6 +268,7 @@ fn stopped_at_once(format: LogFormat) -> ExitCode {
 }
 
 async fn reload(router: &Router, file: Option<&Path>) {
+    systemd::reloading();
     let file = file.map_or_else(|| "the embedded default".to_owned(), |file| file.display().to_string());
     match router.reload().await {
         Ok(done) => tracing::info!(
@@ -144,6 +284,7 @@ async fn reload(router: &Router, file: Option<&Path>) {
             "reload refused, everything stays as it was: {error}"
         ),
     }
+    systemd::ready();
 }
 
 /// The control plane: DNS, admin API, signals. Two threads are plenty; the shards have their own.
@@ -185,7 +326,7 @@ fn start_log(level: &str, format: LogFormat) -> WorkerGuard {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer)
+        .with_writer(redact::Redacted(writer))
         .with_ansi(colour && format == LogFormat::Text)
         .with_target(false);
     match format {

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
 
+use crate::parse::Parts;
+
 /// Bounds of one message; the framer holds no more than one incomplete message of this size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -115,6 +117,11 @@ impl Framer {
         }
     }
 
+    /// From now on other bounds hold, also for a message that has begun.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Takes bytes that were read. They are not copied unless a message began in an earlier chunk.
     pub fn feed(&mut self, bytes: Bytes) {
         if self.failed.is_none() && !bytes.is_empty() {
@@ -155,6 +162,26 @@ impl Framer {
                 Err(fault) => return Err(self.fail(fault)),
             }
         }
+    }
+
+    /// As [`Framer::next`]. A message that lies whole in what was fed is read in the same walk: `true` says that `parts` hold what
+    /// is in it.
+    ///
+    /// # Errors
+    /// As [`Framer::next`].
+    pub(crate) fn next_read(&mut self, parts: &mut Parts) -> Result<Option<(Frame, bool)>, FrameError> {
+        if self.failed.is_none() && self.carry.is_empty() && !self.scan.started {
+            if self.chunk.is_empty() {
+                match self.queue.pop_front() {
+                    Some(chunk) => self.chunk = chunk,
+                    None => return Ok(None),
+                }
+            }
+            if let Some(total) = parts.read_whole(&self.chunk, &self.limits) {
+                return Ok(Some((Frame::Message(self.chunk.split_to(total)), true)));
+            }
+        }
+        Ok(self.next()?.map(|frame| (frame, false)))
     }
 
     /// Whether the start of a message has come and its end has not. A caller that sees this for too long closes

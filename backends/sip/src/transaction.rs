@@ -14,7 +14,7 @@ use turnout_core::io::LinkId;
 use turnout_core::timers::TimerId;
 
 use crate::parse::{HeaderName, Malformed, Message, Vitals};
-use crate::random::{TOKEN_BYTES, Token};
+use crate::random::Token;
 use crate::slab::{Key, Slab};
 
 /// RFC 3261 §17.1.1.1.
@@ -40,12 +40,21 @@ pub(crate) fn branch_start(shard: u16) -> String {
 /// The shard and the token of a branch; `None` if it was not made here.
 pub(crate) fn read_branch(branch: &str) -> Option<(u16, Token)> {
     let rest = branch.strip_prefix(COOKIE)?.as_bytes();
-    let (shard, token) = rest.split_at_checked(4)?;
-    if !shard.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) || token.len() != TOKEN_BYTES {
-        return None;
-    }
-    let shard = u16::from_str_radix(std::str::from_utf8(shard).ok()?, 16).ok()?;
-    Some((shard, Token::read(token)?))
+    Some((shard_of(rest)?, Token::read(&rest[SHARD_DIGITS..])?))
+}
+
+/// Digits of the shard in a branch.
+pub(crate) const SHARD_DIGITS: usize = 4;
+
+/// The shard that made a branch; `rest` is what follows the cookie, and may go on behind the branch.
+pub(crate) fn shard_of(rest: &[u8]) -> Option<u16> {
+    let digits = rest.get(..SHARD_DIGITS)?;
+    let digit = |digit: &u8| match digit {
+        b'0'..=b'9' => Some(u16::from(digit - b'0')),
+        b'a'..=b'f' => Some(u16::from(digit - b'a' + 10)),
+        _ => None,
+    };
+    digits.iter().try_fold(0, |shard, byte| Some(shard << 4 | digit(byte)?))
 }
 
 /// The methods of requests we send and wait for.

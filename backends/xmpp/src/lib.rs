@@ -26,6 +26,7 @@ mod pairs;
 pub mod parse;
 pub mod probe;
 mod random;
+mod sessions;
 mod terms;
 mod trials;
 mod turn;

@@ -7,7 +7,6 @@ use std::time::Instant;
 use bytes::BytesMut;
 use turnout_core::io::{Handoff, LinkId, Outbox, Output, Side, Told};
 use turnout_core::jid::{Domain, Jid};
-use turnout_core::notice::Notice;
 use turnout_core::stanza::{IqType, Kind, MessageType, Origin, Stanza};
 use turnout_core::trial::{Trial, Tried, ticket};
 
@@ -105,19 +104,8 @@ impl XmppBackend {
         }
     }
 
-    /// What XMPP hands over is the answer to a ping, read on another shard than the one that asked.
-    pub(crate) fn handed(&mut self, now: Instant, link: LinkId, bytes: &[u8], out: &mut Outbox) {
-        match Pong::from_bytes(bytes) {
-            Some(pong) => self.pong(now, &pong, out),
-            None => {
-                let text = "an XMPP backend was given a message that is no answer to a ping; dropped";
-                out.note(Notice::HandoffStray, self.side, link, "handoff", text);
-            }
-        }
-    }
-
     /// Takes an answer to whoever asked, which judges whether it is one to its own ping.
-    fn pong(&mut self, now: Instant, pong: &Pong, out: &mut Outbox) {
+    pub(crate) fn pong(&mut self, now: Instant, pong: &Pong, out: &mut Outbox) {
         match pong.link() {
             Some(link) if link.is_trial() => {
                 if let Some(number) = self.trials.answered(pong) {

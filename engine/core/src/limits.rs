@@ -20,6 +20,41 @@ pub const LINK_CREDIT_STANZAS: usize = 8192;
 /// the way to a peer 100 ms away at 40 MB/s.
 pub const LINK_UNACKNOWLEDGED_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Bytes that what one link brought may have waiting for one destination in one shard, unless configured: beyond it the link is not
+/// read, or what it brings for that destination is refused.
+pub const SHARE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Bytes of such a share at which the link is read again. Beside it the destination's own link has its credit to work on.
+pub const SHARE_BYTES_RESUME: usize = 128 * 1024;
+
+/// Bytes of a share that count as too many once the spools of the shard are half full.
+pub const SHARE_BYTES_PRESSED: usize = 256 * 1024;
+
+/// Smallest and largest share that may be configured.
+pub const SHARE_BYTES_FLOOR: usize = SHARE_BYTES_PRESSED;
+/// See [`SHARE_BYTES_FLOOR`].
+pub const SHARE_BYTES_CEILING: usize = SPOOL_BYTES_MAX / 4;
+
+/// Milliseconds one destination may stop a link that brings for others too. After that the link is read, and what it brings for
+/// that destination beyond its share is refused.
+pub const PAUSE_SHARED_MILLIS: u64 = 1_000;
+
+/// Seconds for which a link that has brought for a second destination counts as one that brings for several.
+pub const SHARED_SECONDS: u64 = 60;
+
+/// Seconds after which a link that takes nothing of what waits for it is cut. Longer than anything waits in a spool, as a peer that is
+/// itself held up takes as long at the most to let go.
+pub const STALL_SECONDS: u64 = 90;
+
+/// Most stanzas a second that a rate may be configured to; more is no limit.
+pub const RATE_PER_SECOND_MAX: u32 = 1_000_000;
+
+/// Senders one shard keeps count of.
+pub const SENDERS_MAX: usize = 65_536;
+
+/// Partners one shard keeps count of.
+pub const PARTNER_RATES_MAX: usize = 65_536;
+
 /// Stanzas one destination may have waiting in one shard.
 pub const SPOOL_STANZAS_MAX: usize = 262_144;
 
@@ -72,6 +107,27 @@ pub const TOLD_CONTACTS_MAX: usize = 1_000;
 /// Presence stanzas one shard may have waiting for the store or for their turn.
 pub const PRESENCE_WAITING_MAX: usize = 262_144;
 
+/// Contacts of one partner domain that are nothing but questions without an answer, in one shard: whoever has users without number
+/// is not to take the places of other domains.
+pub const ASKING_PER_DOMAIN_MAX: usize = 4_096;
+
+/// The same for one local user, of all domains: strangers' questions are not to take the places of his contacts.
+pub const ASKING_PER_USER_MAX: usize = 1_000;
+
+/// Users' presence that watchers nobody has granted it ask for at a time, of one partner domain, in one shard: each is a request to a
+/// pool, and takes its turn among those of watchers who may see.
+pub const LOOKS_PER_DOMAIN_MAX: usize = 256;
+
+/// Streams on which dialback keys are verified, on one side of one shard.
+pub const VERIFY_STREAMS_MAX: usize = 512;
+
+/// How many there may be when one is opened for a domain that is no configured partner: anybody can claim names without number, and
+/// those who are known are to be heard all the same.
+pub const VERIFY_STREAMS_UNLISTED_MAX: usize = 256;
+
+/// Bytes of the headers, and of the body, of what somebody says over SIP who has not shown to be the pool.
+pub const SIP_STRANGER_BYTES_MAX: usize = 16 * 1024;
+
 /// Longest text of an error told to a peer, in bytes.
 pub const ERROR_TEXT_BYTES_MAX: usize = 256;
 
@@ -82,7 +138,12 @@ pub const ATTEMPTS_MAX: u8 = 3;
 pub const SHARDS_MAX: usize = 256;
 
 const _: () = assert!(STANZA_BYTES_MAX >= STANZA_BYTES_FLOOR);
+const _: () = assert!(ASKING_PER_USER_MAX < CONTACTS_PER_USER_MAX && ASKING_PER_DOMAIN_MAX < CONTACTS_MAX);
+const _: () = assert!(VERIFY_STREAMS_UNLISTED_MAX < VERIFY_STREAMS_MAX);
 const _: () = assert!(SPOOL_BYTES_MAX >= 64 * STANZA_BYTES_MAX);
+const _: () = assert!(SHARE_BYTES_RESUME < SHARE_BYTES_PRESSED && SHARE_BYTES_PRESSED <= SHARE_BYTES_MAX);
+const _: () = assert!(SHARE_BYTES_FLOOR <= SHARE_BYTES_MAX && SHARE_BYTES_MAX <= SHARE_BYTES_CEILING);
+const _: () = assert!(STALL_SECONDS > SPOOL_AGE_SECONDS && PAUSE_SHARED_MILLIS < SHARED_SECONDS * 1000);
 const _: () = assert!(LINK_UNACKNOWLEDGED_BYTES >= LINK_CREDIT_BYTES);
 const _: () = assert!(SHARD_SPOOL_BYTES_MAX >= SPOOL_BYTES_MAX);
 const _: () = assert!(SPOOL_AGE_SIP_SECONDS < 32 && SPOOL_AGE_SIP_SECONDS < SPOOL_AGE_SECONDS);

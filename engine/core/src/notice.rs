@@ -46,6 +46,14 @@ macro_rules! notices {
 }
 
 notices! {
+    /// A connection that took nothing for too long was cut.
+    LinkStalled "link.stalled" Warn,
+    /// The legacy gateway was out of reach for so long that its users are shown as away.
+    GatewayLost "gateway.lost" Warn,
+    /// The legacy gateway is there again.
+    GatewayBack "gateway.back" Info,
+    /// A message, in full, as the operator wants it.
+    MessageRecorded "message.recorded" Info,
     /// A partner's domain cannot be reached.
     PartnerDown "partner.down" Warn,
     /// Somebody speaks for a domain that is no partner's.
@@ -68,6 +76,12 @@ notices! {
     StreamDeaf "stream.deaf" Info,
     /// A peer offered to acknowledge and then would not.
     StreamUnacknowledged "stream.unacknowledged" Info,
+    /// A stream goes on where it broke off.
+    StreamResumed "stream.resumed" Info,
+    /// A stream in takes what is sent back, too.
+    StreamBothWays "stream.both_ways" Info,
+    /// A peer did not say what it has of the stanzas sent back to it.
+    StreamUnanswered "stream.unanswered" Warn,
     /// Bytes came together with the wish for TLS.
     StreamInjected "stream.injected" Warn,
     /// TLS was asked for where it was not offered.

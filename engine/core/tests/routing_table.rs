@@ -116,6 +116,7 @@ fn world(unlisted: Unlisted) -> World {
         stanza_bytes_max: 262_144,
         enforce_introductions: true,
         presence: turnout_core::presence::PresenceRules::default(),
+        flow: turnout_core::flow::FlowLimits::default(),
         shards: 1,
     }
 }

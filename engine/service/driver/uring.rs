@@ -4,7 +4,7 @@
 //! A turn is one call of the kernel: it takes what was queued, waits for the first completion or the deadline, and leaves all
 //! completions there are. Receives are multishot, on buffers that are lent to the shard; a connection has one gathered write under way.
 //!
-//! Back-pressure: while hand-offs to other shards or contacts for the store do not fit, the kernel is given no more buffers to fill, and what it filled
+//! Back-pressure: a connection the shard has paused is not received on; while hand-offs to other shards or contacts for the store do not fit, the kernel is given no more buffers to fill, and what it filled
 //! before waits here. A connection that closes in order is given [`LINGER`] to take what is queued and to close its own half.
 
 mod connection;
@@ -12,6 +12,7 @@ pub mod probe;
 mod ring;
 mod table;
 
+use crate::driver::doubt::Doubted;
 use crate::driver::limits::{
     HEARTBEAT, LINGER, MAIL_PER_TURN, OVERFLOW_MAX, PUBLISH_EVERY, STORE_AGAIN, UNSTORED_MAX,
 };
@@ -78,6 +79,8 @@ pub struct Uring {
     watched: Vec<(Place, u64)>,
     /// Connections that close in order, until when.
     lingering: VecDeque<(Instant, Place)>,
+    /// Those of which it is not known whether what was written arrives.
+    doubted: Doubted<Place>,
     /// Connections that were busy lately.
     active: Vec<Place>,
 }
@@ -120,6 +123,7 @@ impl Uring {
             touched: Vec::new(),
             watched: Vec::new(),
             lingering: VecDeque::new(),
+            doubted: Doubted::default(),
             active: Vec::new(),
         })
     }
@@ -173,8 +177,10 @@ impl Uring {
 
     /// Begins to receive, or begins anew.
     fn receive(&mut self, place: Place) {
-        if let Some(connection) = self.table.get(place).filter(|connection| !connection.is_ending()) {
+        let may = |connection: &&mut Connection| !connection.is_ending() && !connection.paused;
+        if let Some(connection) = self.table.get(place).filter(may) {
             connection.under_way += 1;
+            connection.receiving = true;
             self.ring.receive(connection.descriptor(), place.token(Operation::Receive));
         }
     }
@@ -186,9 +192,20 @@ impl Uring {
         if !std::mem::replace(&mut connection.active, true) {
             self.active.push(place);
         }
-        if let Err(why) = flushed {
-            self.end(place, why);
+        match flushed {
+            Ok(true) => self.doubted.add(place),
+            Ok(false) => (),
+            Err(why) => self.end(place, why),
         }
+    }
+
+    /// Looks what has arrived of what is doubted.
+    fn look_at_doubted(&mut self) {
+        let Some(mut list) = self.doubted.take() else { return };
+        list.retain(|place| {
+            self.table.get(*place).is_some_and(|connection| connection.look(&mut self.pending))
+        });
+        self.doubted.keep(list);
     }
 
     /// A connection is over: its operations are ended; the shard is told when they are.
@@ -250,6 +267,7 @@ impl Uring {
             && !more
         {
             connection.under_way -= 1;
+            connection.receiving = false;
         }
         if ending {
             if let Some(filled) = filled {
@@ -296,12 +314,28 @@ impl Uring {
             }
             libc::ENOBUFS if !more => self.starved.push_back(place),
             libc::ENOBUFS => (),
-            libc::EINTR | libc::EAGAIN => {
+            libc::EINTR | libc::EAGAIN | libc::ECANCELED => {
                 if !more {
                     self.receive(place);
                 }
             }
             error => self.end(place, broken(error)),
+        }
+    }
+
+    /// Receives no more on a connection, or again. What the kernel had received before it heard of it is handed on in its order: a few
+    /// buffers at most.
+    fn pause_one(&mut self, link: LinkId, paused: bool) {
+        let Some(place) = self.table.find(link) else { return };
+        let Some(connection) = self.table.get(place).filter(|connection| !connection.is_ending()) else {
+            return;
+        };
+        connection.paused = paused;
+        // A receive that is still ending begins anew when it has ended, if by then it is to.
+        if paused && connection.receiving {
+            self.ring.stop(place.token(Operation::Receive));
+        } else if !paused && !connection.receiving && !self.starved.contains(&place) {
+            self.receive(place);
         }
     }
 
@@ -347,6 +381,8 @@ impl Uring {
                 }
             }
             Output::Close(link, how) => self.close(link, how == Close::Abort),
+            Output::Pause(link) => self.pause_one(link, true),
+            Output::Resume(link) => self.pause_one(link, false),
             Output::Handoff(shard, handoff) => self.overflow.send(&self.post, shard, handoff),
             Output::Holding(id) => self.reports.push(Report::Holding(id)),
             Output::Settled(id) => self.reports.push(Report::Settled(id)),
@@ -382,6 +418,7 @@ impl Uring {
         // The first turn comes at once: until then nobody knows that the shard is there.
         let mut due = earlier(deadline, Some(self.published.map_or(now, |at| at + pause)));
         due = earlier(due, self.lingering.front().map(|(until, _)| *until));
+        due = earlier(due, self.doubted.due());
         if !self.overflow.is_empty() || !self.reports.is_empty() {
             due = earlier(due, Some(now + RETRY));
         }
@@ -429,6 +466,7 @@ impl Uring {
         self.feed_starved();
         self.cut_overfull();
         self.end_lingering();
+        self.look_at_doubted();
     }
 
     /// Receives that found no buffer begin anew, as many as there are buffers: one more would end at once.
@@ -564,7 +602,7 @@ impl Driver for Uring {
         let table = &mut self.table;
         self.active.retain(|place| {
             let Some(connection) = table.get(*place) else { return false };
-            connection.active = !connection.rest();
+            connection.active = !connection.rest(now);
             connection.active
         });
         self.post.set_load(self.index, self.table.len() as u64);

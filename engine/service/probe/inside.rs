@@ -12,7 +12,7 @@ use turnout_core::jid::Domain;
 use super::diagnosis::Diagnosis;
 use super::{Outcome, Step, Steps, reach};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, UserSource};
 use crate::resolve::{Answer, Candidate, Resolver, Service};
 use crate::tls::TlsContext;
 
@@ -97,7 +97,10 @@ impl Look<'_, '_> {
     fn clock(&mut self) {
         let since = clock::now();
         let unix = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let files = [self.config.file.as_path(), self.config.directory.file.as_path()];
+        let mut files = vec![self.config.file.as_path()];
+        if let UserSource::Csv { file, .. } = &self.config.directory.source {
+            files.push(file);
+        }
         let youngest =
             files.iter().filter_map(|file| std::fs::metadata(file).ok()?.modified().ok()).map(unix).max();
         match youngest {

@@ -131,12 +131,16 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "B-27",
         attack: "an identity changed when a stream is opened anew, or asked for by another name",
-        tried: "other domains after TLS and after SASL, other identities in SASL, two requests at once, one after success, one of nobody",
+        tried: "other domains after TLS and after SASL, other identities in SASL, two requests at once, one after success, one of nobody; ids of broken streams by others, forged and borrowed",
         ends_in: "backends/xmpp/src/inbound/opening.rs",
         tests: &[
             (ABUSE, &["domains_never_change_on_a_stream"]),
             (PROOFS, &["external_by_the_letter", "stanzas_count_after_success_and_a_new_header_only"]),
             (FORGED, &["an_identity_is_asked_for_once"]),
+            (
+                "backends/xmpp/tests/streams/resuming.rs",
+                &["b27_an_id_opens_nothing_that_was_not_proven_again"],
+            ),
         ],
         state: Held,
     },
@@ -154,11 +158,20 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "B-29",
         attack: "a stream used in both directions without proof for the other",
-        tried: "XEP-0288 asked for, stanzas against the direction of a stream, and of another pair",
+        tried: "XEP-0288 asked for where it is not offered, too early, too late and twice; stanzas against the direction of a stream, and of another pair, on streams that go both ways and on others",
         ends_in: "backends/xmpp/src/backend.rs",
         tests: &[
             (FORGED, &["streams_carry_one_way_whatever_is_asked"]),
             ("backends/xmpp/tests/streams/life.rs", &["nothing_is_sent_on_the_stream_of_another_pair"]),
+            (
+                "backends/xmpp/tests/streams/bidi.rs",
+                &[
+                    "b29_a_way_back_leads_from_and_to_the_proven_pair_alone",
+                    "b29_it_is_asked_for_in_time_or_not_at_all",
+                    "b29_a_peer_speaks_back_from_and_to_the_pair_alone",
+                    "b29_nothing_comes_back_unasked_or_early",
+                ],
+            ),
         ],
         state: Held,
     },

@@ -37,12 +37,13 @@ impl Inbound {
         if *stream_id != self.id || !self.pairs.settle(ours, theirs, valid) {
             return Ok(Flow::On);
         }
-        if valid && let Err(refused) = self.count(turn) {
+        if valid && let Err(refused) = self.count(theirs, turn) {
             return self.fail_with(turn, refused);
         }
         turn.send(dialback::element(Dialback::Result, ours, theirs, answer.outcome.says()));
         match answer.outcome {
             Outcome::Valid => {
+                self.open_back(turn);
                 let over = self.secured.as_ref().map_or("without TLS", |secured| secured.version);
                 turn.note(
                     Notice::StreamProved,
@@ -119,7 +120,7 @@ impl Inbound {
             }
             Ok(_) => {}
         }
-        if let Err(refused) = self.count(turn) {
+        if let Err(refused) = self.count(&theirs, turn) {
             return self.fail_with(turn, refused);
         }
         turn.send(negotiate::bytes(write::sasl_success));

@@ -45,6 +45,7 @@ impl Outbound {
             return Flow::Over;
         }
         self.request_last(turn);
+        self.tell_last(turn);
         turn.send(negotiate::bytes(write::stream_end));
         self.phase = Phase::Closing(turn.now);
         Flow::On
@@ -78,6 +79,7 @@ impl Outbound {
                 )
             });
             self.tell(refusal, turn);
+            self.tell_last(turn);
             turn.send(negotiate::bytes(write::stream_end));
         }
         self.unanswered(Condition::RemoteServerTimeout, turn);

@@ -298,6 +298,43 @@ fn only_streams_that_proved_whose_they_are_take_a_partners_places() {
 }
 
 #[test]
+fn who_names_nobody_in_his_header_takes_a_place_all_the_same() {
+    // A header need not say who it is from before TLS, nor ever where dialback proves it: the proof counts, not the header.
+    let mut raw = raw(No);
+    let nameless = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' \
+        xmlns:db='jabber:server:dialback' to='contoso.com' version='1.0'>";
+    let prove = |raw: &mut Raw| {
+        let link = raw.accept();
+        let id = attribute(&raw.tell(link, nameless), "id");
+        let before = raw.connects.len();
+        raw.tell(link, "<db:result from='partner.example' to='contoso.com'>k</db:result>");
+        let verify = raw.connects.last().unwrap().link;
+        if raw.connects.len() > before {
+            let header = answering("partner.example", "contoso.com", "v");
+            raw.connected(verify);
+            raw.tell(verify, &(header + "<stream:features/>"));
+        }
+        raw.tell(
+            verify,
+            &format!("<db:verify from='partner.example' to='contoso.com' id='{id}' type='valid'/>"),
+        );
+        let said = raw.said(link);
+        (link, said)
+    };
+    let mut first = None;
+    for n in 0..20 {
+        let (link, said) = prove(&mut raw);
+        assert!(said.contains("type='valid'"), "{n}: {said}");
+        first.get_or_insert(link);
+    }
+    let (_, said) = prove(&mut raw);
+    assert!(said.contains("<resource-constraint ") && !said.contains("type='valid'"), "{said}");
+    raw.tell(first.unwrap(), "</stream:stream>");
+    assert!(prove(&mut raw).1.contains("type='valid'"));
+    assert!(prove(&mut raw).1.contains("<resource-constraint "));
+}
+
+#[test]
 fn keys_are_bounded_in_length_and_number() {
     let mut raw = raw(No);
     let link = raw.accept();

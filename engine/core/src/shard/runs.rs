@@ -21,6 +21,11 @@ impl Shard {
         let count = run.len() as u64;
         self.tally.passed.received += count;
         self.side(run.side).received += count;
+        self.record_run(&run, out);
+        if !self.charge_run(now, &run) {
+            self.arrive_each(now, &run, out);
+            return out.give_back(run.heads);
+        }
         let mut ways = std::mem::take(&mut self.ways);
         let view = View { world: &self.world, directory: &self.directory };
         route_run(view, &run, &mut self.found, &mut ways);
@@ -93,11 +98,13 @@ impl Shard {
         if side == Side::Partners {
             let owner = owner_of_domain(run.to.as_str(), self.world.shards);
             if owner != self.index {
+                self.note_brought(now, side, run.link, &run.from, &run.to);
                 self.tally.passed.handed_out += run.len() as u64;
                 out.outputs.push(Output::Handoff(owner, Handoff::Run(run)));
                 return;
             }
         }
+        self.note_brought(now, side, run.link, &run.from, &run.to);
         let destination = Destination::Pair { side, ours: run.from.clone(), theirs: run.to.clone() };
         self.deliver_run(now, destination, run, out);
     }
@@ -115,16 +122,20 @@ impl Shard {
             return;
         }
         let octets = run.bytes_left();
+        let source = (run.side, run.link);
+        let may_wait = self.may_wait(&destination, source, octets);
         let run = match self.destinations.get_mut(&destination) {
             // A destination that has to be dialed, or has no room, is seen to on the path of single stanzas.
             Some(waiting)
-                if !matches!(waiting.state, State::Idle)
+                if may_wait
+                    && !matches!(waiting.state, State::Idle)
                     && self.spooled_bytes_bound + octets <= SHARD_SPOOL_BYTES_MAX =>
             {
                 match waiting.spool.push_run(run) {
                     Ok(()) => {
                         self.spooled_bytes_bound += octets;
                         self.set_timer(&destination);
+                        self.press(now, &destination, source, out);
                         return;
                     }
                     Err(run) => run,

@@ -12,9 +12,11 @@ use turnout_core::jid::prepare;
 
 use super::{Exports, Rehearsal, Weight, count};
 use crate::clock;
-use crate::config::Config;
-use crate::directory::csv::{self, CsvLimits, Report};
+use crate::config::{Config, UserSource};
+use crate::directory::address::jid_text;
+use crate::directory::csv::{self, CsvLimits};
 use crate::directory::meter::{Audience, Meter};
+use crate::directory::report::Report;
 use crate::exports::{self, ExportError, Format, Record};
 use crate::migrate::users::{Access, access, convert};
 
@@ -99,7 +101,24 @@ pub(super) fn compare(
     all: bool,
     told: &mut Rehearsal,
 ) -> Result<(), String> {
-    let path = exports.users.as_deref().unwrap_or(&config.directory.file);
+    let path = match (&exports.users, &config.directory.source) {
+        (Some(path), UserSource::Csv { .. }) => path,
+        (None, UserSource::Csv { file, .. }) => file,
+        (Some(path), UserSource::Ldap(_)) => {
+            if !config.directory.xmpp_access_policies.is_empty() {
+                let what = "xmpp_access_policies are numbers of the directory (7=6) where directory.source is ldap, and the export has names: \
+                            those who get XMPP by a policy count as if they had none";
+                told.finding(Weight::Note, what);
+            }
+            path
+        }
+        (None, UserSource::Ldap(_)) => {
+            return Err(
+                "directory.source is ldap: give the users of the old estate with --users (Get-CsUser)"
+                    .to_owned(),
+            );
+        }
+    };
     let named = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let access = match &exports.policies {
         Some(path) => {
@@ -206,7 +225,7 @@ impl Judge<'_> {
 
     /// The prepared address, as the directory has it.
     fn bare(&mut self, sip: &str) -> Option<String> {
-        csv::jid_text(sip, &mut self.jid).ok()?;
+        jid_text(sip, &mut self.jid).ok()?;
         prepare(&self.jid, &mut self.scratch).ok().map(|jid| jid.bare().to_owned())
     }
 
@@ -323,10 +342,7 @@ fn findings(report: &Report, domains: &BTreeMap<String, u64>, told: &mut Rehears
         told.finding(Weight::Error, what);
     }
     for skipped in report.skipped.iter().take(ROWS_LISTED_MAX) {
-        told.finding(
-            Weight::Error,
-            format!("line {}: the row would be skipped: {}", skipped.line, skipped.why),
-        );
+        told.finding(Weight::Error, format!("{}: the row would be skipped: {}", skipped.place, skipped.why));
     }
     if report.skipped_rows > ROWS_LISTED_MAX as u64 {
         told.finding(Weight::Error, format!("{} rows would be skipped in all", report.skipped_rows));
