@@ -144,7 +144,7 @@ fn config(
     listen: SocketAddr,
     admin: SocketAddr,
     inside: SocketAddr,
-    server: SocketAddr,
+    [server, gateway]: [SocketAddr; 2],
     driver: &str,
 ) -> String {
     let partner = |name| {
@@ -154,7 +154,7 @@ fn config(
     };
     format!(
         "domains = [\"contoso.com\"]\n[federation]\nlisten = [\"{listen}\"]\ncertificate = \"contoso.com.pem\"\nkey = \"contoso.com.key\"\n\
-         {}{}[home.legacy]\nbackend = \"xmpp\"\nconnect = [\"{server}\"]\nlisten = \"{inside}\"\ntls = \"none\"\n\
+         {}{}[home.legacy]\nbackend = \"xmpp\"\nconnect = [\"{gateway}\"]\nlisten = \"{inside}\"\ntls = \"none\"\n\
          registrar_pools = [\"sfb2015.contoso.com\"]\n[directory]\nsource = \"csv\"\nfile = \"fair-users.csv\"\ndefault_xmpp_access = true\n\
          [engine]\ndriver = \"{driver}\"\nshards = 1\n[admin]\nlisten = \"{admin}\"\n",
         partner(QUIET),
@@ -209,9 +209,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn bench(driver: &str, folder: &Path) -> Outcome<()> {
     let seen = Arc::new(Seen::default());
-    let (server, listen) = (server(Arc::clone(&seen))?, free()?);
+    let (servers, listen) = ([server(Arc::default())?, server(Arc::clone(&seen))?], free()?);
     let file = folder.join("fair.toml");
-    std::fs::write(&file, config(listen, free()?, free()?, server, driver)).map_err(failed)?;
+    std::fs::write(&file, config(listen, free()?, free()?, servers, driver)).map_err(failed)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_turnout"));
     command.arg("run").arg("--config").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
     let mut router = Router(command.spawn().map_err(failed)?);
@@ -245,7 +245,7 @@ fn bench(driver: &str, folder: &Path) -> Outcome<()> {
     // One message a write costs its sender more than the router: no more than he can do.
     let rate = (most / 2.0).min(20_000.0);
     let (mut alone, mut beside) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
-    let _percentiles = percentiles(&seen);
+    percentiles(&seen);
     for _ in 0..ROUNDS {
         pace(&mut wire, rate)?;
         std::thread::sleep(Duration::from_millis(200));

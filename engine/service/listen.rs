@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use turnout_core::home::BackendKind;
 use turnout_core::io::{Door, Side};
+use turnout_core::limits::HOME_CONNECTIONS_MAX;
 
 use crate::config::Config;
 use crate::handover::Sockets;
@@ -24,9 +25,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often a listener says that it refuses connections: whoever is refused comes again at once, a thousand times a second.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-
-/// Connections one home's servers may have open to us.
-const HOME_CONNECTIONS_MAX: usize = 4096;
 
 /// A bound address.
 #[derive(Debug)]

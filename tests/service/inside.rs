@@ -1,32 +1,33 @@
 //! `turnout check --connect`: names, gateway and pool as they should be, and as they should not.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::estate::{Ground, Plan, free_port};
+use crate::estate::{Ground, Plan, quiet_address};
 use crate::peers::dns::Zone;
 
-/// The records that lead here, to this port.
-fn zone(port: u16) -> Zone {
-    let zone = Zone::default().host("turnout.contoso.com", Ipv4Addr::LOCALHOST);
+/// The records that lead to this address.
+fn zone(here: SocketAddrV4) -> Zone {
+    let (host, port) = (*here.ip(), here.port());
+    let zone = Zone::default().host("turnout.contoso.com", host);
     let zone = zone.service("_xmpp-server._tcp.contoso.com", 0, "turnout.contoso.com", port);
     zone.service("_xmpp-server._tcp.fabrikam.com", 0, "turnout.contoso.com", port)
 }
 
-/// Exit code and JSON, with partners listening on this port.
+/// Exit code and JSON, with partners let in at this address.
 fn check(
     ground: &Ground,
     plan: &Plan,
     zone: Zone,
-    port: u16,
+    here: SocketAddrV4,
     change: impl Fn(String) -> String,
 ) -> (i32, Value) {
     let dns = format!("[dns]\nservers = [\"{}\"]\n{}", zone.serve(), plan.more);
     let file = ground.configure(&Plan { more: dns, ..plan.clone() });
     let text = std::fs::read_to_string(&file).unwrap();
-    let text = text.replacen("listen = [\"127.0.0.1:0\"]", &format!("listen = [\"127.0.0.1:{port}\"]"), 1);
+    let text = text.replacen("listen = [\"127.0.0.1:0\"]", &format!("listen = [\"{here}\"]"), 1);
     let text = text.replacen("listen_tls = [\"127.0.0.1:0\"]\n", "", 1);
     std::fs::write(&file, change(text)).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_turnout"))
@@ -67,8 +68,8 @@ fn cures(told: &Value, what: &str, cure: &str) {
 fn an_inside_in_order_is_good() {
     let plan = Plan::default();
     let ground = Ground::new(&plan);
-    let port = free_port();
-    let (code, told) = check(&ground, &plan, zone(port), port, |text| text);
+    let here = quiet_address();
+    let (code, told) = check(&ground, &plan, zone(here), here, |text| text);
     assert_eq!((code, told["good"].as_bool()), (0, Some(true)), "{told:#}");
     for step in [
         "good clock this machine",
@@ -93,7 +94,7 @@ fn an_inside_in_order_is_good() {
         .unwrap();
     assert!(!String::from_utf8_lossy(&offline.stdout).contains("connect"), "{offline:?}");
     let (code, told) =
-        check(&ground, &plan, zone(port), port, |text| text.replace("shards = 2", "shards = -1"));
+        check(&ground, &plan, zone(here), here, |text| text.replace("shards = 2", "shards = -1"));
     assert_eq!((code, &told["connect"]), (1, &Value::Null), "{told:#}");
 }
 
@@ -101,17 +102,16 @@ fn an_inside_in_order_is_good() {
 fn what_is_wrong_inside_has_a_cure() {
     let ground = Ground::new(&Plan { pool_name: "stranger.example", ..Plan::default() });
     let plan = Plan::default();
-    let (port, dead) = (free_port(), free_port());
+    let (here, dead) = (quiet_address(), quiet_address());
     // Names: one leads to another port, one is not there; a stranger stands where the pool should be; the gateway is dead.
     let named = Zone::default()
-        .host("turnout.contoso.com", Ipv4Addr::LOCALHOST)
+        .host("turnout.contoso.com", *here.ip())
         .host("edge.contoso.com", Ipv4Addr::new(192, 0, 2, 1))
-        .service("_xmpp-server._tcp.contoso.com", 0, "turnout.contoso.com", dead)
+        .service("_xmpp-server._tcp.contoso.com", 0, "turnout.contoso.com", dead.port())
         .service("_xmpp-server._tcp.contoso.com", 1, "edge.contoso.com", 5269)
         .service("_xmpps-server._tcp.contoso.com", 0, "turnout.contoso.com", 5270);
     let gateway = format!("127.0.0.1:{}", ground.gateway.address.port());
-    let (code, told) =
-        check(&ground, &plan, named, port, |text| text.replace(&gateway, &format!("127.0.0.1:{dead}")));
+    let (code, told) = check(&ground, &plan, named, here, |text| text.replace(&gateway, &dead.to_string()));
     assert_eq!((code, told["good"].as_bool()), (1, Some(false)), "{told:#}");
     has(&told, "bad record _xmpp-server._tcp.contoso.com: turnout.contoso.com");
     has(

@@ -235,3 +235,47 @@ fn one_over_the_rate_of_a_sender_is_refused() {
         assert_eq!(stage.sim.tally(0).too_fast_senders, 2, "a pool's user has one as well");
     }
 }
+
+#[test]
+fn what_comes_while_a_partner_rests_waits_for_the_next_attempt() {
+    let mut stage = Stage::toys(1);
+    let abroad = format!("u0@{}", PARTNERS[PARTNER]);
+    stage.sim.set_down(PARTNER, true);
+    stage.say(GATEWAYS[0], &local(0), &abroad, None, 1);
+    stage.sim.settle();
+    assert_eq!(stage.ends(), (0, 1), "who waited for the attempt that failed is told");
+    stage.sim.set_down(PARTNER, false);
+    stage.say(GATEWAYS[0], &local(0), &abroad, None, 2);
+    stage.sim.settle();
+    assert_eq!((stage.ends(), stage.sim.tally(0).held), ((0, 1), 2));
+    stage.seconds(1);
+    assert_eq!(stage.ends(), (2, 1));
+}
+
+#[test]
+fn a_node_that_is_back_is_noticed_without_a_stanza() {
+    let mut stage = Stage::toys(1);
+    let say_all = |stage: &mut Stage| {
+        for user in [1, 3, 5] {
+            for writer in ["u0", "u1"] {
+                let from = format!("{writer}@{}", PARTNERS[PARTNER]);
+                stage.say(PARTNER, &from, &local(user), Some(POOL), 1);
+            }
+        }
+        stage.sim.settle();
+    };
+    let nodes = |stage: &mut Stage| stage.sim.tally(0).sides[2].links;
+    say_all(&mut stage);
+    assert_eq!((stage.ends(), nodes(&mut stage)), ((6, 0), 2));
+    stage.sim.set_down(POOLS[0], true);
+    stage.sim.settle();
+    say_all(&mut stage);
+    assert_eq!((stage.ends(), nodes(&mut stage)), ((12, 0), 1), "the other node takes them at once");
+    stage.seconds(120);
+    assert_eq!(nodes(&mut stage), 1);
+    stage.sim.set_down(POOLS[0], false);
+    stage.seconds(61);
+    assert_eq!(nodes(&mut stage), 2, "an attempt every minute at the longest");
+    say_all(&mut stage);
+    assert_eq!(stage.ends(), (18, 0));
+}

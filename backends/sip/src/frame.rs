@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
+use turnout_core::limits;
 
 use crate::parse::Parts;
 
@@ -24,7 +25,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_bytes_max: 64 * 1024, header_count_max: 256, body_bytes_max: 1024 * 1024 }
+        Self {
+            header_bytes_max: limits::SIP_HEADER_BYTES_MAX,
+            header_count_max: limits::SIP_HEADERS_MAX,
+            body_bytes_max: limits::SIP_BODY_BYTES_MAX,
+        }
     }
 }
 

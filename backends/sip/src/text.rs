@@ -6,6 +6,7 @@ mod multipart;
 mod xhtml;
 
 use std::borrow::Cow;
+use turnout_core::limits::MULTIPART_DEPTH_MAX as DEPTH_MAX;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,9 +27,6 @@ pub(crate) enum Content<'a> {
     /// Of a type we read, and broken: 400.
     Broken(&'static str),
 }
-
-/// How deep multiparts may nest.
-const DEPTH_MAX: usize = 4;
 
 /// Reads a body by its media type and transfer encoding.
 pub(crate) fn read<'a>(kind: Option<&MediaType<'_>>, encoding: Option<&[u8]>, body: &'a [u8]) -> Content<'a> {

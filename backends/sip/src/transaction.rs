@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, Hash, Hasher};
+pub(crate) use turnout_core::limits::SIP_TRANSACTIONS_MAX as TRANSACTIONS_MAX;
 
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
@@ -27,8 +28,6 @@ pub(crate) const TIMEOUT_MILLIS: u64 = 64 * T1_MILLIS;
 pub(crate) const RING_MILLIS: u64 = 60_000;
 /// An INVITE not answered by then gets 100 Trying (RFC 3261 §17.2.1).
 pub(crate) const TRYING_MILLIS: u64 = 200;
-/// Transactions of each side one instance holds.
-pub(crate) const TRANSACTIONS_MAX: usize = 131_072;
 
 const COOKIE: &str = "z9hG4bK";
 

@@ -197,6 +197,32 @@ fn a_full_queue_refuses_and_keeps_what_it_has() {
     rig.with(0, |_, backend, _| assert_eq!(backend.kept_for(ALICE), 0));
 }
 
+#[test]
+fn a_queue_is_full_by_bytes_too() {
+    let mut rig = Rig::new(&Setup::default());
+    let link = rig.dial(0);
+    let stanza = |rig: &Rig, from: &str| {
+        rig.stanza(&format!(
+            "<message from='{from}' to='{ALICE}'><body>{}</body></message>",
+            "x".repeat(60_000)
+        ))
+    };
+    let octets = stanza(&rig, BOB).len();
+    let fill = |rig: &mut Rig, from: &str| -> usize {
+        (0..)
+            .take_while(|_| {
+                let one = stanza(rig, from);
+                matches!(rig.send(link, one), turnout_core::backend::Sent::Kept)
+            })
+            .count()
+    };
+    let pair = 2 * 1024 * 1024;
+    assert_eq!(fill(&mut rig, BOB), pair / octets, "of one pair");
+    let others: usize = (0..40).map(|n| fill(&mut rig, &format!("b{n}@partner.example"))).sum();
+    let all = 64 * 1024 * 1024;
+    assert!((all - pair..=all).contains(&((pair / octets + others) * octets)), "{others} of all pairs");
+}
+
 /// Every byte of a conversation, one after the other, made to mean something else: no panic, and no answer to a stranger.
 #[test]
 fn damaged_bytes_are_survived() {

@@ -4,6 +4,7 @@
 //! is told, and the attempt ends.
 
 use std::time::{Duration, Instant};
+use turnout_core::limits::VERIFY_ASKS_MAX as ASKS_MAX;
 
 use bytes::{Bytes, BytesMut};
 use turnout_core::io::{Close, Event, Output, Secured, TlsRole, TrustId};
@@ -37,9 +38,6 @@ use acks::Acks;
 pub(crate) use acks::{Acks as SentAcks, Broken};
 use back::Back;
 use end::Failure;
-
-/// Keys one verify stream may be asked to show at a time.
-const ASKS_MAX: usize = 256;
 
 /// How long a verify stream without a question stays open for the next one.
 const VERIFY_IDLE: Duration = Duration::from_secs(5);

@@ -128,6 +128,110 @@ pub const VERIFY_STREAMS_UNLISTED_MAX: usize = 256;
 /// Bytes of the headers, and of the body, of what somebody says over SIP who has not shown to be the pool.
 pub const SIP_STRANGER_BYTES_MAX: usize = 16 * 1024;
 
+/// Elements inside each other in a stanza, the stanza counting one.
+pub const STANZA_DEPTH_MAX: usize = 64;
+
+/// Attributes of one tag, declarations of namespaces included. Looking for one that comes twice costs up to its square a tag.
+pub const TAG_ATTRIBUTES_MAX: usize = 64;
+
+/// Declarations of namespaces in scope at one point. Resolving a prefix costs up to as many comparisons.
+pub const NAMESPACES_MAX: usize = 64;
+
+/// Bytes of the name of an element or attribute, prefix included.
+pub const NAME_BYTES_MAX: usize = 1024;
+
+/// Bytes of one tag.
+pub const TAG_BYTES_MAX: usize = 32 * 1024;
+
+/// Bytes of a stream header, and of the XML declaration in front of it.
+pub const STREAM_HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a SIP message in front of its body.
+pub const SIP_HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// Header fields of a SIP message; a folded one counts once.
+pub const SIP_HEADERS_MAX: usize = 256;
+
+/// Bytes of the body of a SIP message, unless the configuration takes larger texts.
+pub const SIP_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Connections one home's servers may have open to us.
+pub const HOME_CONNECTIONS_MAX: usize = 4096;
+
+/// Most bytes of namespace declarations on a header, prefixes and names. What a stanza borrows of them is written on it when it goes
+/// on, so they bound by how much a stanza grows (B-08). Servers declare about a hundred.
+pub const STREAM_DECLARED_BYTES_MAX: usize = 512;
+
+/// Most bytes of a header's `xml:lang`, which goes on with every stanza that has none. RFC 5646 §4.4.1 asks for room for 35.
+pub const STREAM_LANG_BYTES_MAX: usize = 64;
+
+/// Pairs one stream may have, proven or asked for.
+pub const STREAM_PAIRS_MAX: usize = 64;
+
+/// SASL failures after which a stream is closed (RFC 6120 §6.4.5 recommends 2 to 5 retries).
+pub const SASL_FAILURES_MAX: u32 = 3;
+
+/// Longest dialback key that is taken to its server, in bytes. XEP-0185 makes keys of 64; each waits here for its answer, up
+/// to 64 on a stream of somebody who has proven nothing.
+pub const DIALBACK_KEY_BYTES_MAX: usize = 1024;
+
+/// Dialback keys that may fail on one stream before it is closed.
+pub const DIALBACK_FAILURES_MAX: u32 = 16;
+
+/// Keys one verify stream may be asked to show at a time.
+pub const VERIFY_ASKS_MAX: usize = 256;
+
+/// Transactions of each side one instance holds.
+pub const SIP_TRANSACTIONS_MAX: usize = 131_072;
+
+/// Texts one pair may have waiting.
+pub const SIP_QUEUE_MAX: usize = 4096;
+
+/// Texts one instance may hold.
+pub const SIP_KEPT_MAX: usize = 65_536;
+
+/// Sessions one instance may hold, beside those that only remember typing and receipts.
+pub const SIP_SESSIONS_MAX: usize = 65_536;
+
+/// Dialogs one pair may have: one for each device of the local user that wrote lately.
+pub const SIP_DIALOGS_PER_SESSION_MAX: usize = 4;
+
+/// Pairs of users of one instance for which typing and receipts are remembered; the others talk without.
+pub const SIP_TALKS_MAX: usize = 16_384;
+
+/// Watches one instance may hold.
+pub const SIP_WATCHES_MAX: usize = 262_144;
+
+/// Subscriptions one instance may hold.
+pub const SIP_SUBSCRIPTIONS_MAX: usize = 262_144;
+
+/// Subscriptions one pair of users may have: one for each device of the local user.
+pub const SIP_SUBSCRIPTIONS_PER_PAIR_MAX: usize = 16;
+
+/// Pairs one local user may have in one role.
+pub const SIP_PAIRS_PER_USER_MAX: usize = 10_000;
+
+/// How deep multiparts may nest.
+pub const MULTIPART_DEPTH_MAX: usize = 4;
+
+/// Parts a body may have.
+pub const MULTIPART_PARTS_MAX: usize = 16;
+
+/// Longest boundary (RFC 2046 §5.1.1).
+pub const MULTIPART_BOUNDARY_BYTES_MAX: usize = 70;
+
+/// Longest document, in bytes.
+pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+
+/// Elements within each other.
+pub const DOCUMENT_DEPTH_MAX: usize = 32;
+
+/// Elements of a document.
+pub const DOCUMENT_ELEMENTS_MAX: usize = 4096;
+
+/// Attributes of an element, declarations of namespaces among them.
+pub const DOCUMENT_ATTRIBUTES_MAX: usize = 64;
+
 /// Longest text of an error told to a peer, in bytes.
 pub const ERROR_TEXT_BYTES_MAX: usize = 256;
 

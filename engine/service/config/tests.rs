@@ -208,10 +208,22 @@ fn values_that_cannot_be_used() {
     check(&with("[engine]\nlog_users = \"hashed\""), &["log_users", "plain, redacted"]);
     check(&with("[engine]\nlog_message_bodies = 1"), &["log_message_bodies"]);
     check(&with("[spool]\nmode = \"durable\""), &["spool.mode", "not available", "memory"]);
+    flow_that_cannot_be(&|extra: &str| with(&format!("[flow]\n{extra}")));
     presence_that_cannot_be(&|extra: &str| with(&format!("[presence]\n{extra}")));
     check(&with("[dns]\nservers = [\"ns.contoso.com\"]"), &["dns.servers[0]", "10.0.0.2:53"]);
     check(&with("[admin]\nlisten = \"localhost\""), &["admin.listen", "IP address"]);
     check(&with("[surprise]\nx = 1"), &["surprise: unknown key", "allowed here: admin, directory"]);
+}
+
+fn flow_that_cannot_be(with: &dyn Fn(&str) -> String) {
+    check(&with("share_bytes_max = 262143"), &["flow.share_bytes_max", "from 262144 to 16777216"]);
+    check(&with("share_bytes_max = 16777217"), &["flow.share_bytes_max", "from 262144 to 16777216"]);
+    check(&with("partner_per_second = 1000001"), &["flow.partner_per_second", "from 0 to 1000000"]);
+    check(&with("sender_burst = 0"), &["flow.sender_burst", "from 1 to 10000000"]);
+    check(
+        &with("sender_per_second = 100\nsender_burst = 9"),
+        &["flow.sender_burst", "9 is less than a tenth"],
+    );
 }
 
 fn presence_that_cannot_be(with: &dyn Fn(&str) -> String) {

@@ -71,8 +71,12 @@ pub struct Uring {
     paused: bool,
     /// What the kernel received all the same.
     parked: Vec<Completion>,
-    /// Connections whose receive found no buffer.
+    /// Connections whose receive found no buffer: those that had one lately behind those that had none.
     starved: VecDeque<Place>,
+    /// Turns so far.
+    turns: u64,
+    /// Bytes received in this one.
+    turn_bytes: usize,
     /// Connections that were given something to write in this turn.
     touched: Vec<Place>,
     /// Connections for which too much waits, with what they had written when that was seen.
@@ -120,6 +124,8 @@ impl Uring {
             paused: false,
             parked: Vec::new(),
             starved: VecDeque::new(),
+            turns: 0,
+            turn_bytes: 0,
             touched: Vec::new(),
             watched: Vec::new(),
             lingering: VecDeque::new(),
@@ -277,6 +283,7 @@ impl Uring {
         }
         match (result, filled) {
             (1.., Some(filled)) => {
+                self.turn_bytes += usize::try_from(result).unwrap_or(0);
                 self.take_in(place, filled);
                 if !more {
                     self.receive(place);
@@ -292,7 +299,9 @@ impl Uring {
     }
 
     fn take_in(&mut self, place: Place, filled: ring::buffers::Filled) {
+        let turns = self.turns;
         let Some(connection) = self.table.get(place) else { return };
+        connection.fed = turns;
         match connection.take_in(filled, &mut self.ring, &mut self.texts, &mut self.pending) {
             Ok(false) => (),
             Ok(true) => self.flush(place),
@@ -312,7 +321,7 @@ impl Uring {
                     self.end(place, why);
                 }
             }
-            libc::ENOBUFS if !more => self.starved.push_back(place),
+            libc::ENOBUFS if !more => self.starve(place),
             libc::ENOBUFS => (),
             libc::EINTR | libc::EAGAIN | libc::ECANCELED => {
                 if !more {
@@ -321,6 +330,13 @@ impl Uring {
             }
             error => self.end(place, broken(error)),
         }
+    }
+
+    /// A connection waits for a buffer: whoever had one in this turn or the last goes behind all others.
+    fn starve(&mut self, place: Place) {
+        let turns = self.turns;
+        let fed = self.table.get(place).is_some_and(|connection| connection.fed + 1 >= turns);
+        if fed { self.starved.push_back(place) } else { self.starved.push_front(place) }
     }
 
     /// Receives no more on a connection, or again. What the kernel had received before it heard of it is handed on in its order: a few
@@ -454,6 +470,8 @@ impl Uring {
 
     /// What the kernel has completed becomes what happened.
     fn complete_all(&mut self) {
+        self.turns += 1;
+        self.turn_bytes = 0;
         let mut completions = std::mem::take(&mut self.completions);
         if !self.paused {
             completions.append(&mut self.parked);
@@ -474,7 +492,7 @@ impl Uring {
         if self.starved.is_empty() || self.paused {
             return;
         }
-        self.ring.buffers.starved(self.starved.len());
+        self.ring.buffers.starved(self.starved.len(), self.turn_bytes);
         for _ in 0..self.ring.buffers.given().min(self.starved.len()) {
             if let Some(place) = self.starved.pop_front() {
                 self.receive(place);

@@ -28,9 +28,9 @@ pub fn jid(bytes: &[u8]) {
             assert_eq!(Domain::parse(&ascii).unwrap(), domain);
         }
     }
-    if let Ok((local, domain, _)) = turnout_sip::address::jid_of(text) {
-        if let Ok(jid) = Jid::parse(&format!("{local}@{domain}")) {
-            assert_eq!(jid.domain(), Domain::parse(&domain).unwrap().as_str());
-        }
+    if let Ok((local, domain, _)) = turnout_sip::address::jid_of(text)
+        && let Ok(jid) = Jid::parse(&format!("{local}@{domain}"))
+    {
+        assert_eq!(jid.domain(), Domain::parse(&domain).unwrap().as_str());
     }
 }

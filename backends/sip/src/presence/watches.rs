@@ -3,6 +3,7 @@
 
 use turnout_core::jid::Jid;
 use turnout_core::limits::LOOKS_PER_DOMAIN_MAX;
+pub(crate) use turnout_core::limits::SIP_WATCHES_MAX as WATCHES_MAX;
 
 use hashbrown::HashMap;
 
@@ -11,9 +12,6 @@ use super::usage::Usage;
 use super::watch::{Goal, Watch};
 use crate::random::Token;
 use crate::slab::{Key, Slab};
-
-/// Watches one instance may hold.
-pub(crate) const WATCHES_MAX: usize = 262_144;
 
 /// The watches.
 #[derive(Debug, Default)]

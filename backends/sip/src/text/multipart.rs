@@ -1,6 +1,8 @@
 //! Cuts a multipart body (RFC 2046 §5.1). Invariant: each byte is looked at a bounded number of times.
 
 use std::borrow::Cow;
+use turnout_core::limits::MULTIPART_BOUNDARY_BYTES_MAX as BOUNDARY_BYTES_MAX;
+use turnout_core::limits::MULTIPART_PARTS_MAX as PARTS_MAX;
 
 /// One part.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,12 +14,6 @@ pub(super) struct Part<'a> {
     /// What it holds; `None` where nothing ends its headers, or one that may stand once stands twice: nobody can say what it is.
     pub(super) body: Option<&'a [u8]>,
 }
-
-/// Parts a body may have.
-const PARTS_MAX: usize = 16;
-
-/// Longest boundary (RFC 2046 §5.1.1).
-const BOUNDARY_BYTES_MAX: usize = 70;
 
 /// The parts, in order. A body without its closing delimiter is taken as far as it goes: nothing is missing that could
 /// be told.

@@ -3,6 +3,7 @@
 use turnout_xmpp::error::StreamCondition::{
     BadFormat, BadNamespacePrefix, InvalidNamespace, PolicyViolation, UnsupportedVersion,
 };
+use turnout_xmpp::frame::Element;
 
 use crate::ours::{HEADER, Taken};
 use crate::trees::Reading;
@@ -23,14 +24,9 @@ pub fn stricter(taken: &Taken, reading: &Reading) -> bool {
         )
 }
 
-/// Difference 4. Latin, Greek, Cyrillic, CJK and the like have been names in all editions; that a document has no other characters
-/// anywhere is more than enough to say that it has none in names.
-pub fn newer_names(document: &[u8]) -> bool {
-    String::from_utf8_lossy(document).chars().any(|c| {
-        let old = matches!(c, '\0'..='\u{7f}' | '\u{b7}' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{ff}'
-            | '\u{430}'..='\u{44f}' | '\u{4e00}'..='\u{9fa5}');
-        !old
-    })
+/// Difference 4: the first element with a name of the fifth edition, which is never passed on.
+pub fn newer_names(taken: &Taken) -> Option<usize> {
+    taken.elements.iter().position(Element::has_newer_names)
 }
 
 /// Difference 5.

@@ -257,6 +257,27 @@ fn one_odd_address_does_not_end_the_stream() {
 }
 
 #[test]
+fn names_the_next_hop_may_not_know_end_no_stream() {
+    // B-11: a legacy gateway, and every server that reads with expat, closes a stream over names of the fifth edition.
+    let (mut raw, link) = proven();
+    for inside in ["<x\u{2c00}/>", "<x \u{2c00}='1'/>", "<x xmlns:\u{2c00}='urn:x'/>", "<\u{1F600}/>"] {
+        let given = format!(
+            "<message from='a@partner.example/r' to='b@contoso.com' id='7'><body>x</body>{inside}</message>"
+        );
+        assert_eq!(raw.try_tell(link, &given), (String::new(), None), "{inside}");
+        let answers = raw.arrivals();
+        let answer = std::str::from_utf8(&answers[0].bytes).unwrap();
+        assert!(answers.len() == 1 && answers[0].made && answer.contains("<bad-request"), "{answer}");
+        assert!(answer.contains(" to='a@partner.example/r' id='7' type='error'"), "{answer}");
+    }
+    // Names all editions have, and any character that is no name, go on.
+    let given = "<message from='a@partner.example' to='b@contoso.com'><body>\u{2c00}\u{1F600}</body>\
+        <gr\u{fc}\u{df}e \u{4f60}\u{597d}='\u{2c00}'/></message>";
+    raw.tell(link, given);
+    assert!(!raw.arrivals()[0].made);
+}
+
+#[test]
 fn a_fault_on_one_stream_leaves_the_others_alone() {
     let (mut raw, first) = proven();
     let second = raw.accept_by(true);

@@ -128,3 +128,24 @@ fn shares_are_what_each_link_brought() {
     drop(spool.take());
     assert_eq!((spool.largest_share(), spool.shares.len()), (0, 0));
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+fn one_too_many_is_given_back_and_changes_nothing() {
+    let start = Instant::now();
+    let mut spool = Spool::default();
+    for _ in 0..SPOOL_STANZAS_MAX {
+        spool.push(stanza(start, 1, 0)).unwrap();
+    }
+    assert!(spool.push(stanza(start, 2, 0)).is_err());
+    assert_eq!((spool.len(), spool.bytes()), (SPOOL_STANZAS_MAX, SPOOL_STANZAS_MAX));
+    let mut spool = Spool::default();
+    let large = Bytes::from(vec![b'x'; 256 * 1024]);
+    for _ in 0..SPOOL_BYTES_MAX / large.len() {
+        spool.push(Stanza { bytes: large.clone(), ..stanza(start, 1, 0) }).unwrap();
+    }
+    assert!(spool.push(stanza(start, 2, 0)).is_err());
+    assert_eq!(spool.bytes(), SPOOL_BYTES_MAX);
+    drop(spool.pop());
+    assert!(spool.push(stanza(start, 2, 0)).is_ok());
+}
