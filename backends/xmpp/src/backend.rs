@@ -12,7 +12,7 @@ use turnout_core::home::HostPort;
 use turnout_core::io::{Close, Closed, Connect, Door, Ended, Event, LinkId, Outbox, Secured, Side, Target};
 use turnout_core::jid::Domain;
 use turnout_core::notice::Notice;
-use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+use turnout_core::refusal::Refusal;
 use turnout_core::run::Run;
 use turnout_core::stanza::{Origin, Stanza};
 use turnout_core::timers::{TimerId, Timers};
@@ -27,6 +27,7 @@ use crate::issuers::Issuers;
 use crate::liveness::{Alive, Lives, Pong};
 use crate::outbound::{self, Broken, Outbound, Purpose};
 use crate::random::Random;
+use crate::refusals::{shutting_down, wrong};
 use crate::sessions::{Claim, Claimed, Sessions};
 use crate::terms::{self, Terms};
 use crate::trials::Trials;
@@ -575,17 +576,4 @@ impl Stream {
             Self::Out(stream) => stream.wake_at(world),
         }
     }
-}
-
-/// No new stream is opened while the old ones end.
-fn shutting_down() -> Refusal {
-    let text = "this server is shutting down";
-    Refusal::new(Condition::ResourceConstraint, Blame::Router, Retry::Later, Bounce::Yes, text)
-}
-
-/// A fault of our own.
-fn wrong(detail: &'static str) -> Refusal {
-    let text = "an internal error";
-    Refusal::new(Condition::InternalServerError, Blame::Router, Retry::Never, Bounce::Yes, text)
-        .with_detail(detail)
 }

@@ -26,6 +26,7 @@ mod pairs;
 pub mod parse;
 pub mod probe;
 mod random;
+mod refusals;
 mod sessions;
 mod terms;
 mod trials;

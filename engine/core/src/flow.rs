@@ -1,6 +1,7 @@
 //! How much may wait and how fast it may come. Invariant: every figure has bounds in [`crate::limits`], and what the configuration
 //! gives lies within them.
 
+use crate::io::LinkId;
 use crate::limits::{
     LINK_CREDIT_BYTES, LINK_CREDIT_STANZAS, RATE_PER_SECOND_MAX, SHARE_BYTES_MAX, SHARE_BYTES_RESUME,
 };
@@ -51,4 +52,32 @@ impl Rate {
         let per_second = per_second.min(RATE_PER_SECOND_MAX);
         (per_second > 0).then_some(Self { per_second, burst: burst.max(1) })
     }
+}
+
+/// What shards tell each other of links that bring more than goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// To the link's shard: too much of what the link brought waits on this shard.
+    Stop {
+        /// The link.
+        link: LinkId,
+        /// The shard that says so.
+        shard: u16,
+        /// Which stop of that shard's it is: answered with it.
+        turn: u64,
+    },
+    /// To the link's shard: no longer.
+    Go {
+        /// The link.
+        link: LinkId,
+        /// The shard that says so.
+        shard: u16,
+    },
+    /// The answer to `Stop` after some time: the link is read again, so what it brings beyond its share is to be refused.
+    Refuse {
+        /// The link.
+        link: LinkId,
+        /// The stop it answers.
+        turn: u64,
+    },
 }

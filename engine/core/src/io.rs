@@ -23,6 +23,7 @@ use crate::notice::Notice;
 use crate::refusal::Refusal;
 use crate::run::Run;
 use crate::stanza::{Origin, PresenceType, Stanza};
+pub use crate::timers::earlier;
 use crate::trial::Trial;
 use crate::world::World;
 
@@ -270,33 +271,6 @@ pub struct Ended {
 
 /// What a backend found in a message, for the instance of it on another shard.
 pub type Found = Arc<dyn Any + Send + Sync>;
-/// What shards tell each other of links that bring more than goes out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pressure {
-    /// To the link's shard: too much of what the link brought waits on this shard.
-    Stop {
-        /// The link.
-        link: LinkId,
-        /// The shard that says so.
-        shard: u16,
-        /// Which stop of that shard's it is: answered with it.
-        turn: u64,
-    },
-    /// To the link's shard: no longer.
-    Go {
-        /// The link.
-        link: LinkId,
-        /// The shard that says so.
-        shard: u16,
-    },
-    /// The answer to `Stop` after some time: the link is read again, so what it brings beyond its share is to be refused.
-    Refuse {
-        /// The link.
-        link: LinkId,
-        /// The stop it answers.
-        turn: u64,
-    },
-}
 
 /// What one shard sends another, over a bounded ring that keeps order.
 #[derive(Debug)]
@@ -318,7 +292,7 @@ pub enum Handoff {
     /// Stanzas that arrived on a chained link found their end.
     Ended(Ended),
     /// Back-pressure between the shard of a link and those of the destinations it brings for.
-    Pressure(Pressure),
+    Pressure(crate::flow::Pressure),
     /// Bytes a backend read on a link of its own and another shard must decide on (a SIP message, whole; the answer to an XMPP ping).
     Message {
         /// The side it came in on.
@@ -497,12 +471,4 @@ pub enum Event {
     Done(Box<Stanza>, Result<(), Refusal>),
     /// A local user of a SIP home wrote to this partner user first (bare JIDs): he may answer (requirement 11).
     Introduced(Jid, Jid),
-}
-
-/// The earlier of two deadlines.
-pub fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }

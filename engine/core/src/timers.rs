@@ -278,5 +278,13 @@ impl<T> Timers<T> {
     }
 }
 
+/// The earlier of two deadlines.
+pub fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 #[cfg(test)]
 mod tests;

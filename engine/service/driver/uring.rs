@@ -10,6 +10,7 @@
 mod connection;
 pub mod probe;
 mod ring;
+mod starved;
 mod table;
 
 use crate::driver::doubt::Doubted;
@@ -37,6 +38,7 @@ use crate::outside::{Outside, Report};
 use crate::store::outlet::Outlet;
 use connection::Connection;
 use ring::{Completion, Operation, Ring};
+use starved::Starved;
 use table::{Place, Table};
 
 /// How soon what did not fit another shard's queue is offered again.
@@ -44,6 +46,9 @@ const RETRY: Duration = Duration::from_millis(1);
 
 /// Pause after the kernel refused to serve the ring, which can only mean that it has no memory.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
+
+/// Who receives so much at once has more to say: he comes behind those who say little when there are no buffers.
+const MUCH: usize = 16 * 1024;
 
 /// io_uring as a driver.
 pub struct Uring {
@@ -71,10 +76,8 @@ pub struct Uring {
     paused: bool,
     /// What the kernel received all the same.
     parked: Vec<Completion>,
-    /// Connections whose receive found no buffer: those that had one lately behind those that had none.
-    starved: VecDeque<Place>,
-    /// Turns so far.
-    turns: u64,
+    /// Connections whose receive found no buffer.
+    starved: Starved,
     /// Bytes received in this one.
     turn_bytes: usize,
     /// Connections that were given something to write in this turn.
@@ -123,8 +126,7 @@ impl Uring {
             completions: Vec::new(),
             paused: false,
             parked: Vec::new(),
-            starved: VecDeque::new(),
-            turns: 0,
+            starved: Starved::default(),
             turn_bytes: 0,
             touched: Vec::new(),
             watched: Vec::new(),
@@ -283,7 +285,11 @@ impl Uring {
         }
         match (result, filled) {
             (1.., Some(filled)) => {
-                self.turn_bytes += usize::try_from(result).unwrap_or(0);
+                let length = usize::try_from(result).unwrap_or(0);
+                self.turn_bytes += length;
+                if let Some(connection) = self.table.get(place) {
+                    connection.much = length >= MUCH;
+                }
                 self.take_in(place, filled);
                 if !more {
                     self.receive(place);
@@ -299,9 +305,7 @@ impl Uring {
     }
 
     fn take_in(&mut self, place: Place, filled: ring::buffers::Filled) {
-        let turns = self.turns;
         let Some(connection) = self.table.get(place) else { return };
-        connection.fed = turns;
         match connection.take_in(filled, &mut self.ring, &mut self.texts, &mut self.pending) {
             Ok(false) => (),
             Ok(true) => self.flush(place),
@@ -329,29 +333,6 @@ impl Uring {
                 }
             }
             error => self.end(place, broken(error)),
-        }
-    }
-
-    /// A connection waits for a buffer: whoever had one in this turn or the last goes behind all others.
-    fn starve(&mut self, place: Place) {
-        let turns = self.turns;
-        let fed = self.table.get(place).is_some_and(|connection| connection.fed + 1 >= turns);
-        if fed { self.starved.push_back(place) } else { self.starved.push_front(place) }
-    }
-
-    /// Receives no more on a connection, or again. What the kernel had received before it heard of it is handed on in its order: a few
-    /// buffers at most.
-    fn pause_one(&mut self, link: LinkId, paused: bool) {
-        let Some(place) = self.table.find(link) else { return };
-        let Some(connection) = self.table.get(place).filter(|connection| !connection.is_ending()) else {
-            return;
-        };
-        connection.paused = paused;
-        // A receive that is still ending begins anew when it has ended, if by then it is to.
-        if paused && connection.receiving {
-            self.ring.stop(place.token(Operation::Receive));
-        } else if !paused && !connection.receiving && !self.starved.contains(&place) {
-            self.receive(place);
         }
     }
 
@@ -470,7 +451,6 @@ impl Uring {
 
     /// What the kernel has completed becomes what happened.
     fn complete_all(&mut self) {
-        self.turns += 1;
         self.turn_bytes = 0;
         let mut completions = std::mem::take(&mut self.completions);
         if !self.paused {
@@ -485,19 +465,6 @@ impl Uring {
         self.cut_overfull();
         self.end_lingering();
         self.look_at_doubted();
-    }
-
-    /// Receives that found no buffer begin anew, as many as there are buffers: one more would end at once.
-    fn feed_starved(&mut self) {
-        if self.starved.is_empty() || self.paused {
-            return;
-        }
-        self.ring.buffers.starved(self.starved.len(), self.turn_bytes);
-        for _ in 0..self.ring.buffers.given().min(self.starved.len()) {
-            if let Some(place) = self.starved.pop_front() {
-                self.receive(place);
-            }
-        }
     }
 
     /// Ends connections for which too much waits and whose socket has taken nothing more since.

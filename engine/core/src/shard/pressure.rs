@@ -24,8 +24,9 @@ use hashbrown::HashMap;
 
 use super::{Shard, Timer};
 use crate::backend::Destination;
+use crate::flow::Pressure;
 use crate::home::BackendKind;
-use crate::io::{Handoff, LinkId, Outbox, Output, Pressure, Side};
+use crate::io::{Handoff, LinkId, Outbox, Output, Side};
 use crate::limits::{PAUSE_SHARED_MILLIS, SHARD_SPOOL_BYTES_MAX, SHARE_BYTES_PRESSED, SHARED_SECONDS};
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use crate::timers::TimerId;

@@ -57,8 +57,8 @@ pub(super) struct Connection {
     sending: bool,
     /// A receive is under way.
     pub(super) receiving: bool,
-    /// The turn in which it received something last.
-    pub(super) fed: u64,
+    /// It received much at once when it last received something.
+    pub(super) much: bool,
     /// No receive is to begin.
     pub(super) paused: bool,
     finishing: bool,
@@ -94,7 +94,7 @@ impl Connection {
             under_way: 0,
             sending: false,
             receiving: false,
-            fed: 0,
+            much: false,
             paused: false,
             finishing: false,
             shut: false,
