@@ -15,6 +15,7 @@ mod presence;
 mod pressure;
 mod rates;
 mod recorded;
+mod refusals;
 mod resume;
 mod runs;
 mod stalls;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pressure::{Full, beyond_share};
+use super::refusals::{full, unreachable};
 use super::{Shard, Timer};
 use crate::backend::{Destination, Sent};
 use crate::home::BackendKind;
@@ -16,7 +17,7 @@ use crate::link::Link;
 use crate::notice::Notice;
 use crate::placement::{owner_of_domain, owner_of_user};
 use crate::pool::backoff;
-use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+use crate::refusal::Refusal;
 use crate::route::Route;
 use crate::run::Load;
 use crate::spool::Spool;
@@ -591,23 +592,4 @@ pub(super) fn destination_name(destination: &Destination) -> String {
         Destination::Pair { theirs, .. } => theirs.to_string(),
         Destination::Node { node, .. } => format!("node {node}"),
     }
-}
-
-/// RFC 6120 §8.3.3.16 and 17, XR-05: a domain that is not there, or that is and does not answer.
-fn unreachable(why: Unreachable, name: &str) -> Refusal {
-    let (condition, text) = match why {
-        Unreachable::NotFound => (Condition::RemoteServerNotFound, format!("{name} offers no such service")),
-        Unreachable::Unresolved => {
-            (Condition::RemoteServerNotFound, format!("{name} could not be looked up"))
-        }
-        Unreachable::NoAnswer => (Condition::RemoteServerTimeout, format!("{name} cannot be reached")),
-        Unreachable::Tls => (Condition::RemoteServerTimeout, format!("{name} could not be secured")),
-        Unreachable::Limit => (Condition::ResourceConstraint, "too many connections".to_owned()),
-    };
-    Refusal::new(condition, Blame::NextHop, Retry::Later, Bounce::Yes, text)
-}
-
-/// A limit of the router: the sender may try later.
-fn full(text: &'static str) -> Refusal {
-    Refusal::new(Condition::ResourceConstraint, Blame::Router, Retry::Later, Bounce::Yes, text)
 }
