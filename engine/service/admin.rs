@@ -15,13 +15,15 @@ use tokio::sync::{Semaphore, oneshot};
 use turnout_core::contact::{Contact, Pair};
 use turnout_core::contacts::Forget;
 use turnout_core::io::Told;
-use turnout_core::jid::Jid;
+use turnout_core::jid::{Domain, Jid};
 use turnout_core::survey::{Survey, Surveyed};
 use turnout_core::trace::TraceRules;
+use turnout_core::trial::{Trial, Tried};
 
 use crate::access::Access;
 use crate::feed::Feed;
 use crate::look::Look;
+use crate::probe::Report;
 use crate::router::ReloadDiff;
 use answers::{MovedAnswer, ReloadedAnswer};
 use audit::Audit;
@@ -49,6 +51,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tracing;
+mod trials;
 mod users;
 pub mod views;
 
@@ -75,6 +78,17 @@ pub enum Ask {
     Tell(Jid, oneshot::Sender<Result<Told, String>>),
     /// Take back what holds between these two; the answer is the contact as it was, if there was something to take back.
     Forget(Pair, Forget, oneshot::Sender<Result<Option<Contact>, String>>),
+    /// Send this; the answer is what became of it.
+    Try(Trial, oneshot::Sender<Result<Tried, String>>),
+    /// Go the way to a partner.
+    Probe {
+        /// The partner's domain.
+        partner: Domain,
+        /// In whose name.
+        from: Domain,
+        /// The way back.
+        done: oneshot::Sender<Result<Report, String>>,
+    },
     /// Read configuration and directory anew.
     Reload(oneshot::Sender<Result<ReloadedAnswer, String>>),
     /// What would that change?
@@ -128,6 +142,7 @@ struct App {
     jobs: Jobs,
     listings: Semaphore,
     streams: Arc<Semaphore>,
+    turns: trials::Turns,
 }
 
 type Shared = State<Arc<App>>;
@@ -143,6 +158,7 @@ impl App {
             audit: Audit::default(),
             jobs: Jobs::default(),
             listings: Semaphore::new(LISTINGS_MAX),
+            turns: trials::Turns::default(),
             streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
         }
     }
@@ -188,6 +204,8 @@ const ROUTES: &[(&str, &[&str], Answers)] = &[
     ("/api/events/stream", &["GET"], || get(stream::stream)),
     ("/api/audit", &["GET"], || get(audit::list)),
     ("/api/log", &["GET", "PUT"], || get(control::log).put(control::set_log)),
+    ("/api/selftest", &["POST"], || post(trials::selftest)),
+    ("/api/probe", &["POST"], || post(trials::probe)),
     ("/api/reload", &["POST"], || post(control::reload)),
     ("/api/reload/preview", &["POST"], || post(control::preview)),
     ("/api/drain", &["POST"], || post(control::drain)),

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use crate::commands::selftest::SelftestArgs;
 use crate::commands::user::UserArgs;
 use crate::config::{Config, ConfigErrors};
 use crate::dev_certs::{self, Trial};
@@ -20,8 +21,11 @@ mod check;
 mod explain;
 mod export;
 mod import;
+mod inside;
 mod manual;
 mod probe;
+mod rehearse;
+mod table;
 mod token;
 
 #[cfg(test)]
@@ -32,7 +36,9 @@ pub use explain::{CannotExplain, Explained, Told, explain};
 pub use export::{Export, ExportArgs, PowershellArgs, run_export};
 pub use import::{FileArgs, Import, ImportArgs, UsersArgs, run_import};
 pub use manual::{CompletionsArgs, ManArgs, run_completions, run_man};
+pub(crate) use probe::stamp;
 pub use probe::{ProbeArgs, run_probe};
+pub use rehearse::{RehearseArgs, run_rehearse};
 pub use token::{TokenArgs, run_token};
 
 /// Routes federated XMPP stanzas, by user, to a legacy XMPP gateway or to a Skype for Business Server 2019 pool.
@@ -64,8 +70,12 @@ pub enum Command {
     Token(TokenArgs),
     /// Find out why a partner cannot be reached: DNS, TCP, TLS, certificate, features, and a cure
     Probe(ProbeArgs),
+    /// Send a message from a local user to a partner's user through a running router, step by step
+    Selftest(SelftestArgs),
     /// Make configuration of exports: users, partners, gateway settings
     Import(ImportArgs),
+    /// Compare the exports of the old estate with a configuration: what would change for each user and each partner
+    Rehearse(RehearseArgs),
     /// Print what other systems need to know: the cmdlets for the Skype for Business estate
     Export(ExportArgs),
     /// Print completions for a shell
@@ -76,14 +86,44 @@ pub enum Command {
 
 /// Of `turnout run`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "SIGHUP reads configuration, certificates and directory anew; SIGTERM and SIGINT deliver or answer what was accepted, and end.
+The log goes to standard error, one named event a line (docs/events.md); TURNOUT_LOG sets its level: warn, info, debug.
+
+Exit codes: 0 stopped with nothing left, 1 it could not start or something was left, 2 wrong usage
+
+Examples:
+  turnout run --config /etc/turnout/turnout.toml
+  turnout run --config turnout.toml --log-format json
+  turnout run"
+)]
 pub struct RunArgs {
     /// The configuration; without it the embedded default runs on loopback with made certificates
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// How the log is written: for people, or one JSON object a line
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// Of `turnout demo`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing was lost, overtaken or shown wrongly, 1 something was, 2 wrong usage
+
+Examples:
+  turnout demo
+  turnout demo --seconds 20 --rate 5000 --json"
+)]
 pub struct DemoArgs {
     /// Messages a second
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -104,10 +144,23 @@ pub struct DemoArgs {
 
 /// Of `turnout check`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Finds every mistake at once, with file, line, key and cure. Without --connect nobody is asked over the network.
+
+Exit codes: 0 nothing is wrong (there may be warnings), 1 a finding, 2 wrong usage
+
+Examples:
+  turnout check --config turnout.toml
+  turnout check --config turnout.toml --connect
+  turnout check --config turnout.toml --json"
+)]
 pub struct CheckArgs {
     /// The configuration; without it the embedded default is checked with made certificates
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Look over the network too: DNS records of our domains, gateway and pool with TLS, certificates and OPTIONS, clocks
+    #[arg(long, requires = "config")]
+    pub connect: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -115,6 +168,16 @@ pub struct CheckArgs {
 
 /// Of `turnout explain`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Asks the function that routes, with the directory as it is in its file. Of a running router ask /api/explain.
+
+Exit codes: 0 it would be delivered, 1 refused, 2 wrong usage
+
+Examples:
+  turnout explain --config turnout.toml bob@partner.example anna@contoso.com
+  turnout explain --config turnout.toml anna@contoso.com bob@partner.example --via legacy
+  turnout explain bob@partner.example carla@contoso.com --kind presence --type subscribe --json"
+)]
 pub struct ExplainArgs {
     /// The configuration; without it the embedded default
     #[arg(long, value_name = "FILE")]
@@ -150,6 +213,15 @@ pub enum KindName {
 
 /// Of `turnout dev-certs`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "For trying things out: nobody else trusts this authority, and its key lies beside the certificates.
+
+Exit codes: 0 written, 1 not, 2 wrong usage
+
+Examples:
+  turnout dev-certs trial
+  turnout dev-certs trial --name contoso.com --name partner.example"
+)]
 pub struct DevCertsArgs {
     /// Where to write; made if it is not there, and nothing in it is overwritten
     pub dir: PathBuf,
@@ -195,6 +267,9 @@ pub fn load(file: Option<&Path>, now: SystemTime) -> Result<Loaded, ConfigErrors
 /// `turnout check`.
 pub fn run_check(args: &CheckArgs, now: SystemTime) -> ExitCode {
     let checked = check(args.config.as_deref(), now);
+    if args.connect {
+        return inside::run(args, &checked, now);
+    }
     let good = checked.good;
     finish(args.json, &checked, |out, colour| checked.print(out, colour), good)
 }

@@ -260,6 +260,7 @@ impl Control {
         let held = crate::clock::now().saturating_duration_since(begun);
         if !in_time {
             tracing::warn!(
+                event = "move.late",
                 users,
                 "moved before everything under way had arrived: is the old side slow or down?"
             );

@@ -161,7 +161,7 @@ async fn watch(
         tokio::select! {
             _ = moves.tick() => {
                 if let Err(error) = move_some(router, score, moved).await {
-                    tracing::warn!("move: {error}");
+                    tracing::warn!(event = "demo.move_failed", "move: {error}");
                 }
                 moved += MOVED_AT_ONCE;
             }

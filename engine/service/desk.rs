@@ -8,12 +8,15 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 use tokio_rustls::TlsAcceptor;
+use turnout_core::jid::Domain;
+use turnout_core::trial::Trial;
 
 use crate::access::Access;
 use crate::admin::answers::{MovedAnswer, ReloadedAnswer};
 use crate::admin::{self, Ask, Listening};
 use crate::control::Moved;
 use crate::look::{Look, ShardLook};
+use crate::probe::{Asked, Report};
 use crate::router::Router;
 use crate::tls::admin::AdminKey;
 
@@ -52,7 +55,7 @@ pub fn serve(router: &Router, listener: TcpListener) -> Result<SocketAddr, Strin
     let access = router.access();
     let tls = guard(&access, &router.admin_key(), bound)?;
     if !bound.ip().is_loopback() && tls.is_none() {
-        tracing::warn!(address = %bound, "admin.listen is not on loopback and speaks no TLS: tokens can be read on the way");
+        tracing::warn!(event = "admin.exposed", address = %bound, "admin.listen is not on loopback and speaks no TLS: tokens can be read on the way");
     }
     let (desk, asked) = admin::desk();
     let listening = Listening { listener, desk, access, feed: router.feed(), tls };
@@ -98,6 +101,21 @@ async fn answer(router: Router, mut asked: Receiver<Ask>) {
                 // Whoever asked may have gone.
                 done.send(()).unwrap_or_default();
             }
+            Ask::Try(trial, done) => {
+                let router = router.clone();
+                tokio::spawn(async move { drop(done.send(router.attempt(trial).await)) });
+            }
+            Ask::Probe { partner, from, mut done } => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    // Nobody goes on looking for someone who has gone.
+                    let probed = tokio::select! {
+                        probed = probe(&router, &partner, &from) => probed,
+                        () = done.closed() => return,
+                    };
+                    drop(done.send(probed));
+                });
+            }
             Ask::Reload(done) => {
                 let router = router.clone();
                 tokio::spawn(async move {
@@ -112,6 +130,20 @@ async fn answer(router: Router, mut asked: Receiver<Ask>) {
             }
         }
     }
+}
+
+/// Goes the way to a partner, and where that leads to him, puts a ping on the router's own stream.
+async fn probe(router: &Router, partner: &Domain, from: &Domain) -> Result<Report, String> {
+    let config = router.config();
+    let now = crate::clock::system_time();
+    let asked = Asked { config: &config, own: true, partner, from, now };
+    let mut report = crate::probe::probe(asked, &mut |_| {}).await?;
+    if report.good {
+        let since = crate::clock::now();
+        let trial = Trial::Ping { from: from.clone(), to: partner.clone() };
+        report.pinged(&router.attempt(trial).await, since);
+    }
+    Ok(report)
 }
 
 fn moved(moved: Moved) -> MovedAnswer {

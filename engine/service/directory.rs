@@ -1,6 +1,6 @@
 //! Where the directory's snapshots come from, and where they go.
 
-mod address;
+pub(crate) mod address;
 pub mod csv;
 pub mod graveyard;
 pub mod last_good;

@@ -53,7 +53,7 @@ impl Kind {
         match probe() {
             Ok(()) => Ok(Self::IoUring),
             Err(Refused::Unsupported(text)) if choice == DriverChoice::Auto => {
-                tracing::info!("io_uring is not used, poll is: {text}");
+                tracing::info!(event = "driver.fallback", "io_uring is not used, poll is: {text}");
                 Ok(Self::Poll)
             }
             Err(Refused::Unsupported(text)) => {

@@ -9,7 +9,8 @@ use hashbrown::HashMap;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
-use turnout_core::io::{Level, Note, Side};
+use turnout_core::io::{Note, Side};
+use turnout_core::notice::Level;
 
 /// Events kept.
 pub const EVENTS_MAX: usize = 1_000;
@@ -73,22 +74,23 @@ impl Feed {
 
     /// Adds a shard's note, if it is more than a detail. The text is that of the log, escaped.
     pub fn note(&self, at_unix_millis: u64, shard: u16, note: &Note) {
-        if note.level == Level::Debug {
+        let level = note.notice.level();
+        if level == Level::Debug {
             return;
         }
         let (about, text) = (crate::log::escape(&note.about), crate::log::escape(&note.text));
         let link = note.link.map(|link| link.to_string());
-        let level = match note.level {
+        let word = match level {
             Level::Debug => "debug",
             Level::Info => "info",
             Level::Warn => "warn",
             Level::Error => "error",
         };
         let data = serde_json::json!({
-            "level": level, "shard": shard, "link": link, "about": about, "text": text
+            "event": note.notice.name(), "level": word, "shard": shard, "link": link, "about": about, "text": text
         });
         let mut kept = self.kept();
-        kept.remember((note.side, Arc::clone(&note.about)), at_unix_millis, note.level >= Level::Warn, text);
+        kept.remember((note.side, Arc::clone(&note.about)), at_unix_millis, level >= Level::Warn, text);
         let number = kept.add(at_unix_millis, "note", data);
         drop(kept);
         self.inner.newest.send_replace(number);
@@ -152,17 +154,19 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    use turnout_core::notice::Notice;
+
     use super::*;
 
-    fn note(about: &str, level: Level, text: &str) -> Note {
-        Note { level, side: Some(Side::Partners), link: None, about: about.into(), text: text.to_owned() }
+    fn note(about: &str, notice: Notice, text: &str) -> Note {
+        Note { notice, side: Some(Side::Partners), link: None, about: about.into(), text: text.to_owned() }
     }
 
     #[test]
     fn events_are_numbered_and_bounded_and_the_last_word_stays() {
         let feed = Feed::default();
-        feed.note(1, 0, &note("partner.example", Level::Warn, "no\nanswer"));
-        feed.note(2, 0, &note("partner.example", Level::Debug, "a detail"));
+        feed.note(1, 0, &note("partner.example", Notice::StreamFailed, "no\nanswer"));
+        feed.note(2, 0, &note("partner.example", Notice::StanzaRefused, "a detail"));
         for n in 0..2 * EVENTS_MAX as u64 {
             feed.add(n, "move", Value::from(n));
         }
@@ -182,9 +186,9 @@ mod tests {
     fn strangers_do_not_fill_the_memory_and_do_not_drive_out_who_is_heard_of() {
         let feed = Feed::default();
         for n in 0..3 * ABOUT_MAX as u64 {
-            feed.note(n, 0, &note(&format!("stranger{n}.example"), Level::Info, "x"));
+            feed.note(n, 0, &note(&format!("stranger{n}.example"), Notice::StreamOpen, "x"));
             if n % 100 == 0 {
-                feed.note(n, 0, &note("partner.example", Level::Info, "open"));
+                feed.note(n, 0, &note("partner.example", Notice::StreamOpen, "open"));
             }
         }
         assert!(feed.kept().about.len() <= ABOUT_MAX);

@@ -151,7 +151,10 @@ impl Predecessor {
                 return;
             }
         }
-        tracing::warn!("the process before this one ended without a word; beginning all the same");
+        tracing::warn!(
+            event = "upgrade.unannounced",
+            "the process before this one ended without a word; beginning all the same"
+        );
     }
 }
 

@@ -131,6 +131,7 @@ pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
             Err(error) => {
                 if let Some(times) = failed.due(crate::clock::now()) {
                     tracing::warn!(
+                        event = "listener.failed",
                         listener = bound.name,
                         times,
                         "cannot accept: {error}; is the limit of open files too low?"
@@ -142,19 +143,19 @@ pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
         };
         let Some(of_address) = bound.sources.place(peer.ip()) else {
             if let Some(times) = crowded.due(crate::clock::now()) {
-                tracing::warn!(listener = bound.name, %peer, times, "refused: this address has as many connections as one may have (connections_per_address_max)");
+                tracing::warn!(event = "connections.address_full", listener = bound.name, %peer, times, "refused: this address has as many connections as one may have (connections_per_address_max)");
             }
             continue;
         };
         let Ok(permit) = Arc::clone(&bound.limit).try_acquire_owned() else {
             if let Some(times) = refused.due(crate::clock::now()) {
-                tracing::warn!(listener = bound.name, %peer, times, "refused: the limit of connections is reached");
+                tracing::warn!(event = "connections.full", listener = bound.name, %peer, times, "refused: the limit of connections is reached");
             }
             continue;
         };
         // Small stanzas must not wait for each other's acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(listener = bound.name, %peer, "no TCP_NODELAY: {error}");
+            tracing::debug!(event = "connection.delayed", listener = bound.name, %peer, "no TCP_NODELAY: {error}");
         }
         match stream.into_std() {
             Ok(stream) => {
@@ -167,7 +168,7 @@ pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
                 post.send(post.place(), mail).await;
             }
             Err(error) => {
-                tracing::warn!(listener = bound.name, %peer, "lost on the way to its shard: {error}")
+                tracing::warn!(event = "connection.lost", listener = bound.name, %peer, "lost on the way to its shard: {error}")
             }
         }
     }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use tracing_subscriber::{EnvFilter, Registry, reload};
-use turnout_core::io::{Level, Note};
+use turnout_core::io::Note;
+use turnout_core::notice::Level;
 
 /// Lines one shard may write in a second.
 const LINES_MAX: u32 = 500;
@@ -70,7 +71,7 @@ pub struct Log {
 impl Log {
     /// Writes a shard's note, or counts it as left out; whether it was written.
     pub fn note(&mut self, now: Instant, shard: u16, note: &Note) -> bool {
-        if note.level == Level::Debug && !tracing::enabled!(tracing::Level::DEBUG) {
+        if note.notice.level() == Level::Debug && !tracing::enabled!(tracing::Level::DEBUG) {
             return false;
         }
         let before = self.left_out;
@@ -78,6 +79,7 @@ impl Log {
         if admitted {
             if before > 0 && self.left_out == 0 {
                 tracing::warn!(
+                    event = "log.left_out",
                     shard,
                     left_out = before,
                     "too many lines about one peer, or in all: some were left out"
@@ -95,7 +97,7 @@ impl Log {
             self.by_peer.clear();
             self.left_out = 0;
         }
-        if note.level == Level::Error {
+        if note.notice.level() == Level::Error {
             return true;
         }
         if self.lines >= LINES_MAX {
@@ -116,11 +118,12 @@ impl Log {
 fn write(shard: u16, note: &Note) {
     let link = note.link.map(|link| link.to_string()).unwrap_or_default();
     let (about, text) = (escape(&note.about), escape(&note.text));
-    match note.level {
-        Level::Debug => tracing::debug!(shard, link, about, "{text}"),
-        Level::Info => tracing::info!(shard, link, about, "{text}"),
-        Level::Warn => tracing::warn!(shard, link, about, "{text}"),
-        Level::Error => tracing::error!(shard, link, about, "{text}"),
+    let event = note.notice.name();
+    match note.notice.level() {
+        Level::Debug => tracing::debug!(event, shard, link, about, "{text}"),
+        Level::Info => tracing::info!(event, shard, link, about, "{text}"),
+        Level::Warn => tracing::warn!(event, shard, link, about, "{text}"),
+        Level::Error => tracing::error!(event, shard, link, about, "{text}"),
     }
 }
 
@@ -148,13 +151,14 @@ pub fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use turnout_core::io::Side;
+    use turnout_core::notice::Notice;
 
     use super::*;
 
     #[test]
     fn a_peer_cannot_flood_the_log_nor_drown_another() {
-        let note = |about: &str, level| Note {
-            level,
+        let note = |about: &str, notice| Note {
+            notice,
             side: Some(Side::Partners),
             link: None,
             about: about.into(),
@@ -163,17 +167,18 @@ mod tests {
         let begin = crate::clock::now();
         let mut log = Log::default();
         let admitted = |log: &mut Log, about: &str, count: u32| {
-            (0..count).filter(|_| log.admits(begin, &note(about, Level::Warn))).count()
+            (0..count).filter(|_| log.admits(begin, &note(about, Notice::StreamClosed))).count()
         };
         assert_eq!(admitted(&mut log, "noisy.example", 10_000), 50);
         assert_eq!(admitted(&mut log, "quiet.example", 10), 10);
         assert_eq!(log.left_out, 9_950);
-        let rest = (0..10_000).filter(|n| log.admits(begin, &note(&format!("p{n}.example"), Level::Info)));
+        let rest =
+            (0..10_000).filter(|n| log.admits(begin, &note(&format!("p{n}.example"), Notice::StreamOpen)));
         assert_eq!(rest.count(), 440);
         assert!(log.by_peer.len() <= LINES_MAX as usize, "bounded");
-        assert!(log.admits(begin, &note("noisy.example", Level::Error)));
+        assert!(log.admits(begin, &note("noisy.example", Notice::HandoffStray)));
         let later = begin + Duration::from_secs(1);
-        assert!(log.admits(later, &note("noisy.example", Level::Warn)));
+        assert!(log.admits(later, &note("noisy.example", Notice::StreamClosed)));
         assert_eq!(log.left_out, 0);
     }
 

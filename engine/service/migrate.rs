@@ -10,6 +10,7 @@ use serde::Serialize;
 mod gateway;
 mod partners;
 pub mod powershell;
+pub mod rehearse;
 #[cfg(test)]
 mod tests;
 mod users;

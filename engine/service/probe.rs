@@ -3,14 +3,16 @@
 //! Invariant: it goes the router's own way – the same resolver, the same TLS, the same judgement of certificates, the policy of the same
 //! configuration – and carries no stanza. A step that was not made says so and why; a finding names who has to do what.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use turnout_core::io::TrustId;
 use turnout_core::jid::Domain;
 use turnout_core::policy::{Methods, Negotiation};
+use turnout_core::trial::Tried;
 
 use crate::clock;
 use crate::config::Config;
@@ -18,6 +20,7 @@ use crate::resolve::{Candidate, Resolver};
 use crate::tls::TlsContext;
 
 mod diagnosis;
+pub mod inside;
 mod line;
 mod reach;
 mod talk;
@@ -33,7 +36,7 @@ const TALKS_MAX: usize = 4;
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// As it should be.
@@ -47,10 +50,10 @@ pub enum Outcome {
 }
 
 /// One step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Step {
     /// What was looked at: policy, dns, address, tcp, stream, starttls, tls, certificate, external, dialback, ping.
-    pub step: &'static str,
+    pub step: Cow<'static, str>,
     /// Of whom: a DNS name, a server with its address.
     pub about: String,
     /// How it ended.
@@ -62,7 +65,7 @@ pub struct Step {
 }
 
 /// What was found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Report {
     /// The partner's domain.
     pub partner: String,
@@ -74,6 +77,37 @@ pub struct Report {
     pub steps: Vec<Step>,
     /// What is wrong, the decisive first, each with a cure.
     pub diagnosis: Vec<Diagnosis>,
+}
+
+impl Report {
+    /// Adds what became of a ping on the running router's own stream, in place of why there was none.
+    pub fn pinged(&mut self, tried: &Result<Tried, String>, since: Instant) {
+        let (outcome, text) = match tried {
+            Ok(Tried::Answered) => {
+                (Outcome::Good, "answered, there and back over the running router's streams".to_owned())
+            }
+            Ok(Tried::Refused(refusal)) => {
+                (Outcome::Bad, format!("the running router could not deliver it: {refusal}"))
+            }
+            Ok(Tried::Delivered | Tried::Homeless) => (Outcome::Note, "sent, and not answered".to_owned()),
+            // A server need not answer pings.
+            Err(why) => (Outcome::Note, why.clone()),
+        };
+        self.steps.retain(|step| step.step != "ping");
+        let millis = u64::try_from(clock::now().duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        self.steps.push(Step { step: "ping".into(), about: self.partner.clone(), outcome, text, millis });
+        if outcome != Outcome::Good {
+            self.good = outcome != Outcome::Bad;
+            self.diagnosis.push(Diagnosis {
+                what: format!("{} accepts us, and a ping does not come back", self.partner),
+                cure: format!(
+                    "it has to open a stream of its own to {}: does _xmpp-server._tcp.{} lead here (turnout check --connect), and may it \
+                     reach us? The log says what came of it (about = {})",
+                    self.from, self.from, self.partner
+                ),
+            });
+        }
+    }
 }
 
 /// What to look at.
@@ -105,7 +139,7 @@ struct Terms {
 struct Steps<'a> {
     all: Vec<Step>,
     troubles: Vec<Trouble>,
-    tell: &'a mut dyn FnMut(&Step),
+    tell: &'a mut (dyn FnMut(&Step) + Send),
 }
 
 impl Steps<'_> {
@@ -118,7 +152,7 @@ impl Steps<'_> {
         since: Instant,
     ) {
         let millis = u64::try_from(clock::now().duration_since(since).as_millis()).unwrap_or(u64::MAX);
-        let step = Step { step, about: about.to_owned(), outcome, text: text.into(), millis };
+        let step = Step { step: step.into(), about: about.to_owned(), outcome, text: text.into(), millis };
         (self.tell)(&step);
         self.all.push(step);
     }
@@ -134,7 +168,7 @@ impl Steps<'_> {
 ///
 /// # Errors
 /// What of our own is missing: name servers that can be asked, certificates that can be read.
-pub async fn probe(asked: Asked<'_>, tell: &mut dyn FnMut(&Step)) -> Result<Report, String> {
+pub async fn probe(asked: Asked<'_>, tell: &mut (dyn FnMut(&Step) + Send)) -> Result<Report, String> {
     let context = TlsContext::load(asked.config).map_err(|errors| errors.to_string())?;
     let resolver = Resolver::new(&asked.config.dns_servers)?;
     let mut steps = Steps { all: Vec::new(), troubles: Vec::new(), tell };

@@ -42,7 +42,11 @@ impl<T> Questions<T> {
         self.put_within(Duration::from_secs(ANSWER_SECONDS), post, shard, make).await
     }
 
-    async fn put_within(
+    /// As [`Self::put`], with a patience of one's own.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn put_within(
         &self,
         patience: Duration,
         post: &Post,

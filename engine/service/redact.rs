@@ -99,7 +99,9 @@ fn resource_len(text: &str) -> usize {
     if !text.starts_with('/') {
         return 0;
     }
-    text.find(|c: char| c.is_whitespace() || c.is_control() || "\"'<>,;)".contains(c)).unwrap_or(text.len())
+    let is_end = |c: char| c.is_whitespace() || c.is_control() || "\"'<>,;)".contains(c);
+    // What escapes a quotation mark stays with it, or a line of JSON would be none.
+    text[..text.find(is_end).unwrap_or(text.len())].trim_end_matches('\\').len()
 }
 
 fn word(key: &Key, bare: &str) -> String {
@@ -148,6 +150,17 @@ mod tests {
             &[],
             &["no address: @ a@ @b x.test 192.0.2.1:5269"],
         );
+    }
+
+    #[test]
+    fn a_line_of_json_stays_one() {
+        for resource in ["a", "a\"b", "a\\", "a\\\"b", "\"", "\\", "a\tb"] {
+            let text = format!("alice@contoso.com/{resource}");
+            let line = serde_json::json!({ "message": format!("to {text}"), "about": text, "event": "a.b" });
+            let redacted = redact(&[7; 32], &line.to_string()).into_owned();
+            let read: serde_json::Value = serde_json::from_str(&redacted).unwrap();
+            assert_eq!((&read["event"], redacted.contains("alice")), (&"a.b".into(), false), "{redacted}");
+        }
     }
 
     #[test]

@@ -23,9 +23,10 @@ use turnout_core::contacts::Forget;
 use turnout_core::directory::{Directory, User};
 use turnout_core::io::{Input, Told};
 use turnout_core::jid::Jid;
-use turnout_core::placement::owner_of_user;
+use turnout_core::placement::{owner_of_domain, owner_of_user};
 use turnout_core::survey::{Survey, Surveyed};
 use turnout_core::trace::TraceRules;
+use turnout_core::trial::{Trial, Tried};
 use turnout_core::world::World;
 
 use crate::access::Access;
@@ -52,6 +53,12 @@ pub use threads::MakeBackend;
 pub(crate) use threads::backends;
 pub(crate) use threads::random_bytes;
 pub(crate) use threads::standard_backend;
+
+/// How long a message of a trial may wait for its end: a little longer than one waits for a partner that is away.
+const MESSAGE_PATIENCE: Duration = Duration::from_secs(75);
+
+/// How long a ping may take: the partner may have to open a stream to us for the answer.
+const PING_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What came of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,6 +310,33 @@ impl Router {
         Ok(told.contacts.into_iter().next().map(|record| record.contact))
     }
 
+    /// Sends a trial, and says what became of it.
+    ///
+    /// # Errors
+    /// That is not known in time.
+    pub async fn attempt(&self, trial: Trial) -> Result<Tried, String> {
+        let Inner { post, outside, .. } = &*self.inner;
+        let (shard, patience, late) = match &trial {
+            Trial::Message { from, .. } => {
+                (owner_of_user(from.bare_str(), post.shards()), MESSAGE_PATIENCE, "the message still waits")
+            }
+            Trial::Ping { to, .. } => {
+                (owner_of_domain(to.as_str(), post.shards()), PING_PATIENCE, "it was sent, and not answered")
+            }
+        };
+        let make = |number| Input::Try(number, Box::new(trial));
+        let told = outside.questions.put_within(patience, post, shard, make).await;
+        match told.map(|told| told.tried) {
+            Ok(Some(tried)) => Ok(tried),
+            _ => Err(format!("{late} after {} seconds", patience.as_secs())),
+        }
+    }
+
+    /// A copy of the configuration in use.
+    pub fn config(&self) -> Config {
+        self.state().config.clone()
+    }
+
     async fn question(&self, local: &str, make: impl FnOnce(u64) -> Input) -> Result<Told, String> {
         let Inner { post, outside, .. } = &*self.inner;
         outside.questions.put(post, owner_of_user(local, post.shards()), make).await
@@ -319,7 +353,7 @@ impl Router {
         for listener in listeners {
             // Whoever was let in by now is known to a shard before that is told to drain.
             if listener.await.is_err() {
-                tracing::error!("a listener did not end in order");
+                tracing::error!(event = "listener.lost", "a listener did not end in order");
             }
         }
         for shard in 0..self.inner.post.shards() {
@@ -339,7 +373,7 @@ impl Router {
         let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if tokio::task::spawn_blocking(move || thread.join()).await.is_err() {
-                tracing::error!("a shard's thread could not be joined");
+                tracing::error!(event = "shard.lost", "a shard's thread could not be joined");
             }
         }
         // What the shards gave it last is in its queue by now.
@@ -347,7 +381,7 @@ impl Router {
         if let Some(store) = store
             && tokio::task::spawn_blocking(move || store.stop()).await.is_err()
         {
-            tracing::error!("the store could not be stopped");
+            tracing::error!(event = "store.lost", "the store could not be stopped");
         }
         self.inner.stopped.send_replace(true);
         Drained { left }

@@ -57,7 +57,13 @@ impl Store {
         let rows = hand_out(&file, post)?;
         let bytes = std::fs::metadata(file.path()).map_or(0, |file| file.len());
         meter.holds(rows, bytes);
-        tracing::info!(contacts = rows, bytes, "presence.store: {}", file.path().display());
+        tracing::info!(
+            event = "store.opened",
+            contacts = rows,
+            bytes,
+            "presence.store: {}",
+            file.path().display()
+        );
         let post = post.clone();
         let tell = move |shard, seq| post.try_send(shard, Mail::Control(Input::Persisted(seq))).is_ok();
         Self::spawn(file, queue, Box::new(tell), meter)
@@ -95,7 +101,7 @@ impl Store {
     pub fn stop(self) {
         self.meter.stop();
         if self.thread.join().is_err() {
-            tracing::error!("the store's thread could not be joined");
+            tracing::error!(event = "store.lost", "the store's thread could not be joined");
         }
     }
 }

@@ -19,7 +19,10 @@ pub fn ready() {
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!("the service manager cannot be told of the reload: {error}"),
+        Err(error) => tracing::warn!(
+            event = "manager.untold",
+            "the service manager cannot be told of the reload: {error}"
+        ),
     }
 }
 
@@ -35,7 +38,7 @@ pub fn succeeded_by(pid: u32) {
 
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!("the service manager cannot be told: {error}");
+        tracing::warn!(event = "manager.untold", "the service manager cannot be told: {error}");
     }
 }
 

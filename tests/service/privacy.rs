@@ -32,7 +32,7 @@ fn log_of(engine: &str) -> Vec<String> {
     let plan = Plan { drain_seconds: 20, ..Plan::default() };
     let ground = Ground::new(&plan);
     let path = configured(&ground, &plan, engine);
-    let mut process = Process::start_with(Path::new(&path), "trace");
+    let mut process = Process::start_telling(Path::new(&path), "trace");
     let mut wire = process.partner_stream(&ground);
     for user in ["anna@contoso.com", "carla@contoso.com", "nobody@contoso.com"] {
         wire.send(chat("bob@partner.example/phone", user, "m", WORDS));

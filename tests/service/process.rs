@@ -13,6 +13,13 @@ use crate::peers::inbox::{Inbox, PATIENCE};
 use crate::peers::stream::{Item, chat, external, starttls};
 use crate::peers::wire::{End, Wire};
 
+/// `turnout run` with a configuration.
+fn command(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_turnout"));
+    command.args(["run", "--config"]).arg(config);
+    command
+}
+
 /// A running `turnout run`.
 pub struct Process {
     child: Child,
@@ -22,17 +29,17 @@ pub struct Process {
 
 impl Process {
     pub fn start(config: &Path) -> Self {
-        Self::start_with(config, "info")
+        Self::start_with(config, &[])
+    }
+
+    /// As [`Self::start`], with more arguments.
+    pub fn start_with(config: &Path, more: &[&str]) -> Self {
+        Self::start_by(command(config).args(more).env_remove("TURNOUT_LOG"))
     }
 
     /// As [`Self::start`], with a log of this level.
-    pub fn start_with(config: &Path, level: &str) -> Self {
-        Self::start_by(
-            Command::new(env!("CARGO_BIN_EXE_turnout"))
-                .args(["run", "--config"])
-                .arg(config)
-                .env("TURNOUT_LOG", level),
-        )
+    pub fn start_telling(config: &Path, level: &str) -> Self {
+        Self::start_by(command(config).env("TURNOUT_LOG", level))
     }
 
     /// By a command that becomes `turnout run`.
@@ -182,6 +189,44 @@ fn sighup_reloads() {
     assert_eq!(wire.next(), Item::Close);
     wire.send("</stream:stream>");
     assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn machines_read_one_object_a_line() {
+    let plan = Plan { drain_seconds: 20, ..Plan::default() };
+    let ground = Ground::new(&plan);
+    let file = ground.configure(&plan);
+    let mut process = Process::start_with(&file, &["--log-format", "json"]);
+    // A domain that is no partner's.
+    let listener = process.lines.first("listener", |line| line.contains("\"federation.listen\""));
+    let listener: serde_json::Value = serde_json::from_str(&listener).unwrap();
+    let address: SocketAddr = listener["address"].as_str().unwrap().parse().unwrap();
+    let mut stranger = TcpStream::connect(address).unwrap();
+    let header = crate::peers::stream::header("stranger.example", "contoso.com", "");
+    stranger.write_all(header.as_bytes()).unwrap();
+    process.says("partner.unknown");
+    std::fs::write(&file, "domains = [").unwrap();
+    process.signal("-HUP");
+    process.says("router.reload_refused");
+    process.signal("-TERM");
+    assert_eq!(process.wait().code(), Some(0), "{:?}", process.lines.all());
+    process.says("router.stopped");
+    for line in process.lines.all() {
+        let event: serde_json::Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        for key in ["timestamp", "level", "message", "event"] {
+            assert!(event[key].is_string(), "no {key} in {line}");
+        }
+    }
+    // What ends it is an event as well.
+    let output = Command::new(env!("CARGO_BIN_EXE_turnout"))
+        .args(["run", "--log-format", "json", "--config"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let last: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(last["event"], "router.failed");
 }
 
 #[test]

@@ -53,6 +53,13 @@ fn from_the_exports_to_the_last_user_and_back() {
     let config =
         folder.write("turnout.toml", format!("{whole}\n{partners}\n{directory}\n[presence]{presence}"));
     good(&["check", "--config", "turnout.toml"]);
+    let exports = "--users users.json --policies policies.csv --partners partners.xml --gateway gateway.json";
+    let rehearsal = format!("rehearse --config turnout.toml {exports}");
+    let told = good(&rehearsal.split(' ').collect::<Vec<_>>());
+    assert!(
+        told.contains("1 user(s) gain XMPP") && told.contains("1 partner(s), 1 of them as today"),
+        "{told}"
+    );
     let explained = good(&["explain", "--config", "turnout.toml", "bob@partner.example", "anna@contoso.com"]);
     assert!(explained.contains("home legacy"), "{explained}");
     // 5 Attach.

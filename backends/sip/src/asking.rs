@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use turnout_core::io::{Level, LinkId, Outbox};
+use turnout_core::io::{LinkId, Outbox};
+use turnout_core::notice::Notice;
 use turnout_core::refusal::{Blame, Bounce, Refusal, Retry};
 
 use crate::backend::{SipBackend, Timer};
@@ -208,7 +209,7 @@ impl SipBackend {
         });
         let Some((dialog, ack)) = ack else {
             // RFC 3261 §12.1.1: a 2xx without a usable Contact makes no dialog.
-            self.note(Level::Warn, link, "pool", "a 2xx to INVITE has no usable Contact", out);
+            self.note(Notice::PoolBadAnswer, link, "pool", "a 2xx to INVITE has no usable Contact", out);
             let failure = Failure { code: 502, ..Failure::SILENCE };
             return self.ended(now, key, Err(failure), out);
         };
@@ -309,7 +310,7 @@ impl SipBackend {
                 failure.code,
                 failure.diagnostics.unwrap_or(0)
             );
-            self.note(Level::Warn, link, "pool", text, out);
+            self.note(Notice::PoolDistrusts, link, "pool", text, out);
         }
     }
 }

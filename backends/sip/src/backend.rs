@@ -11,10 +11,11 @@ use turnout_core::backend::{Backend, Destination, Fault, Sent, Verdict};
 use turnout_core::contact::Contact;
 use turnout_core::home::{Dialect, HomeId, HostPort};
 use turnout_core::io::{
-    ClientTls, Close, Closed, Connect, Door, Event, Found, Handoff, Identity, Level, LinkId, Outbox, Output,
+    ClientTls, Close, Closed, Connect, Door, Event, Found, Handoff, Identity, LinkId, Outbox, Output,
     Secured, Side, Target, TrustId,
 };
 use turnout_core::jid::Jid;
+use turnout_core::notice::Notice;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use turnout_core::stanza::{Kind, MessageType, Origin, Stanza};
 use turnout_core::survey::{OpenPage, StreamFacts};
@@ -159,13 +160,13 @@ impl SipBackend {
     /// A line for the log.
     pub(crate) fn note(
         &self,
-        level: Level,
+        notice: Notice,
         link: LinkId,
         about: &str,
         text: impl Into<String>,
         out: &mut Outbox,
     ) {
-        out.note(level, self.side, link, about, text);
+        out.note(notice, self.side, link, about, text);
     }
 
     /// Where stanzas made on this shard come from: a link of this shard, so that the verdict comes back to it, also where the
@@ -194,7 +195,7 @@ impl SipBackend {
             Err(why) => {
                 let text =
                     format!("the peer is not the pool: {why}; see trusted_names and ca_file of the home");
-                self.note(Level::Warn, link, "pool", text, out);
+                self.note(Notice::PoolStranger, link, "pool", text, out);
                 true
             }
         }
@@ -428,7 +429,13 @@ impl Backend for SipBackend {
             if self.links.get(&link).is_some_and(|state| state.host.is_some()) {
                 out.events.push_back(Event::Unready(link, None));
             }
-            self.note(Level::Info, link, "pool", "closed: the rules of who is trusted have changed", out);
+            self.note(
+                Notice::PoolClosed,
+                link,
+                "pool",
+                "closed: the rules of who is trusted have changed",
+                out,
+            );
             out.close(link, Close::Flush);
         }
     }

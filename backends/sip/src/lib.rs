@@ -29,6 +29,7 @@ pub mod address;
 pub mod error;
 pub mod frame;
 pub mod parse;
+pub mod probe;
 pub mod write;
 
 pub use backend::SipBackend;

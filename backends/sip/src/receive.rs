@@ -7,8 +7,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use memchr::{memchr, memchr2};
 use turnout_core::backend::Fault;
-use turnout_core::io::{Close, Level, LinkId, Outbox};
+use turnout_core::io::{Close, LinkId, Outbox};
 use turnout_core::jid::Jid;
+use turnout_core::notice::Notice;
 use turnout_core::placement::owner_of_user;
 
 use crate::address::{AddressError, jid_of};
@@ -163,7 +164,7 @@ impl SipBackend {
     ) {
         match Message::parse_with(bytes, parts) {
             Ok(message) => self.message(now, link, message, adopted, out),
-            Err(_) => self.note(Level::Info, link, "pool", "dropped what is no SIP message", out),
+            Err(_) => self.note(Notice::PoolDropped, link, "pool", "dropped what is no SIP message", out),
         }
     }
 
@@ -276,7 +277,7 @@ impl SipBackend {
         let users = match self.users(message) {
             Ok(users) => users,
             Err((code, why)) => {
-                self.note(Level::Info, link, "pool", format!("answered {code}: {why}"), out);
+                self.note(Notice::PoolRefused, link, "pool", format!("answered {code}: {why}"), out);
                 if vitals.cseq.method != b"ACK" {
                     self.refuse(message, link, code, None, out);
                 }
@@ -441,11 +442,11 @@ impl SipBackend {
         match problem {
             Problem::Answer(answer) => {
                 let Answer { status, header, detail, .. } = answer;
-                self.note(Level::Info, link, "pool", format!("answered {status}: {detail}"), out);
+                self.note(Notice::PoolRefused, link, "pool", format!("answered {status}: {detail}"), out);
                 self.refuse(message, link, status, header, out);
             }
             Problem::Drop(why) => {
-                self.note(Level::Info, link, "pool", format!("dropped a message: {why}"), out)
+                self.note(Notice::PoolDropped, link, "pool", format!("dropped a message: {why}"), out)
             }
         }
     }

@@ -9,15 +9,15 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use turnout_core::backend::{Backend, Composed, Destination, Fault, Sent, SentRun, Verdict};
 use turnout_core::home::HostPort;
-use turnout_core::io::{
-    Close, Closed, Connect, Door, Ended, Event, Handoff, Level, LinkId, Outbox, Output, Secured, Side, Target,
-};
+use turnout_core::io::{Close, Closed, Connect, Door, Ended, Event, LinkId, Outbox, Secured, Side, Target};
 use turnout_core::jid::Domain;
+use turnout_core::notice::Notice;
 use turnout_core::refusal::Refusal;
 use turnout_core::run::Run;
 use turnout_core::stanza::{Origin, Stanza};
 use turnout_core::survey::StreamFacts;
 use turnout_core::timers::{TimerId, Timers};
+use turnout_core::trial::Trial;
 use turnout_core::world::World;
 
 use crate::addresses::Addresses;
@@ -31,6 +31,7 @@ use crate::random::Random;
 use crate::refusals::{shutting_down, wrong};
 use crate::sessions::{Claim, Claimed, Sessions};
 use crate::terms::{self, Terms};
+use crate::trials::Trials;
 use crate::turn::{Flow, Step, Turn};
 use crate::{answer, made};
 
@@ -69,9 +70,9 @@ type Pair = (Domain, Domain);
 /// partners' domains, and is the authoritative server for them there and only there.
 #[derive(Debug)]
 pub struct XmppBackend {
-    side: Side,
-    world: Arc<World>,
-    random: Random,
+    pub(crate) side: Side,
+    pub(crate) world: Arc<World>,
+    pub(crate) random: Random,
     streams: HashMap<LinkId, Slot>,
     /// Streams on which keys are verified.
     verifiers: HashMap<Pair, LinkId>,
@@ -88,6 +89,8 @@ pub struct XmppBackend {
     broken: HashMap<Pair, Broken>,
     /// Partners that streams go out to.
     lives: Lives,
+    /// Pings an administrator ordered.
+    pub(crate) trials: Trials,
     /// Who vouched for partners.
     issuers: Issuers,
     timers: Timers<LinkId>,
@@ -115,6 +118,7 @@ impl XmppBackend {
             sessions: Sessions::default(),
             broken: HashMap::new(),
             lives: Lives::default(),
+            trials: Trials::default(),
             issuers: Issuers::default(),
             timers: Timers::default(),
             asks: Vec::new(),
@@ -187,7 +191,7 @@ impl XmppBackend {
         work: impl FnOnce(&mut Stream, &mut Turn<'_>) -> Step,
     ) {
         if let Err(fault) = self.with(now, link, out, work) {
-            out.note(Level::Debug, self.side, link, fault.condition, fault.text);
+            out.note(Notice::PeerFaultAside, self.side, link, fault.condition, fault.text);
         }
         self.carry_questions(now, out);
     }
@@ -250,8 +254,7 @@ impl XmppBackend {
     }
 
     /// Takes an answer to the stream whose id it bears, which judges whether it is one to its own ping.
-    fn pong(&mut self, now: Instant, pong: &Pong, out: &mut Outbox) {
-        let Some(link) = pong.link() else { return };
+    pub(crate) fn stream_pong(&mut self, now: Instant, link: LinkId, pong: &Pong, out: &mut Outbox) {
         self.run(now, link, out, |stream, turn| {
             if let Stream::Out(stream) = stream {
                 stream.pong(pong, turn);
@@ -274,7 +277,7 @@ impl Backend for XmppBackend {
         if self.draining || open >= most {
             if !self.draining {
                 let text = format!("refused a connection: {open} are open, and connections_max is {most}");
-                out.note(Level::Warn, self.side, link, peer, text);
+                out.note(Notice::ConnectionsFull, self.side, link, peer, text);
             }
             out.close(link, Close::Abort);
             return;
@@ -472,22 +475,18 @@ impl Backend for XmppBackend {
     fn answer(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) -> Result<(), Refusal> {
         if let Some(answer) = answer::answer(stanza, self.side, now)? {
             out.arrivals.push_back(answer);
-        } else if let Some(pong) = Pong::of(stanza)
-            && let Some(link) = pong.link()
-        {
-            if link.shard() == out.shard() {
-                self.pong(now, &pong, out);
-            } else if link.shard() < self.world.shards {
-                let (side, bytes) = (self.side, pong.to_bytes());
-                let message = Handoff::Message { side, link: stanza.origin.link, bytes };
-                out.outputs.push(Output::Handoff(link.shard(), message));
-            }
+        } else {
+            self.carry(now, stanza, out);
         }
         Ok(())
     }
 
     fn compose(&mut self, now: Instant, composed: &Composed, out: &mut Outbox) {
         out.arrivals.push_back(made::presence(composed, now));
+    }
+
+    fn attempt(&mut self, now: Instant, from: (Side, LinkId), number: u64, trial: &Trial, out: &mut Outbox) {
+        self.send_trial(now, from, number, trial, out);
     }
 
     /// What XMPP hands over: the answer to a ping, read on another shard than the one that asked; that a partner lives; the wish to go on with a stream, and the
@@ -503,7 +502,7 @@ impl Backend for XmppBackend {
             self.pong(now, &pong, out);
         } else {
             let text = "an XMPP backend was given a message of another shard that it cannot read; dropped";
-            out.note(Level::Error, self.side, link, "handoff", text);
+            out.note(Notice::HandoffStray, self.side, link, "handoff", text);
         }
     }
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use turnout_core::backend::Fault;
-use turnout_core::io::{Close, Level, Output, Secured, TlsRole};
+use turnout_core::io::{Close, Output, Secured, TlsRole};
 use turnout_core::jid::Domain;
+use turnout_core::notice::Notice;
 use turnout_core::policy::Negotiation;
 use turnout_core::world::World;
 
@@ -331,7 +332,7 @@ impl Inbound {
             turn.send(negotiate::last_words(before, condition, text, too_big));
         }
         turn.note(
-            Level::Warn,
+            Notice::StreamClosed,
             self.about(),
             format!("closed the stream from {}: {condition}: {text}", self.peer),
         );
@@ -375,7 +376,7 @@ impl Inbound {
                     let (condition, text) = negotiate::stream_error(&element, header);
                     let text =
                         format!("{} ended its stream to us with the error {condition} {text}", self.peer);
-                    turn.note(Level::Warn, self.about(), text);
+                    turn.note(Notice::StreamEnded, self.about(), text);
                 }
                 Ok(self.ended(turn))
             }
@@ -424,7 +425,7 @@ impl Inbound {
             Arrival::Refused(None) => {
                 self.ended_here(turn);
                 let text = "dropped a malformed stanza that nothing may answer: an error or a result";
-                turn.note(Level::Debug, self.about(), text);
+                turn.note(Notice::StanzaDropped, self.about(), text);
             }
             Arrival::Fatal(condition, text) => return self.fail_with(turn, (condition, text)),
         }
@@ -438,7 +439,7 @@ impl Inbound {
             write::stream_end(&mut last);
             turn.send(last);
             turn.note(
-                Level::Warn,
+                Notice::StreamTlsUnoffered,
                 self.about(),
                 format!("{} asked for TLS where it was not offered", self.peer),
             );
@@ -453,7 +454,7 @@ impl Inbound {
                 "{} sent {dropped} bytes behind <starttls/>, dropped: an attempt to inject plain text, or a broken server",
                 self.peer
             );
-            turn.note(Level::Warn, self.about(), text);
+            turn.note(Notice::StreamInjected, self.about(), text);
         }
         self.pairs.clear();
         self.phase = Phase::Handshake;

@@ -29,6 +29,7 @@ mod random;
 mod refusals;
 mod sessions;
 mod terms;
+mod trials;
 mod turn;
 pub mod write;
 

@@ -237,6 +237,7 @@ impl Pong {
         }
         let number = u64::from_str_radix(link, 16).ok()?;
         let shard = u16::try_from(number >> SHARD_SHIFT).ok()?;
+        // One that was dialed, or a shard's own trial.
         let link = LinkId::dialed(shard, number);
         (link.get() == number).then_some(link)
     }
@@ -286,7 +287,7 @@ mod tests {
             assert_eq!(pong.link(), expected, "{id}");
         };
         let secret = "0123456789abcdef".repeat(2);
-        for link in [LinkId::dialed(0, 1), LinkId::dialed(u16::MAX, 77)] {
+        for link in [LinkId::dialed(0, 1), LinkId::dialed(u16::MAX, 77), LinkId::trial(3)] {
             check(&id(link, &secret), Some(link));
         }
         check(&id(LinkId::accepted(3, 1), &secret), None);

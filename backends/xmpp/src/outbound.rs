@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use turnout_core::limits::VERIFY_ASKS_MAX as ASKS_MAX;
 
 use bytes::{Bytes, BytesMut};
-use turnout_core::io::{Close, Event, Level, Output, Secured, TlsRole, TrustId};
+use turnout_core::io::{Close, Event, Output, Secured, TlsRole, TrustId};
 use turnout_core::jid::Domain;
+use turnout_core::notice::Notice;
 use turnout_core::policy::Negotiation;
 use turnout_core::refusal::{Condition, Retry};
 use turnout_core::run::Run;
@@ -258,7 +259,11 @@ impl Outbound {
                 };
                 return Ok(self.give_up(failure, None, turn));
             }
-            turn.note(Level::Info, &self.theirs, format!("going on by dialback, as policy allows: {why}"));
+            turn.note(
+                Notice::DialbackInstead,
+                &self.theirs,
+                format!("going on by dialback, as policy allows: {why}"),
+            );
         } else {
             turn.vouched(&self.theirs, self.secured.as_ref());
         }
@@ -494,7 +499,7 @@ impl Outbound {
                 let over = self.secured.as_ref().map_or("without TLS", |secured| secured.version);
                 let acks = if self.is_acknowledged() { ", acknowledged" } else { "" };
                 turn.note(
-                    Level::Info,
+                    Notice::StreamOpen,
                     &self.theirs,
                     format!("stream {} to {} is open by {how} ({over}{acks})", self.ours, self.theirs),
                 );

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use turnout_core::io::{Level, LinkId, Outbox, Secured, Side};
+use turnout_core::io::{LinkId, Outbox, Secured, Side};
 use turnout_core::jid::Domain;
+use turnout_core::notice::Notice;
 use turnout_core::world::World;
 
 use crate::addresses::Addresses;
@@ -68,8 +69,8 @@ impl Turn<'_> {
     }
 
     /// A line for the operator.
-    pub(crate) fn note(&mut self, level: Level, about: &str, text: impl Into<String>) {
-        self.out.note(level, self.side, self.link, about, text);
+    pub(crate) fn note(&mut self, notice: Notice, about: &str, text: impl Into<String>) {
+        self.out.note(notice, self.side, self.link, about, text);
     }
 
     /// A partner's certificate was found good: says so where another authority vouches for it than before (B-32).
@@ -83,7 +84,7 @@ impl Turn<'_> {
                 "the certificate of {theirs} has another issuer than before ({before:?}, now {:?}); ask the partner whether that is right, and set pins or ca_file for it",
                 certificate.issuer
             );
-            self.note(Level::Warn, theirs, text);
+            self.note(Notice::CertificateIssuerChanged, theirs, text);
         }
     }
 }

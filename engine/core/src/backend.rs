@@ -16,6 +16,7 @@ use crate::refusal::Refusal;
 use crate::run::Run;
 use crate::stanza::{Origin, PresenceType, Stanza};
 use crate::survey::{OpenPage, StreamFacts};
+use crate::trial::Trial;
 use crate::world::World;
 
 /// What a dialed link is for.
@@ -152,6 +153,17 @@ pub trait Backend: Send {
     /// Makes a presence stanza, without content, and appends it to the arrivals as one the router made. Asked of the partners'
     /// backend alone.
     fn compose(&mut self, _now: Instant, _composed: &Composed, _out: &mut Outbox) {}
+
+    /// Makes what a trial sends, as coming from this side and link, and appends it to the arrivals. Asked of the partners' backend alone.
+    fn attempt(
+        &mut self,
+        _now: Instant,
+        _from: (Side, LinkId),
+        _number: u64,
+        _trial: &Trial,
+        _out: &mut Outbox,
+    ) {
+    }
 
     /// This user (bare JID) lives here no more: what is kept for his subscriptions and conversations ends, towards the home and
     /// without a word to partners. Nothing of his is kept for sending when this is called, unless a move ran out of time.

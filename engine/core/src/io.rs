@@ -4,6 +4,7 @@
 
 mod arrivals;
 mod outbox;
+mod told;
 
 use std::any::Any;
 use std::fmt;
@@ -18,16 +19,19 @@ use crate::contacts::{Forget, Toward};
 use crate::directory::Snapshot;
 use crate::home::{HomeId, HostPort};
 use crate::jid::{Domain, Jid};
+use crate::notice::Notice;
 use crate::refusal::Refusal;
 use crate::run::Run;
 use crate::stanza::{Origin, PresenceType, Stanza};
 use crate::survey::{Survey, Surveyed};
 pub use crate::timers::earlier;
 use crate::trace::TraceRules;
+use crate::trial::Trial;
 use crate::world::World;
 
 pub use arrivals::Arrivals;
 pub use outbox::Outbox;
+pub use told::Told;
 
 /// One connection, never reused: the owning shard in the top 16 bits, then a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +61,16 @@ impl LinkId {
     /// Whether the peer opened it.
     pub fn is_accepted(self) -> bool {
         self.0 & Self::ACCEPTED != 0
+    }
+
+    /// What a shard's own trials come from ([`crate::trial`]): no connection. Shard 0's is [`Self::NONE`], which has no tickets otherwise.
+    pub fn trial(shard: u16) -> Self {
+        Self(u64::from(shard) << 48)
+    }
+
+    /// Whether it is [`Self::trial`]'s.
+    pub fn is_trial(self) -> bool {
+        self.0 & ((1 << 48) - 1) == 0
     }
 
     /// As a number, for logs.
@@ -363,6 +377,8 @@ pub enum Input {
     Survey(u64, Arc<Survey>),
     /// What is to be remembered of stanzas from now on.
     Trace(Arc<TraceRules>),
+    /// Send this. Its end is told by [`Output::Told`] with this number, in `tried`; of a ping the answer is.
+    Try(u64, Box<Trial>),
     /// Everything this shard gave the store with a number up to this one is on disk.
     Persisted(u64),
     /// A new directory.
@@ -382,37 +398,11 @@ pub enum Input {
     Leave,
 }
 
-/// What a shard tells the administrator of a user.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// His contacts by name, at most [`TOLD_CONTACTS_MAX`](crate::limits::TOLD_CONTACTS_MAX).
-    pub contacts: Vec<Record>,
-    /// How many contacts he has.
-    pub contacts_total: usize,
-    /// Stanzas that wait for him because he is being moved.
-    pub held: usize,
-    /// What the backend of each home has open for him, in its own words: the home, and a line each.
-    pub open: Vec<(HomeId, Vec<String>)>,
-}
-
-/// How loud a note is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Of interest when looking for something.
-    Debug,
-    /// Normal and rare.
-    Info,
-    /// Somebody should look, not at night.
-    Warn,
-    /// Somebody must act.
-    Error,
-}
-
 /// Something for the operator's log. Never a message body.
 #[derive(Clone, Debug)]
 pub struct Note {
-    /// How loud.
-    pub level: Level,
+    /// Which kind of event.
+    pub notice: Notice,
     /// The side it concerns.
     pub side: Option<Side>,
     /// The link it concerns.

@@ -15,10 +15,12 @@ mod presence;
 mod pressure;
 mod rates;
 mod recorded;
+mod refusals;
 mod resume;
 mod runs;
 mod stalls;
 mod survey;
+mod trials;
 mod vigil;
 mod wishes;
 
@@ -31,10 +33,9 @@ use hashbrown::{HashMap, HashSet};
 use crate::backend::{Backend, Destination, Verdict};
 use crate::directory::{Directory, User};
 use crate::home::{BackendKind, HomeId};
-use crate::io::{
-    Close, Closed, Door, Event, Handoff, Input, Level, LinkId, Outbox, Output, Secured, Side, earlier,
-};
+use crate::io::{Close, Closed, Door, Event, Handoff, Input, LinkId, Outbox, Output, Secured, Side, earlier};
 use crate::link::Link;
+use crate::notice::Notice;
 use crate::pool::Pool;
 use crate::random::Random;
 use crate::refusal::{Condition, Refusal};
@@ -200,6 +201,7 @@ impl Shard {
                 out.outputs.push(Output::Surveyed(number, found));
             }
             Input::Trace(rules) => self.trace.set(rules),
+            Input::Try(number, trial) => self.attempt(now, number, &trial, out),
             Input::Persisted(number) => self.persisted(now, number, out),
             Input::Directory(snapshot) => self.directory = self.directory.with_snapshot(snapshot),
             Input::World(world) => self.configure(now, world, out),
@@ -328,7 +330,7 @@ impl Shard {
         let Some(side) = self.links.get(&link).map(Link::side) else { return };
         if let Err(fault) = self.backend(side).receive(now, link, bytes, out) {
             self.side(side).faults += 1;
-            out.note(Level::Info, side, link, fault.condition, fault.text);
+            out.note(Notice::PeerFault, side, link, fault.condition, fault.text);
         }
     }
 
@@ -341,6 +343,9 @@ impl Shard {
             Handoff::Run(run) => self.adopt_run(now, run, out),
             Handoff::Fact(fact) => self.learn(now, &fact, out),
             Handoff::InVain(fact) => self.wish_again(now, &fact, out),
+            Handoff::Verdict(origin, verdict) if origin.link.is_trial() => {
+                trials::verdict(origin.ticket, verdict, out);
+            }
             Handoff::Doubt(home) => self.doubted(now, home),
             Handoff::Verdict(origin, verdict) => match verdict {
                 Ok(()) => self.backend(origin.side).settle(now, &origin, Verdict::Delivered, out),

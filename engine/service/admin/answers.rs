@@ -384,6 +384,38 @@ pub struct ExplainAnswer {
     pub steps: Vec<StepAnswer>,
 }
 
+/// `POST /api/selftest`, what is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrialRequest {
+    /// The local user in whose name.
+    pub from: String,
+    /// The partner's user.
+    pub to: String,
+}
+
+/// `POST /api/selftest`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TrialAnswer {
+    /// The partner's server has the message.
+    pub delivered: bool,
+    /// How long that took, in milliseconds.
+    pub millis: u64,
+    /// Why it has not.
+    pub refusal: Option<RefusalAnswer>,
+}
+
+/// `POST /api/probe`, what is asked. The answer is that of `turnout probe --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeRequest {
+    /// The partner's domain.
+    pub partner: String,
+    /// The local domain in whose name; without it the first of the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RefusalAnswer {

@@ -52,7 +52,15 @@ impl Audit {
             kept.1.push_back(entry.clone());
         }
         let AuditEntry { who, from, action, result, status, .. } = &entry;
-        tracing::info!(who, from, action, status, "admin: {}", crate::log::escape(result));
+        tracing::info!(
+            event = "admin.changed",
+            who,
+            from,
+            action,
+            status,
+            "admin: {}",
+            crate::log::escape(result)
+        );
         feed.add(entry.at_unix_millis, "audit", serde_json::to_value(&entry).unwrap_or_default());
     }
 
@@ -62,7 +70,12 @@ impl Audit {
         let told = self.told_strangers.load(Ordering::Relaxed);
         if now_unix_millis.saturating_sub(told) >= STRANGERS_EVERY_MILLIS {
             self.told_strangers.store(now_unix_millis, Ordering::Relaxed);
-            tracing::warn!(from, count, "admin: turned away: no token, or one that is not known");
+            tracing::warn!(
+                event = "admin.turned_away",
+                from,
+                count,
+                "admin: turned away: no token, or one that is not known"
+            );
         }
     }
 

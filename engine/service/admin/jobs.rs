@@ -236,6 +236,7 @@ async fn run(app: Arc<App>, id: u64, home: String, users: Vec<Jid>, batch: usize
     if let Some(job) = app.jobs.change(id, |job| job.clone()) {
         let MoveJob { who, home, state, total, done, moved, late_batches, .. } = &job;
         tracing::info!(
+            event = "move.ended",
             id,
             who,
             home,

@@ -7,7 +7,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
-use super::{audit, contacts, control, estate, explain, health, jobs, status, stream, tracing, users};
+use super::{
+    audit, contacts, control, estate, explain, health, jobs, status, stream, tracing, trials, users,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +26,7 @@ use super::{audit, contacts, control, estate, explain, health, jobs, status, str
         users::list, users::relocate, contacts::show, contacts::forget, contacts::lift_veto,
         jobs::list, jobs::begin, jobs::show, jobs::cancel,
         tracing::find, tracing::set,
+        trials::selftest, trials::probe,
         stream::list, stream::stream,
         audit::list, control::whoami, control::reload, control::preview, control::drain, control::log, control::set_log,
     ),

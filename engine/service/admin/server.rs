@@ -86,7 +86,7 @@ pub async fn serve(listening: Listening, mut stop: watch::Receiver<bool>) {
                 tokio::spawn(secured(stream, tls.clone(), service, permit));
             }
             Err(error) => {
-                tracing::warn!(%error, "admin: a connection could not be accepted");
+                tracing::warn!(event = "admin.accept_failed", %error, "admin: a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -105,8 +105,8 @@ async fn secured(
     let patience = Duration::from_secs(HANDSHAKE_SECONDS);
     match tokio::time::timeout(patience, tls.accept(stream)).await {
         Ok(Ok(stream)) => connection(stream, service, permit).await,
-        Ok(Err(error)) => tracing::debug!(%error, "admin: no TLS"),
-        Err(_) => tracing::debug!("admin: a TLS handshake took too long"),
+        Ok(Err(error)) => tracing::debug!(event = "admin.tls_failed", %error, "admin: no TLS"),
+        Err(_) => tracing::debug!(event = "admin.tls_failed", "admin: a TLS handshake took too long"),
     }
 }
 
@@ -143,7 +143,7 @@ async fn connection(
         }
     };
     if let Some(Err(error)) = ended {
-        tracing::debug!(%error, "admin: connection ended");
+        tracing::debug!(event = "admin.connection_ended", %error, "admin: connection ended");
     }
     drop(permit);
 }

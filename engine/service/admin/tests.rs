@@ -12,6 +12,7 @@ use super::*;
 use crate::look::example;
 
 mod operating;
+mod trials;
 
 /// What the router was told to do.
 type Told = Arc<Mutex<Vec<String>>>;
@@ -50,6 +51,7 @@ async fn listening(desk: Desk, access: Access) -> (SocketAddr, watch::Sender<boo
 
 async fn router(mut asked: Receiver<Ask>, change: impl Fn(&mut Look), told: Told) {
     let moved = |users| MovedAnswer { users, in_time: true, held_millis: 3, remembered: true };
+    let mut under_way = Vec::new();
     while let Some(ask) = asked.recv().await {
         match ask {
             Ask::Look(done) => {
@@ -76,6 +78,15 @@ async fn router(mut asked: Receiver<Ask>, change: impl Fn(&mut Look), told: Told
             Ask::Stop(done) => {
                 told.lock().unwrap().push("stop".to_owned());
                 done.send(()).unwrap();
+            }
+            Ask::Try(trial, done) => {
+                told.lock().unwrap().push(format!("{trial:?}"));
+                drop(done.send(Ok(Tried::Delivered)));
+            }
+            // It takes its time.
+            Ask::Probe { partner, from, done } => {
+                told.lock().unwrap().push(format!("probe {partner} from {from}"));
+                under_way.push(done);
             }
             Ask::Reload(done) => {
                 told.lock().unwrap().push("reload".to_owned());

@@ -9,7 +9,7 @@ use clap::Args;
 use turnout_core::jid::Domain;
 
 use super::{GREEN, RED, YELLOW, fail, finish, load, painted};
-use crate::probe::{Asked, Outcome, Report, Step, probe};
+use crate::probe::{Asked, Diagnosis, Outcome, Report, Step, probe};
 
 /// Of `turnout probe`.
 #[derive(Debug, Args)]
@@ -22,6 +22,7 @@ Exit codes: 0 nothing wrong, 1 a finding, 2 wrong usage
 Examples:
   turnout probe partner.example --config turnout.toml
   turnout probe partner.example --config turnout.toml --from fabrikam.com --json
+  turnout probe partner.example --running
   turnout probe jabber.org"
 )]
 pub struct ProbeArgs {
@@ -33,6 +34,18 @@ pub struct ProbeArgs {
     /// The local domain in whose name; without it the first of the configuration
     #[arg(long, value_name = "DOMAIN")]
     pub from: Option<String>,
+    /// Have the running router do it, which also sends a ping over its own stream and waits for the answer
+    #[arg(long)]
+    pub running: bool,
+    /// The admin address of that router, with https:// where it speaks TLS; without it the one in the configuration, or 127.0.0.1:9280
+    #[arg(long, value_name = "ADDR", requires = "running")]
+    pub admin: Option<String>,
+    /// A file with a token, where the admin listener asks for one
+    #[arg(long, value_name = "FILE", requires = "running")]
+    pub token_file: Option<PathBuf>,
+    /// Roots for the certificate of the admin listener, in place of the system's
+    #[arg(long, value_name = "FILE", requires = "running")]
+    pub ca: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -44,6 +57,9 @@ pub fn run_probe(args: &ProbeArgs, now: SystemTime) -> ExitCode {
         Ok(partner) => partner,
         Err(error) => return usage(&format!("PARTNER {:?} is no domain: {error}", args.partner)),
     };
+    if args.running {
+        return run_running(args);
+    }
     let loaded = match load(args.config.as_deref(), now) {
         Ok(loaded) => loaded,
         Err(errors) => return fail(args.json, &errors.to_string()),
@@ -78,18 +94,48 @@ pub fn run_probe(args: &ProbeArgs, now: SystemTime) -> ExitCode {
     }
 }
 
+/// Has the running router go the way.
+fn run_running(args: &ProbeArgs) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(args.json, &format!("no runtime: {error}")),
+    };
+    let asked = crate::commands::probe::ask(
+        (args.admin.as_deref(), args.config.as_deref()),
+        (args.token_file.as_deref(), args.ca.as_deref()),
+        &args.partner,
+        args.from.as_deref(),
+    );
+    match runtime.block_on(asked) {
+        Ok(report) => {
+            if !args.json {
+                // That nobody reads any more shows again at the end.
+                report.steps.iter().for_each(|step| drop(show(step)));
+            }
+            finish(args.json, &report, |out, colour| end(&report, out, colour), report.good)
+        }
+        Err((2, what)) => usage(&what),
+        Err((_, what)) => fail(args.json, &what),
+    }
+}
+
 /// A step, as soon as it is over.
-fn show(step: &Step) -> io::Result<()> {
+pub(super) fn show(step: &Step) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let colour = io::IsTerminal::is_terminal(&out) && std::env::var_os("NO_COLOR").is_none();
-    let (word, code) = match step.outcome {
+    writeln!(out, "{} {step}", stamp(step.outcome, colour))?;
+    out.flush()
+}
+
+/// How a step ended, as the first word of its line.
+pub(crate) fn stamp(outcome: Outcome, colour: bool) -> String {
+    let (word, code) = match outcome {
         Outcome::Good => ("ok  ", GREEN),
         Outcome::Note => ("note", YELLOW),
         Outcome::Bad => ("bad ", RED),
         Outcome::Skipped => ("-   ", "2"),
     };
-    writeln!(out, "{} {step}", painted(word, code, colour))?;
-    out.flush()
+    painted(word, code, colour)
 }
 
 fn end(report: &Report, out: &mut dyn Write, colour: bool) -> io::Result<()> {
@@ -98,8 +144,18 @@ fn end(report: &Report, out: &mut dyn Write, colour: bool) -> io::Result<()> {
         let word = if report.good { painted("good", GREEN, colour) } else { painted("bad", RED, colour) };
         return writeln!(out, "{word}: nothing stands between {} and {}", report.from, report.partner);
     }
-    for diagnosis in &report.diagnosis {
-        let code = if report.good { YELLOW } else { RED };
+    end_of(&report.diagnosis, report.good, out, colour)
+}
+
+/// Diagnoses with their cures.
+pub(super) fn end_of(
+    diagnosis: &[Diagnosis],
+    good: bool,
+    out: &mut dyn Write,
+    colour: bool,
+) -> io::Result<()> {
+    for diagnosis in diagnosis {
+        let code = if good { YELLOW } else { RED };
         writeln!(out, "{}: {}", painted("diagnosis", code, colour), diagnosis.what)?;
         writeln!(out, "     cure: {}", diagnosis.cure)?;
     }

@@ -16,8 +16,13 @@ use crate::access::{Role, make_token};
 /// Of `turnout token`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example: turnout token anna --role operate --tokens /etc/turnout/admin-tokens --out ~/.turnout-token\n\
-                        then a reload, and: turnout user list --token-file ~/.turnout-token"
+    after_help = "After a reload it is good, and used so: turnout user list --token-file ~/.turnout-token
+
+Exit codes: 0 made, 1 a file could not be written, 2 wrong usage
+
+Examples:
+  turnout token anna --role operate --tokens /etc/turnout/admin-tokens --out ~/.turnout-token
+  turnout token prometheus --json"
 )]
 pub struct TokenArgs {
     /// Whose it is: it stands in the audit log beside every change

@@ -1,7 +1,7 @@
 //! A small client for the admin API. Invariant: every exchange ends, within [`ANSWER_SECONDS`] and [`ANSWER_BYTES_MAX`]; an answer
 //! that is no success becomes an [`Fault`] with what the router said.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::Place;
 use crate::admin::answers::Problem;
 use crate::tls::identity::read_chain;
 use crate::tls::provider;
@@ -39,25 +40,21 @@ pub(super) struct Fault {
     pub(super) problem: Problem,
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.problem.hint {
+            Some(hint) => write!(f, "{}; {hint}", self.problem.error),
+            None => f.write_str(&self.problem.error),
+        }
+    }
+}
+
 /// A router's admin API.
 #[derive(Clone)]
 pub(super) struct Client {
     address: String,
     token: Option<HeaderValue>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-}
-
-/// Where a router is, and how to speak to it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Place {
-    /// Host and port.
-    pub(super) address: String,
-    /// It speaks TLS.
-    pub(super) tls: bool,
-    /// Roots for its certificate, in place of the system's.
-    pub(super) ca_file: Option<PathBuf>,
-    /// A file with a token of it.
-    pub(super) token_file: Option<PathBuf>,
 }
 
 impl Client {

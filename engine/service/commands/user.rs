@@ -9,11 +9,11 @@ use serde::Serialize;
 use turnout_core::directory::LIST_MAX;
 use turnout_core::limits::MOVE_USERS_MAX;
 
-use super::http::{Client, Fault, Place, encode};
+use super::http::{Client, Fault, encode};
+use super::{Place, place};
 use crate::admin::answers::{
     ForgottenAnswer, MoveRequest, MovedAnswer, Problem, UserAnswer, UserDetail, UsersAnswer,
 };
-use crate::config::Config;
 use crate::log::escape;
 
 mod detail;
@@ -25,6 +25,16 @@ const PAGE: usize = 1000;
 
 /// `turnout user`.
 #[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the router is not there, does not know the user or refuses, 2 wrong usage
+
+Examples:
+  turnout user list --prefix an --config turnout.toml
+  turnout user show anna@contoso.com
+  turnout user move --to sfb2019 anna@contoso.com
+  turnout user move --to sfb2019 --file batch1.txt
+  turnout user forget anna@contoso.com bob@partner.example --veto"
+)]
 pub struct UserArgs {
     /// The admin address of the running router, with https:// where it speaks TLS; without it the one in the configuration.
     #[arg(long, global = true, value_name = "ADDR")]
@@ -90,27 +100,16 @@ pub enum UserCommand {
     },
 }
 
-/// Where a router listens that was told nothing else.
-const ADMIN: &str = "127.0.0.1:9280";
-
 impl UserArgs {
     /// Where to ask.
     ///
     /// # Errors
     /// The configuration named cannot be read.
     fn place(&self) -> Result<Place, String> {
-        let (address, tls) = match (&self.admin, &self.config) {
-            (Some(address), _) => match address.strip_prefix("https://") {
-                Some(address) => (address.trim_end_matches('/').to_owned(), true),
-                None => (address.clone(), false),
-            },
-            (None, Some(file)) => match Config::load(file) {
-                Ok(config) => (config.admin.listen.to_string(), config.admin.identity.is_some()),
-                Err(errors) => return Err(errors.to_string()),
-            },
-            (None, None) => (ADMIN.to_owned(), false),
-        };
-        Ok(Place { address, tls, ca_file: self.ca.clone(), token_file: self.token_file.clone() })
+        place(
+            (self.admin.as_deref(), self.config.as_deref()),
+            (self.token_file.as_deref(), self.ca.as_deref()),
+        )
     }
 }
 

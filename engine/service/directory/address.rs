@@ -17,7 +17,7 @@ const ESCAPES: [(char, &str); 10] = [
 /// `sip:user@domain`, the scheme in any case or missing, to `local@domain`, not yet prepared. Refuses whatever a
 /// user's own address does not have: parameters, headers, a password. The error says what is wrong. Overwrites `jid`, and
 /// allocates nothing else for an address of letters, digits and the marks below.
-pub(super) fn jid_text(sip: &str, jid: &mut String) -> Result<(), &'static str> {
+pub(crate) fn jid_text(sip: &str, jid: &mut String) -> Result<(), &'static str> {
     jid.clear();
     let address = match sip.get(..4) {
         Some(scheme) if scheme.eq_ignore_ascii_case("sip:") => &sip[4..],

@@ -4,19 +4,19 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
 use super::csv::Progress;
 
 /// A load shorter than this needs no bar.
 const SILENT: Duration = Duration::from_millis(400);
 
-/// How often the bar is drawn.
-const BAR_EVERY: Duration = Duration::from_millis(100);
-
 /// How often a line is written.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Cells of the bar.
-const BAR_CELLS: usize = 30;
+/// How the bar looks; where nobody knows the end there is only what was done.
+const BAR: &str = "directory [{bar:30}] {percent:>3} %  {msg}";
+const COUNT: &str = "directory  {msg}";
 
 /// Who reads along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +29,9 @@ pub enum Audience {
     Log,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Style {
-    Bar,
+    Bar(ProgressBar),
     Line,
     Log,
 }
@@ -49,7 +49,9 @@ impl Meter {
     /// For a file of so many octets, 0 where nobody knows.
     pub fn new(audience: Audience, bytes_total: u64, now: Instant) -> Self {
         let style = match (audience, std::io::stderr().is_terminal()) {
-            (Audience::Command | Audience::Start, true) => Style::Bar,
+            (Audience::Command | Audience::Start, true) => {
+                Style::Bar(bar(bytes_total, ProgressDrawTarget::stderr()))
+            }
             (Audience::Command, false) => Style::Line,
             (Audience::Start | Audience::Log, _) => Style::Log,
         };
@@ -58,51 +60,60 @@ impl Meter {
 
     /// Tells how far it has come, if it is time to.
     pub fn tell(&mut self, now: Instant, progress: Progress) {
+        if let Style::Bar(bar) = &self.style {
+            // How often it is drawn is its own business.
+            if now >= self.begun + SILENT {
+                bar.set_position(progress.bytes);
+                bar.set_message(self.rows(now, progress));
+            }
+            return;
+        }
         let Some(text) = self.due(now, progress) else { return };
-        // A terminal that is gone takes nothing from the load.
         match self.style {
-            Style::Bar => drop(write!(std::io::stderr(), "\r{text}\x1b[K")),
+            // A terminal that is gone takes nothing from the load.
             Style::Line => drop(writeln!(std::io::stderr(), "{text}")),
-            Style::Log => tracing::info!("{text}"),
+            _ => tracing::info!(event = "directory.loading", "{text}"),
         }
     }
 
     /// Takes the bar away.
     pub fn end(&mut self) {
-        if self.style == Style::Bar && self.told.take().is_some() {
-            drop(write!(std::io::stderr(), "\r\x1b[K"));
+        if let Style::Bar(bar) = &self.style {
+            bar.finish_and_clear();
         }
     }
 
-    /// The text to be told now.
+    /// The line to be told now.
     fn due(&mut self, now: Instant, progress: Progress) -> Option<String> {
-        let (first, every) = match self.style {
-            Style::Bar => (SILENT, BAR_EVERY),
-            Style::Line | Style::Log => (LINE_EVERY, LINE_EVERY),
-        };
-        let next = self.told.map_or(self.begun + first, |told| told + every);
+        let next = self.told.map_or(self.begun, |told| told) + LINE_EVERY;
         if now < next {
             return None;
         }
         self.told = Some(now);
-        Some(self.text(now, progress))
-    }
-
-    fn text(&self, now: Instant, Progress { rows, bytes }: Progress) -> String {
-        let millis = now.saturating_duration_since(self.begun).as_millis().max(1);
-        let rate = u128::from(rows) * 1000 / millis;
-        let rows = format!("{} rows, {} rows/s", grouped(u128::from(rows)), grouped(rate));
+        let rows = self.rows(now, progress);
         if self.bytes_total == 0 {
-            return format!("directory: {rows}");
+            return Some(format!("directory: {rows}"));
         }
         // A file that grows while it is read ends at 100 all the same.
-        let percent = (u128::from(bytes) * 100 / u128::from(self.bytes_total)).min(100) as usize;
-        if self.style != Style::Bar {
-            return format!("directory: {percent} %, {rows}");
-        }
-        let full = BAR_CELLS * percent / 100;
-        format!("directory [{}{}] {percent:>3} %  {rows}", "#".repeat(full), ".".repeat(BAR_CELLS - full))
+        let percent = (u128::from(progress.bytes) * 100 / u128::from(self.bytes_total)).min(100);
+        Some(format!("directory: {percent} %, {rows}"))
     }
+
+    fn rows(&self, now: Instant, Progress { rows, .. }: Progress) -> String {
+        let millis = now.saturating_duration_since(self.begun).as_millis().max(1);
+        let rate = u128::from(rows) * 1000 / millis;
+        format!("{} rows, {} rows/s", grouped(u128::from(rows)), grouped(rate))
+    }
+}
+
+/// A bar over so many octets.
+fn bar(bytes_total: u64, target: ProgressDrawTarget) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target((bytes_total > 0).then_some(bytes_total), target);
+    let template = if bytes_total > 0 { BAR } else { COUNT };
+    // Were the template no good, the usual look would do.
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style.progress_chars("#."));
+    bar
 }
 
 impl Drop for Meter {
@@ -134,18 +145,21 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_drawn_after_a_while_and_not_too_often() {
-        let (mut meter, begun) = meter(Style::Bar, 1000);
+    fn a_bar_is_drawn_after_a_while_and_taken_away() {
+        for template in [BAR, COUNT] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+        let drawn = bar(1000, ProgressDrawTarget::hidden());
+        let (mut meter, begun) = meter(Style::Bar(drawn.clone()), 1000);
         let at = |millis| begun + Duration::from_millis(millis);
         let progress = Progress { rows: 1_234_567, bytes: 500 };
-        assert_eq!(meter.due(at(399), progress), None);
-        let text = meter.due(at(1000), progress).unwrap();
-        let expected = "directory [###############...............]  50 %  1,234,567 rows, 1,234,567 rows/s";
-        assert_eq!(text, expected);
-        assert_eq!(meter.due(at(1099), progress), None);
-        let text = meter.due(at(1100), Progress { rows: 12, bytes: 2000 }).unwrap();
-        assert_eq!(text, "directory [##############################] 100 %  12 rows, 10 rows/s");
-        meter.told = None; // so that nothing is drawn at the end
+        meter.tell(at(399), progress);
+        assert_eq!((drawn.position(), drawn.message().as_str()), (0, ""));
+        meter.tell(at(1000), progress);
+        assert_eq!((drawn.position(), drawn.length()), (500, Some(1000)));
+        assert_eq!(drawn.message(), "1,234,567 rows, 1,234,567 rows/s");
+        drop(meter);
+        assert!(drawn.is_finished());
     }
 
     #[test]

@@ -141,7 +141,11 @@ impl Source {
                     Ok(Some(kept)) => refused(kept, &loaded.snapshot, config),
                     Ok(None) => None,
                     Err(why) => {
-                        tracing::warn!("directory.ldap.last_good: {}", crate::log::escape(why));
+                        tracing::warn!(
+                            event = "directory.last_good_unread",
+                            "directory.ldap.last_good: {}",
+                            crate::log::escape(why)
+                        );
                         None
                     }
                 };
@@ -326,7 +330,7 @@ fn keep(ldap: &LdapConfig, follower: &Follower, given: &mut Given) {
     let now = clock::unix_seconds();
     given.kept_unix = now;
     if let Err(error) = last_good::write(path, ldap, follower.people(), now) {
-        tracing::error!("directory.ldap.last_good: {error}");
+        tracing::error!(event = "directory.last_good_unwritten", "directory.ldap.last_good: {error}");
     }
 }
 

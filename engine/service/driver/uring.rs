@@ -36,7 +36,7 @@ use crate::buffers::Buffers;
 use crate::mail::{Admission, Alarm, Mail, Overflow, Post};
 use crate::outside::{Outside, Report};
 use crate::store::outlet::Outlet;
-use connection::Connection;
+use connection::{Connection, broken};
 use ring::{Completion, Operation, Ring};
 use starved::Starved;
 use table::{Place, Table};
@@ -443,7 +443,11 @@ impl Uring {
         }
         let patience = if awake { None } else { Some(self.patience(deadline)) };
         if let Err(error) = self.ring.enter(patience) {
-            tracing::error!(shard = self.index, "the kernel does not serve the ring: {error}");
+            tracing::error!(
+                event = "driver.failed",
+                shard = self.index,
+                "the kernel does not serve the ring: {error}"
+            );
             std::thread::sleep(REFUSED_PAUSE);
         }
         self.post.awake(self.index);
@@ -594,11 +598,6 @@ impl Driver for Uring {
         self.post.set_load(self.index, self.table.len() as u64);
         self.outside.publish(self.index, shard);
     }
-}
-
-/// A connection that failed with this error number.
-fn broken(error: i32) -> Closed {
-    Closed::Broken(std::io::Error::from_raw_os_error(error).to_string().into())
 }
 
 #[cfg(test)]

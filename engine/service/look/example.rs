@@ -200,6 +200,7 @@ pub(crate) fn told(user: &str) -> Result<Told, String> {
             contacts_total: 5,
             held: 2,
             open: vec![(HomeId(1), vec!["watch for eve@partner.example, active, ends in 3600 s".to_owned()])],
+            ..Told::default()
         }),
         "lost@contoso.com" => Err("shard 1 has not answered within 5 seconds".to_owned()),
         _ => Ok(Told::default()),

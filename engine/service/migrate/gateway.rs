@@ -35,6 +35,21 @@ const FIGURES: [Figure; 6] = [
 /// Where the keys of `[federation]` end and those of `[presence]` begin.
 const PRESENCE: usize = 5;
 
+/// The figures of an export by the names of our keys; what is not there or cannot be read is left out. For a comparison.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn figures(source: impl Read) -> Result<Vec<(&'static str, &'static str, u64)>, ExportError> {
+    let mut found = Vec::new();
+    exports::read(source, &mut |record| {
+        let read =
+            |figure: &Figure| Some((figure.property, figure.key, record.number(figure.property).ok()??));
+        found.extend(FIGURES.iter().filter_map(read));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// Makes keys of `[federation]` and `[presence]` of an export.
 ///
 /// # Errors

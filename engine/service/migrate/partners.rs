@@ -2,7 +2,7 @@
 //! is never left out of an entry that counts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io;
 use std::str::FromStr;
 
 use turnout_core::home::HostPort;
@@ -46,7 +46,7 @@ const CONNECTIONS_MAX: u64 = 1_000_000;
 ///
 /// # Errors
 /// The file cannot be read. What is wrong with single partners is among the findings.
-pub fn partners(source: impl Read, name: &str) -> Result<Imported, ExportError> {
+pub fn partners(source: impl io::Read, name: &str) -> Result<Imported, ExportError> {
     let mut import =
         Import { made: Imported::default(), owners: BTreeMap::new(), passed_over: BTreeSet::new(), seen: 0 };
     let format = exports::read(source, &mut |record| import.partner(&record))?;
@@ -90,7 +90,7 @@ impl Import {
     fn partner(&mut self, record: &Record) -> Result<(), ExportError> {
         self.seen += 1;
         if self.seen > PARTNERS_MAX {
-            return Err(ExportError::from(std::io::Error::other(format!(
+            return Err(ExportError::from(io::Error::other(format!(
                 "there are more than {PARTNERS_MAX} partners"
             ))));
         }
@@ -118,9 +118,7 @@ impl Import {
                 lines(&entry).iter().for_each(|line| self.made.line(line));
             }
             Err(whys) => {
-                let name =
-                    record.text("Domain").ok().flatten().or_else(|| record.text("Identity").ok().flatten());
-                let name = name.unwrap_or("a partner without a domain").to_owned();
+                let name = name(record);
                 for why in whys {
                     self.made.finding(Weight::Error, &record.place, format!("{name}: {why}"));
                 }
@@ -151,6 +149,21 @@ impl Import {
         self.owners.extend(claimed);
         Ok(entry)
     }
+}
+
+/// A partner with what its entry lacks, or all that is wrong with it.
+type Described = Result<(Partner, Vec<String>), Vec<String>>;
+
+/// The name an object goes by, and what it describes: for a comparison.
+pub(super) fn object(record: &Record) -> (String, Described) {
+    let entry = entry(record).map(|entry| (entry.partner, entry.lacks));
+    (name(record), entry)
+}
+
+/// The name an object goes by, whatever is wrong with it.
+fn name(record: &Record) -> String {
+    let name = record.text("Domain").ok().flatten().or_else(|| record.text("Identity").ok().flatten());
+    name.unwrap_or("a partner without a domain").to_owned()
 }
 
 /// Reads an object; gives all that is wrong with it.

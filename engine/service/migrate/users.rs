@@ -36,6 +36,16 @@ pub struct Access {
     policies: BTreeMap<String, bool>,
 }
 
+impl Access {
+    /// `EnableXmppAccess` of a user's policy, as `Get-CsUser` names it: empty is the global one, and one that is not there allows
+    /// nothing, the cmdlet's default.
+    pub(super) fn allows(&self, policy: &str) -> bool {
+        let policy = policy.strip_prefix("Tag:").unwrap_or(policy);
+        let policy = if policy.is_empty() { "Global" } else { policy };
+        self.policies.iter().any(|(name, allowed)| *allowed && name.eq_ignore_ascii_case(policy))
+    }
+}
+
 /// Reads `Get-CsExternalAccessPolicy`.
 ///
 /// # Errors

@@ -1,12 +1,12 @@
 //! What is wrong, in one sentence each, and who has to do what. The order of [`Trouble`] is the order of causes: what stands earlier makes
 //! what stands later unimportant.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Asked;
 
 /// A diagnosis with its cure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Diagnosis {
     /// What is wrong.
     pub what: String,

@@ -65,8 +65,7 @@ impl Talk<'_, '_, '_> {
         }
         let external = self.external(&opened).await?;
         self.dialback(&opened, external);
-        let why = "not possible: between servers an answer comes on a stream of its own, to the running router; send a message to see \
-                   the whole way, and look at the log (about = the partner's domain)";
+        let why = "not from here: between servers an answer comes on a stream of its own, to the running router; ask that with --running";
         self.told("ping", Outcome::Skipped, why, clock::now());
         Ok(())
     }

@@ -47,6 +47,7 @@ fn tell(loaded: &Loaded) {
     let report = &loaded.report;
     if let Some(why) = &loaded.failing {
         tracing::error!(
+            event = "directory.failing",
             users = report.users,
             confirmed_unix = loaded.confirmed_unix,
             from_disk = loaded.from_disk,
@@ -54,6 +55,7 @@ fn tell(loaded: &Loaded) {
         );
     } else {
         tracing::info!(
+            event = "directory.loaded",
             users = report.users,
             rows = report.rows,
             skipped = report.skipped_rows,
@@ -65,10 +67,14 @@ fn tell(loaded: &Loaded) {
     }
     for skipped in &report.skipped {
         let place = crate::log::escape(&skipped.place.to_string());
-        tracing::warn!("directory: {place} skipped: {}", crate::log::escape(&skipped.why));
+        tracing::warn!(
+            event = "directory.row_skipped",
+            "directory: {place} skipped: {}",
+            crate::log::escape(&skipped.why)
+        );
     }
     for note in &loaded.notes {
-        tracing::warn!("directory: {}", crate::log::escape(note));
+        tracing::warn!(event = "directory.doubtful", "directory: {}", crate::log::escape(note));
     }
 }
 
@@ -111,11 +117,12 @@ pub(super) fn remember(
     let mut outlet = MoveOutlet::new(queue);
     let forgotten = restore(&rows, directory.overlay(), directory.snapshot(), homes);
     for (bare, why) in &forgotten {
-        tracing::info!(user = bare, "a move by name is forgotten: {why}");
+        tracing::info!(event = "move.forgotten", user = bare, "a move by name is forgotten: {why}");
         outlet.set(bare, None);
     }
     if !directory.overlay().is_empty() {
         tracing::info!(
+            event = "move.remembered",
             users = directory.overlay().len(),
             "users moved by name, whom the source does not show there yet"
         );
@@ -226,14 +233,14 @@ impl Router {
                 let mut state = self.state();
                 state.standing.confirmed(confirmed);
                 if was_failing && state.standing.failing.is_none() {
-                    tracing::info!("the directory can be used again");
+                    tracing::info!(event = "directory.recovered", "the directory can be used again");
                 }
                 return;
             }
             Err(why) => why,
         };
         if self.state().standing.failed(&failed) {
-            tracing::error!("the directory stays as it was: {failed}");
+            tracing::error!(event = "directory.failing", "the directory stays as it was: {failed}");
         }
     }
 
@@ -264,6 +271,7 @@ impl Router {
         };
         let moved = self.take(config, &loaded, changes).await?;
         tracing::info!(
+            event = "directory.changed",
             users = loaded.report.users,
             moved = moved.users,
             held_millis = moved.held_millis,

@@ -90,7 +90,10 @@ impl Keeper {
         if let State::Open(file) = self.file
             && let Err(error) = file.close()
         {
-            tracing::warn!("presence.store: {error}; everything is on disk all the same");
+            tracing::warn!(
+                event = "store.untidy",
+                "presence.store: {error}; everything is on disk all the same"
+            );
         }
     }
 
@@ -131,7 +134,10 @@ impl Keeper {
             match row(record) {
                 Some((key, value)) => drop(self.batch.insert(key, value)),
                 // No address can be so; it would be read as another pair.
-                None => tracing::error!("presence.store: a pair with a zero octet in it is not stored"),
+                None => tracing::error!(
+                    event = "store.pair_refused",
+                    "presence.store: a pair with a zero octet in it is not stored"
+                ),
             }
         }
     }
@@ -145,13 +151,18 @@ impl Keeper {
             match self.write() {
                 Ok(()) => {
                     if failures > 0 {
-                        tracing::info!(failures, "presence.store: is written again");
+                        tracing::info!(
+                            event = "store.recovered",
+                            failures,
+                            "presence.store: is written again"
+                        );
                     }
                     return true;
                 }
                 Err(error) => {
                     if failures == 0 || pause == PAUSE_MAX && failures % FAILURES_PER_LINE == 0 {
                         tracing::error!(
+                            event = "store.failing",
                             contacts = self.batch.len(),
                             "presence.store: {error}; changes are kept in memory, nobody is told of them, and it is tried again"
                         );
@@ -161,7 +172,11 @@ impl Keeper {
                 }
             }
             if last {
-                tracing::error!(contacts = self.batch.len(), "presence.store: these last changes are lost");
+                tracing::error!(
+                    event = "store.changes_lost",
+                    contacts = self.batch.len(),
+                    "presence.store: these last changes are lost"
+                );
                 return false;
             }
             self.meter.rest(pause);

@@ -130,6 +130,7 @@ impl Drop for Outlet {
         }
         if !self.is_empty() {
             tracing::error!(
+                event = "store.changes_lost",
                 shard = self.shard,
                 contacts = self.len(),
                 "the store did not take the last changes: they are lost, and nobody was told that they hold"

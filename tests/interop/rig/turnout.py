@@ -133,16 +133,8 @@ class Turnout:
                  f'[home.legacy]\nbackend = "xmpp"\nconnect = ["{s.gateway}"]\nlisten = "{s.inside}:5269"\n'
                  f'tls = "{s.inside_tls}"\nregistrar_pools = ["lync2013.contoso.com", "sfb2015.contoso.com"]\n',
                  s.sip.toml() if s.sip is not None else "",
-                 s.directory or '[directory]
-source = "csv"
-file = "users.csv"
-poll_seconds = 0
-xmpp_access_policies = ["XmppUsers"]
-',
-                 f'[engine]
-shards = {s.shards}
-driver = "poll"
-',
+                 s.directory or '[directory]\nsource = "csv"\nfile = "users.csv"\npoll_seconds = 0\nxmpp_access_policies = ["XmppUsers"]\n',
+                 f'[engine]\nshards = {s.shards}\ndriver = "poll"\n',
                  f'[spool]\nmode = "{s.spool}"\npath = "spool"\n',
                  self._presence(),
                  f'[dns]\nservers = ["{self._dns.address}:53"]\n',

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use turnout_core::contact::Contact;
-use turnout_core::io::{Level, LinkId, Outbox};
+use turnout_core::io::{LinkId, Outbox};
 use turnout_core::jid::Jid;
+use turnout_core::notice::Notice;
 use turnout_core::stanza::PresenceType;
 
 use super::disco;
@@ -153,7 +154,13 @@ impl SipBackend {
                     Flaw::Unsupported => "a NOTIFY of a type that was not asked for",
                     Flaw::Broken(why) => why,
                 };
-                self.note(Level::Info, link, "presence", format!("answered {}: {why}", flaw.code()), out);
+                self.note(
+                    Notice::PoolRefused,
+                    link,
+                    "presence",
+                    format!("answered {}: {why}", flaw.code()),
+                    out,
+                );
                 Err(flaw.code())
             }
         }

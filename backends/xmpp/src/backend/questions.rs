@@ -3,8 +3,9 @@
 
 use std::time::Instant;
 
-use turnout_core::io::{Level, Outbox};
+use turnout_core::io::Outbox;
 use turnout_core::limits::{VERIFY_STREAMS_MAX, VERIFY_STREAMS_UNLISTED_MAX};
+use turnout_core::notice::Notice;
 use turnout_core::refusal::Condition;
 
 use super::{Stream, XmppBackend};
@@ -26,7 +27,7 @@ impl XmppBackend {
                     Stream::Out(_) => Ok(Flow::On),
                 });
                 if let Err(fault) = told {
-                    out.note(Level::Debug, self.side, link, fault.condition, fault.text);
+                    out.note(Notice::PeerFaultAside, self.side, link, fault.condition, fault.text);
                 }
             } else if let Some(claim) = self.claims.pop() {
                 self.carry_claim(now, &claim, out);
@@ -48,7 +49,7 @@ impl XmppBackend {
                 Ok(Flow::On)
             });
             if let Err(fault) = told {
-                out.note(Level::Debug, self.side, link, fault.condition, fault.text);
+                out.note(Notice::PeerFaultAside, self.side, link, fault.condition, fault.text);
             }
         }
         let Some(ask) = ask else { return };
@@ -76,7 +77,7 @@ impl XmppBackend {
             Ok(Flow::On)
         });
         if let Err(fault) = told {
-            out.note(Level::Debug, self.side, link, fault.condition, fault.text);
+            out.note(Notice::PeerFaultAside, self.side, link, fault.condition, fault.text);
         }
     }
 }

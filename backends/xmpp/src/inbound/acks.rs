@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use turnout_core::io::{Close, Ended, Level};
+use turnout_core::io::{Close, Ended};
+use turnout_core::notice::Notice;
 
 use super::{Inbound, Phase};
 use crate::error::StreamCondition;
@@ -295,7 +296,7 @@ impl Inbound {
                 turn.out.chained.push(turn.link);
                 turn.send(management::resumption("resumed", &id, on_the_wire(handled)));
                 let text = format!("{} goes on with its stream where it broke off", self.about());
-                turn.note(Level::Info, self.about(), text);
+                turn.note(Notice::StreamResumed, self.about(), text);
             }
             None => turn.send(management::failed("item-not-found")),
         }

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use turnout_core::backend::Destination;
-use turnout_core::io::{Close, Event, Level, Side};
+use turnout_core::io::{Close, Event, Side};
 use turnout_core::jid::Domain;
+use turnout_core::notice::Notice;
 use turnout_core::placement::owner_of_domain;
 
 use super::{Inbound, Phase};
@@ -87,7 +88,11 @@ impl Inbound {
         }
         (back.is_open, back.waits) = (true, None);
         let acks = if back.acks.is_some() { ", acknowledged" } else { "" };
-        turn.note(Level::Info, theirs, format!("the stream of {theirs} takes what {ours} sends back{acks}"));
+        turn.note(
+            Notice::StreamBothWays,
+            theirs,
+            format!("the stream of {theirs} takes what {ours} sends back{acks}"),
+        );
         let (side, ours, theirs) = (turn.side, ours.clone(), theirs.clone());
         turn.out.events.push_back(Event::WayBack(turn.link, Destination::Pair { side, ours, theirs }));
     }
@@ -161,7 +166,7 @@ impl Inbound {
             "{} has not answered what it has of the stanzas sent back; they are sent again on another stream",
             self.about()
         );
-        turn.note(Level::Warn, self.about(), text);
+        turn.note(Notice::StreamUnanswered, self.about(), text);
         let (condition, text) = (StreamCondition::ConnectionTimeout, "no answer to <r/>");
         turn.send(negotiate::last_words(BytesMut::new(), condition, text, false));
         turn.out.close(turn.link, Close::Abort);

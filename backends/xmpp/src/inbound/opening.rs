@@ -1,10 +1,10 @@
 //! What a peer's stream header has to be. Invariant: the domains of a header are set here and nowhere else, and once set they never
 //! change (RFC 6120 §4.3.3, XS-12).
 
-use turnout_core::io::Level;
 use turnout_core::jid::Domain;
 use turnout_core::limits::STREAM_DECLARED_BYTES_MAX as DECLARED_BYTES_MAX;
 use turnout_core::limits::STREAM_LANG_BYTES_MAX as LANG_BYTES_MAX;
+use turnout_core::notice::Notice;
 
 use super::{Inbound, Refused, too_many};
 use crate::error::StreamCondition;
@@ -32,7 +32,7 @@ impl Inbound {
             && let Err(why) = terms.vouches(secured, theirs)
         {
             // Why is the operator's business; whoever stands outside learns that it is so.
-            turn.note(Level::Warn, theirs, why);
+            turn.note(Notice::CertificateRefused, theirs, why);
             let text = format!("the certificate shown does not prove that you are {theirs}");
             return Err((StreamCondition::NotAuthorized, text));
         }
@@ -74,7 +74,7 @@ impl Inbound {
         }
         let Some(terms) = Terms::of(turn.world, turn.side, &from) else {
             turn.note(
-                Level::Warn,
+                Notice::PartnerUnknown,
                 &from,
                 format!("{} wants to speak for {from}, which is no partner here; add a [[partner]] if it should be", self.peer),
             );

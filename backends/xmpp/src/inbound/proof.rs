@@ -7,7 +7,8 @@ use turnout_core::limits::DIALBACK_KEY_BYTES_MAX as KEY_BYTES_MAX;
 use turnout_core::limits::SASL_FAILURES_MAX;
 
 use turnout_core::backend::Fault;
-use turnout_core::io::Level;
+use turnout_core::notice::Notice;
+
 use turnout_core::jid::Domain;
 use turnout_core::refusal::Condition;
 
@@ -38,14 +39,14 @@ impl Inbound {
                 self.open_back(turn);
                 let over = self.secured.as_ref().map_or("without TLS", |secured| secured.version);
                 turn.note(
-                    Level::Info,
+                    Notice::StreamProved,
                     theirs,
                     format!("proved by dialback that it is {theirs} towards {ours} ({over})"),
                 );
             }
             Outcome::Invalid => {
                 turn.note(
-                    Level::Warn,
+                    Notice::DialbackDenied,
                     theirs,
                     format!(
                         "{} claims to be {theirs} and the server of {theirs} denies it: a forgery, or a second server of {theirs} with another dialback secret",
@@ -56,7 +57,7 @@ impl Inbound {
             }
             Outcome::Error(condition) => {
                 turn.note(
-                    Level::Warn,
+                    Notice::DialbackUnverified,
                     theirs,
                     format!("the dialback key of {theirs} could not be verified ({}); see the notes on its verify stream", condition.as_str()),
                 );
@@ -118,7 +119,7 @@ impl Inbound {
         turn.send(negotiate::bytes(write::sasl_success));
         let version = self.secured.as_ref().map_or("", |secured| secured.version);
         turn.note(
-            Level::Info,
+            Notice::StreamProved,
             &theirs,
             format!("proved by its certificate that it is {theirs} towards {ours} ({version})"),
         );
@@ -132,7 +133,11 @@ impl Inbound {
 
     pub(super) fn sasl_failed(&mut self, condition: &'static str, turn: &mut Turn<'_>) -> Step {
         turn.send(negotiate::bytes(|out| write::sasl_failure(out, condition)));
-        turn.note(Level::Warn, self.about(), format!("SASL EXTERNAL of {} failed: {condition}", self.peer));
+        turn.note(
+            Notice::ExternalFailed,
+            self.about(),
+            format!("SASL EXTERNAL of {} failed: {condition}", self.peer),
+        );
         self.phase = Phase::Open;
         self.sasl_failures += 1;
         if self.sasl_failures >= SASL_FAILURES_MAX {
@@ -171,7 +176,7 @@ impl Inbound {
         if !terms.is_some_and(|terms| terms.dialback_allowed(self.secured.as_ref(), &theirs)) {
             refuse(turn, Condition::PolicyViolation);
             turn.note(
-                Level::Warn,
+                Notice::DialbackForbidden,
                 &theirs,
                 format!("{} offers dialback for {theirs}, which policy does not allow here", self.peer),
             );
@@ -228,7 +233,7 @@ impl Inbound {
     /// An answer to a question that was never put on this stream (XD-03, B-20).
     fn unsolicited(&mut self, what: &str, about: &Domain, turn: &mut Turn<'_>) -> Step {
         let text = format!("{} sent a db:{what} answer nobody asked for; ignored", self.peer);
-        turn.note(Level::Warn, about, text);
+        turn.note(Notice::DialbackUnasked, about, text);
         self.dialback_failed(turn)
     }
 

@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use turnout_core::io::{Close, Event, Level};
+use turnout_core::io::{Close, Event};
+use turnout_core::notice::Notice;
 
 use super::{Outbound, Phase, Purpose};
 use crate::error::StreamCondition;
@@ -173,7 +174,7 @@ impl Outbound {
             self.acks = Some(Acks { sent: count, acknowledged: count, id, ..Acks::new(header.clone()) });
             turn.out.events.push_back(Event::Acknowledging(turn.link));
             let text = format!("{} goes on with the stream that broke off", self.theirs);
-            turn.note(Level::Info, &self.theirs, text);
+            turn.note(Notice::StreamResumed, &self.theirs, text);
         }
         if new > 0 {
             turn.out.events.push_back(Event::Resumed(turn.link, new));
@@ -211,7 +212,7 @@ impl Outbound {
             self.count_back(turn);
         } else {
             let text = format!("{} offered stream management and refused it: going on without", self.theirs);
-            turn.note(Level::Info, &self.theirs, text);
+            turn.note(Notice::StreamUnacknowledged, &self.theirs, text);
         }
         self.established(header, turn)
     }
@@ -266,7 +267,11 @@ impl Outbound {
         if !matches!(self.phase, Phase::Closing(_)) {
             let sent = self.acks.as_ref().map_or(0, |acks| acks.sent);
             turn.send(management::too_high(handled, sent));
-            turn.note(Level::Warn, &self.theirs, format!("closed the stream to {}: {text}", self.theirs));
+            turn.note(
+                Notice::StreamClosed,
+                &self.theirs,
+                format!("closed the stream to {}: {text}", self.theirs),
+            );
             self.tell(None, turn);
         }
         turn.out.close(turn.link, Close::Flush);
@@ -297,7 +302,7 @@ impl Outbound {
             self.theirs,
             PATIENCE.as_secs()
         );
-        turn.note(Level::Warn, &self.theirs, text);
+        turn.note(Notice::StreamDead, &self.theirs, text);
         let condition = StreamCondition::ConnectionTimeout;
         turn.send(negotiate::last_words(BytesMut::new(), condition, "no answer to <r/>", false));
         self.tell(None, turn);

@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use turnout_core::io::{Close, Level};
+use turnout_core::io::Close;
+use turnout_core::notice::Notice;
 use turnout_core::world::World;
 
 use super::Outbound;
@@ -55,7 +56,7 @@ impl Outbound {
                      it is needed. Look whether its server is up, can reach us at {}, and no firewall forgets idle connections",
                     self.theirs, self.ours
                 );
-                turn.note(Level::Warn, &self.theirs, detail);
+                turn.note(Notice::StreamDead, &self.theirs, detail);
                 turn.send(negotiate::last_words(
                     BytesMut::new(),
                     StreamCondition::ConnectionTimeout,
@@ -74,7 +75,7 @@ impl Outbound {
             }
             Look::Deaf => {
                 let text = format!("{} answers no pings: white space has to do", self.theirs);
-                turn.note(Level::Info, &self.theirs, text);
+                turn.note(Notice::StreamDeaf, &self.theirs, text);
             }
             Look::Fine => {}
         }

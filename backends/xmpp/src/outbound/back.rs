@@ -3,7 +3,8 @@
 //! domain it was opened for (XB-02, B-29).
 
 use bytes::Bytes;
-use turnout_core::io::{Ended, Level};
+use turnout_core::io::Ended;
+use turnout_core::notice::Notice;
 
 use super::{Outbound, Phase, Purpose};
 use crate::arrival::{self, Arrival};
@@ -94,7 +95,7 @@ impl Outbound {
                     turn.out.arrivals.push_back(answer);
                 } else {
                     let text = "dropped a malformed stanza that nothing may answer: an error or a result";
-                    turn.note(Level::Debug, &self.theirs, text);
+                    turn.note(Notice::StanzaDropped, &self.theirs, text);
                 }
                 let ended = Ended { side: turn.side, link: turn.link, arrived: at, count: 1 };
                 self.end_of(&ended, turn);

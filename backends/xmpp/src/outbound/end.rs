@@ -2,7 +2,8 @@
 //! before the connection is closed.
 
 use bytes::BytesMut;
-use turnout_core::io::{Close, Event, Level};
+use turnout_core::io::{Close, Event};
+use turnout_core::notice::Notice;
 use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 
 use super::{Outbound, Phase, Purpose};
@@ -28,7 +29,7 @@ impl Outbound {
         if self.purpose == Purpose::Verify && !self.asks.is_empty() {
             let text =
                 format!("the server of {} could not be asked about a dialback key: {why}", self.theirs);
-            turn.note(Level::Warn, &self.theirs, text);
+            turn.note(Notice::DialbackUnverified, &self.theirs, text);
         }
         self.unanswered(Condition::RemoteServerTimeout, turn);
     }
@@ -59,7 +60,7 @@ impl Outbound {
                 .map_or_else(String::new, |(condition, text)| format!(" with {condition} {text}"));
             if !was_ready || error.is_some() {
                 let text = format!("{} ended the stream from {}{said}", self.theirs, self.ours);
-                turn.note(Level::Warn, &self.theirs, text);
+                turn.note(Notice::StreamEnded, &self.theirs, text);
             }
             let refusal = (!was_ready).then(|| {
                 let unknown = error.is_some_and(|(condition, _)| {
@@ -97,7 +98,7 @@ impl Outbound {
         if !matches!(self.phase, Phase::Closing(_)) {
             turn.send(negotiate::last_words(BytesMut::new(), condition, text, too_big));
             turn.note(
-                Level::Warn,
+                Notice::StreamClosed,
                 &self.theirs,
                 format!("closed the stream to {}: {condition}: {text}", self.theirs),
             );
@@ -120,7 +121,7 @@ impl Outbound {
         error: Option<StreamCondition>,
         turn: &mut Turn<'_>,
     ) -> Flow {
-        turn.note(Level::Warn, &self.theirs, failure.detail.as_str());
+        turn.note(Notice::StreamFailed, &self.theirs, failure.detail.as_str());
         let close = match (&self.phase, error) {
             (Phase::Dialing | Phase::Handshake, _) => Close::Abort,
             (_, Some(condition)) => {

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use turnout_core::io::Level;
 use turnout_core::jid::Domain;
+use turnout_core::notice::Notice;
 
 use super::{Outbound, Phase, Purpose};
 use crate::dialback::{self, Answer, Outcome};
@@ -71,7 +71,7 @@ impl Outbound {
         if let (true, Phase::SaslAsked(_)) = (allowed, &self.phase)
             && let Phase::SaslAsked(header) = std::mem::replace(&mut self.phase, Phase::Header)
         {
-            turn.note(Level::Warn, &self.theirs, format!("{text}; trying dialback"));
+            turn.note(Notice::ExternalRefused, &self.theirs, format!("{text}; trying dialback"));
             return self.offer_key(header, turn);
         }
         let failure = self.refused(format!(
@@ -129,7 +129,7 @@ impl Outbound {
 
     fn unsolicited(&mut self, what: &str, turn: &mut Turn<'_>) -> Flow {
         let text = format!("{} sent a db:{what} answer nobody asked for; ignored", self.theirs);
-        turn.note(Level::Warn, &self.theirs, text);
+        turn.note(Notice::DialbackUnasked, &self.theirs, text);
         Flow::On
     }
 

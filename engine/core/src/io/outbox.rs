@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Arrivals, Close, Connect, Event, Handoff, Level, LinkId, Note, Output, Side};
+use super::{Arrivals, Close, Connect, Event, Handoff, LinkId, Note, Output, Side};
+use crate::notice::Notice;
 use crate::run::Head;
 
 /// Where a shard and its backends put what they want done. One a shard; emptied by the driver.
@@ -95,9 +96,9 @@ impl Outbox {
     }
 
     /// A line for the log.
-    pub fn note(&mut self, level: Level, side: Side, link: LinkId, about: &str, text: impl Into<String>) {
+    pub fn note(&mut self, notice: Notice, side: Side, link: LinkId, about: &str, text: impl Into<String>) {
         self.outputs.push(Output::Note(Note {
-            level,
+            notice,
             side: Some(side),
             link: Some(link),
             about: about.into(),

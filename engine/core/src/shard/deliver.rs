@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pressure::{Full, beyond_share};
+use super::refusals::{full, unreachable};
 use super::{Shard, Timer};
 use crate::backend::{Destination, Sent};
 use crate::home::BackendKind;
-use crate::io::{Close, Closed, Event, Handoff, Level, LinkId, Outbox, Output, Side, Unreachable};
+use crate::io::{Close, Closed, Event, Handoff, LinkId, Outbox, Output, Side, Unreachable};
 use crate::jid::Domain;
 use crate::limits::{CLOSE_SECONDS, CONNECT_SECONDS, DESTINATIONS_MAX, SHARD_SPOOL_BYTES_MAX};
 use crate::link::Link;
+use crate::notice::Notice;
 use crate::placement::{owner_of_domain, owner_of_user};
 use crate::pool::backoff;
-use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+use crate::refusal::Refusal;
 use crate::route::Route;
 use crate::run::Load;
 use crate::spool::Spool;
@@ -360,7 +362,7 @@ impl Shard {
         self.backend(side).closed(now, link, &Closed::Broken(Arc::clone(&text)), out);
         if let Some(destination) = state.destination().cloned() {
             let name = destination_name(&destination);
-            out.note(Level::Warn, side, link, &name, format!("cannot be reached: {text}"));
+            out.note(unreached(side), side, link, &name, format!("cannot be reached: {text}"));
             self.part(now, &destination, link, Some(unreachable(why, &name).with_detail(&*text)), out);
         }
     }
@@ -391,7 +393,7 @@ impl Shard {
         let refusal = opening.then(|| {
             let name = destination_name(&destination);
             let what = format!("cannot be reached: the connection ended before it could be used: {text}");
-            out.note(Level::Warn, state.side(), link, &name, what);
+            out.note(unreached(state.side()), state.side(), link, &name, what);
             unreachable(Unreachable::NoAnswer, &name).with_detail(text)
         });
         self.part(now, &destination, link, refusal, out);
@@ -599,21 +601,10 @@ pub(super) fn destination_name(destination: &Destination) -> String {
     }
 }
 
-/// RFC 6120 §8.3.3.16 and 17, XR-05: a domain that is not there, or that is and does not answer.
-fn unreachable(why: Unreachable, name: &str) -> Refusal {
-    let (condition, text) = match why {
-        Unreachable::NotFound => (Condition::RemoteServerNotFound, format!("{name} offers no such service")),
-        Unreachable::Unresolved => {
-            (Condition::RemoteServerNotFound, format!("{name} could not be looked up"))
-        }
-        Unreachable::NoAnswer => (Condition::RemoteServerTimeout, format!("{name} cannot be reached")),
-        Unreachable::Tls => (Condition::RemoteServerTimeout, format!("{name} could not be secured")),
-        Unreachable::Limit => (Condition::ResourceConstraint, "too many connections".to_owned()),
-    };
-    Refusal::new(condition, Blame::NextHop, Retry::Later, Bounce::Yes, text)
-}
-
-/// A limit of the router: the sender may try later.
-fn full(text: &'static str) -> Refusal {
-    Refusal::new(Condition::ResourceConstraint, Blame::Router, Retry::Later, Bounce::Yes, text)
+/// That a peer of that side cannot be reached.
+fn unreached(side: Side) -> Notice {
+    match side {
+        Side::Partners => Notice::PartnerDown,
+        Side::Home(_) => Notice::NodeDown,
+    }
 }

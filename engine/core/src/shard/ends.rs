@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::Shard;
 use crate::backend::{Destination, Verdict};
-use crate::io::{Ended, Handoff, Level, LinkId, Outbox, Output, Side};
+use crate::io::{Ended, Handoff, LinkId, Outbox, Output, Side};
 use crate::link::{Link, Written};
+use crate::notice::Notice;
 use crate::refusal::{Bounce, Refusal, Retry};
 use crate::route::unanswerable;
 use crate::stanza::Stanza;
@@ -88,7 +89,13 @@ impl Shard {
         self.count_refusal(&refusal);
         if let Some(detail) = &refusal.detail {
             let text = format!("{} refused: {}: {detail}", stanza.kind.element(), refusal.condition.as_str());
-            out.note(Level::Debug, stanza.origin.side, stanza.origin.link, stanza.from.domain(), text);
+            out.note(
+                Notice::StanzaRefused,
+                stanza.origin.side,
+                stanza.origin.link,
+                stanza.from.domain(),
+                text,
+            );
         }
         if refusal.retry == Retry::Later {
             self.presence_in_vain(now, &stanza, out);

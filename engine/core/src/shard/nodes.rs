@@ -6,8 +6,9 @@ use std::time::Instant;
 use super::Shard;
 use crate::backend::Destination;
 use crate::home::{BackendKind, HomeId};
-use crate::io::{Level, Outbox, Side};
+use crate::io::{Outbox, Side};
 use crate::limits::ATTEMPTS_MAX;
+use crate::notice::Notice;
 use crate::refusal::{Refusal, Retry};
 use crate::route::{Route, unknown_user};
 use crate::stanza::{Kind, MessageType, PresenceType, Stanza};
@@ -114,7 +115,7 @@ impl Shard {
             "the pool does not know this user; tried on home {} instead: if he was moved, read the directory again",
             self.world.side_name(Side::Home(other))
         );
-        out.note(Level::Warn, Side::Home(home), stanza.origin.link, stanza.to.bare_str(), text);
+        out.note(Notice::UserElsewhere, Side::Home(home), stanza.origin.link, stanza.to.bare_str(), text);
         self.forward(now, stanza, Route::Home(other), out);
     }
 

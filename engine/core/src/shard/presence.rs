@@ -425,6 +425,7 @@ impl Shard {
             contacts_total: contacts.of(user).count(),
             held: self.holds.waiting_for(user),
             open: open.filter(|(_, lines)| !lines.is_empty()).collect(),
+            tried: None,
         }
     }
 

@@ -2,7 +2,8 @@
 //! place that gives what people write to the log, and it does nothing unless the switch is on.
 
 use super::Shard;
-use crate::io::{Level, Outbox};
+use crate::io::Outbox;
+use crate::notice::Notice;
 use crate::run::Run;
 use crate::stanza::{Kind, Stanza};
 
@@ -13,7 +14,7 @@ impl Shard {
             return;
         }
         let text = String::from_utf8_lossy(&stanza.bytes);
-        out.note(Level::Info, stanza.origin.side, stanza.origin.link, stanza.from.domain(), text);
+        out.note(Notice::MessageRecorded, stanza.origin.side, stanza.origin.link, stanza.from.domain(), text);
     }
 
     /// A run came in.

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::deliver::State;
 use super::{Shard, Timer};
-use crate::io::{Close, Level, LinkId, Outbox, Side};
+use crate::io::{Close, LinkId, Outbox, Side};
 use crate::limits::STALL_SECONDS;
+use crate::notice::Notice;
 
 /// How often it is looked.
 const STEP: Duration = Duration::from_secs(10);
@@ -50,7 +51,7 @@ impl Shard {
             "took none of {waiting} bytes for {STALL_SECONDS} s: the connection is cut, and opened anew where something waits; look \
              whether its server is stuck or the way to it is cut"
         );
-        out.note(Level::Warn, side, link, &about, text);
+        out.note(Notice::LinkStalled, side, link, &about, text);
         out.close(link, Close::Abort);
         let Some(destination) = destination else { return };
         let node = self.destinations.get_mut(&destination).filter(|waiting| waiting.link() == Some(link));

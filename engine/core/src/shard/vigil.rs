@@ -18,7 +18,8 @@ use super::wishes::{AGAIN, What, Wish};
 use super::{Shard, Timer};
 use crate::contact::{Contact, Pair};
 use crate::home::HomeId;
-use crate::io::{Fact, Handoff, Level, LinkId, Outbox, Output, Side};
+use crate::io::{Fact, Handoff, LinkId, Outbox, Output, Side};
+use crate::notice::Notice;
 use crate::stanza::PresenceType;
 use crate::timers::TimerId;
 
@@ -78,7 +79,7 @@ impl Shard {
         if vigil.away.take().is_some() {
             vigil.lost = false;
             let text = "the gateway is there again: it is asked how its users are, for all who may see them";
-            out.note(Level::Info, side, LinkId::NONE, self.world.side_name(side), text);
+            out.note(Notice::GatewayBack, side, LinkId::NONE, self.world.side_name(side), text);
             self.sweep(now, home, out);
         }
     }
@@ -195,7 +196,7 @@ impl Shard {
                 shown.len()
             );
             let side = Side::Home(home);
-            out.note(Level::Warn, side, LinkId::NONE, self.world.side_name(side), text);
+            out.note(Notice::GatewayLost, side, LinkId::NONE, self.world.side_name(side), text);
         }
         for pair in &shown {
             self.show_gone(now, pair, out);

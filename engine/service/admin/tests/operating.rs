@@ -179,7 +179,7 @@ async fn what_the_shards_hold_is_put_together() {
         5,
         0,
         &turnout_core::io::Note {
-            level: turnout_core::io::Level::Warn,
+            notice: turnout_core::notice::Notice::StreamFailed,
             side: Some(turnout_core::io::Side::Partners),
             link: None,
             about: "partner.example".into(),

@@ -28,6 +28,7 @@ async fn run_against(moved: Result<MovedAnswer, String>, words: &[&str]) -> (u8,
                 Ask::Forget(pair, what, done) => drop(done.send(Ok(example::forgotten(&pair, what)))),
                 Ask::Preview(_) | Ask::Survey(..) | Ask::Trace(..) | Ask::Stop(_) => {}
                 Ask::Reload(done) => drop(done.send(Err("no".to_owned()))),
+                Ask::Try(..) | Ask::Probe { .. } => {}
             }
         }
     });

@@ -154,6 +154,7 @@ impl Follower {
                 Err(fault) if !fault.elsewhere => return Err(fault),
                 Err(fault) => {
                     tracing::warn!(
+                        event = "directory.anew",
                         "directory: {}; asking for everything anew",
                         crate::log::escape(&fault.to_string())
                     );
@@ -205,7 +206,10 @@ impl Follower {
         let about = about(&mut session)?;
         if about.identity != pin.identity {
             let name = session.server();
-            tracing::warn!("directory: {name} has another database than before: asking for everything anew");
+            tracing::warn!(
+                event = "directory.anew",
+                "directory: {name} has another database than before: asking for everything anew"
+            );
             return Ok(None);
         }
         let session = &mut session;

@@ -43,7 +43,7 @@ impl Wake for Bell {
             && let Err(error) = self.waker.wake()
         {
             // The shard wakes by itself within a second.
-            tracing::warn!("a shard could not be woken: {error}");
+            tracing::warn!(event = "shard.unwoken", "a shard could not be woken: {error}");
         }
     }
 }

@@ -305,3 +305,8 @@ impl Connection {
         quiet
     }
 }
+
+/// A connection that failed with this error number.
+pub(super) fn broken(error: i32) -> Closed {
+    Closed::Broken(io::Error::from_raw_os_error(error).to_string().into())
+}
