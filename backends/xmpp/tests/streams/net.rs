@@ -103,6 +103,7 @@ pub fn stanza(now: Instant, from: &str, to: &str, text: &str) -> Stanza {
         origin: Origin { side: Side::Home(INSIDE), link: LinkId::NONE, ticket: 0 },
         arrived: now,
         attempts: 0,
+        disk: Default::default(),
         made: false,
     }
 }

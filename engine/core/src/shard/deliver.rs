@@ -87,6 +87,9 @@ impl Shard {
                 }
                 _ => {
                     let (ours, theirs) = (Domain::from(&stanza.from), Domain::from(&stanza.to));
+                    if let Some(owner) = self.detour(&ours, &theirs) {
+                        return self.hand_over(owner, stanza, Route::Home(home), out);
+                    }
                     self.deliver(
                         now,
                         Destination::Pair { side: Side::Home(home), ours, theirs },
@@ -108,7 +111,7 @@ impl Shard {
         &mut self,
         now: Instant,
         destination: Destination,
-        stanza: Stanza,
+        mut stanza: Stanza,
         out: &mut Outbox,
     ) {
         if !self.make_room(&destination) {
@@ -119,12 +122,13 @@ impl Shard {
             self.send(now, link, &destination, stanza, out);
             return;
         }
-        let Some(waiting) = self.destinations.get_mut(&destination) else { return };
         if self.spooled_bytes_bound + stanza.len() > SHARD_SPOOL_BYTES_MAX {
             self.refuse(now, stanza, full("too much waits in the router"), out);
             return;
         }
         self.spooled_bytes_bound += stanza.len();
+        self.to_disk(&mut stanza, out);
+        let Some(waiting) = self.destinations.get_mut(&destination) else { return };
         if stanza.attempts > 0 {
             waiting.spool.restore(stanza);
         } else if let Err(stanza) = waiting.spool.push(stanza) {
@@ -175,7 +179,8 @@ impl Shard {
             }
             Sent::Kept => (),
             Sent::Answered(stanza) => self.delivered(now, stanza, out),
-            Sent::NotNow(stanza) => {
+            Sent::NotNow(mut stanza) => {
+                self.to_disk(&mut stanza, out);
                 if let Some(waiting) = self.destinations.get_mut(destination) {
                     waiting.spool.put_back(std::iter::once(stanza));
                     waiting.state = State::Blocked(link);
@@ -332,9 +337,10 @@ impl Shard {
     ) {
         let Some(destination) = state.destination().cloned() else { return };
         self.side(state.side()).repeated += state.doubtful() as u64;
+        let unwritten = self.all_to_disk(state.take_unwritten(), out);
         let opening = match self.destinations.get_mut(&destination) {
             Some(waiting) => {
-                waiting.spool.put_back(state.take_unwritten());
+                waiting.spool.put_back(unwritten);
                 matches!(waiting.state, State::Opening(opening, _) if opening == link)
             }
             None => false,
@@ -420,7 +426,8 @@ impl Shard {
         }
     }
 
-    fn give_back(&mut self, now: Instant, destination: &Destination, stanza: Stanza, out: &mut Outbox) {
+    fn give_back(&mut self, now: Instant, destination: &Destination, mut stanza: Stanza, out: &mut Outbox) {
+        self.to_disk(&mut stanza, out);
         if let Some(waiting) = self.destinations.get_mut(destination) {
             waiting.spool.put_back(std::iter::once(stanza));
             waiting.state = State::Idle;
@@ -512,6 +519,10 @@ impl Shard {
                 .then_with(|| (a.from.as_str(), a.to.as_str()).cmp(&(b.from.as_str(), b.to.as_str())))
         });
         for stanza in left {
+            if self.may_be_left(&stanza) {
+                self.leave(&stanza);
+                continue;
+            }
             let refusal = unreachable(Unreachable::NoAnswer, "the server").with_detail("draining");
             self.refuse(now, stanza, refusal, out);
             self.pump(now, out);

@@ -79,6 +79,7 @@ impl Backend for Counting {
                 arrived: now,
                 made: false,
                 attempts: 0,
+                disk: Default::default(),
             })),
         }
         Ok(())
