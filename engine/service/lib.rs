@@ -29,6 +29,7 @@ pub mod questions;
 pub mod resolve;
 pub mod router;
 pub mod run;
+pub mod spool;
 pub mod store;
 pub mod tls;
 pub mod turn;

@@ -33,6 +33,7 @@ use super::{Driver, Turn};
 use crate::buffers::Buffers;
 use crate::mail::{Admission, Alarm, Mail, Overflow, Post};
 use crate::outside::{Outside, Report};
+use crate::spool::outlet::{Item, Outlet as SpoolOutlet};
 use crate::store::outlet::Outlet;
 use connection::Connection;
 use ring::{Completion, Operation, Ring};
@@ -56,6 +57,7 @@ pub struct Uring {
     event: RawFd,
     overflow: Overflow,
     outlet: Outlet,
+    spool: SpoolOutlet,
     reports: Vec<Report>,
     dials: HashMap<LinkId, ClientTls>,
     log: crate::log::Log,
@@ -105,6 +107,7 @@ impl Uring {
             event,
             overflow: Overflow::default(),
             outlet: outside.outlet(index),
+            spool: outside.spool_outlet(index),
             reports: Vec::new(),
             dials: HashMap::new(),
             log: crate::log::Log::default(),
@@ -353,6 +356,8 @@ impl Uring {
             Output::Persist(seq, record) => {
                 self.pending.extend(self.outlet.take(seq, *record).map(Input::Persisted));
             }
+            Output::Spool(entry) => self.spool.take(Item::Entry(entry)),
+            Output::Unspool(key) => self.spool.take(Item::Done(key)),
             Output::Told(number, told) => self.outside.questions.answer(number, *told),
             Output::Drained => self.reports.push(Report::Drained(self.index)),
             Output::Note(note) => self.log.note(crate::clock::now(), self.index, &note),
@@ -385,7 +390,7 @@ impl Uring {
         if !self.overflow.is_empty() || !self.reports.is_empty() {
             due = earlier(due, Some(now + RETRY));
         }
-        if !self.outlet.is_empty() {
+        if !self.outlet.is_empty() || !self.spool.is_empty() {
             due = earlier(due, Some(now + STORE_AGAIN));
         }
         due.map_or(HEARTBEAT, |due| due.saturating_duration_since(now))
@@ -474,7 +479,8 @@ impl Uring {
 
     /// While hand-offs do not fit, nothing is received.
     fn pause(&mut self) {
-        let paused = self.overflow.len() > OVERFLOW_MAX || self.outlet.len() > UNSTORED_MAX;
+        let unstored = self.outlet.len() + self.spool.len();
+        let paused = self.overflow.len() > OVERFLOW_MAX || unstored > UNSTORED_MAX;
         if paused != self.paused {
             self.paused = paused;
             if paused {
@@ -539,6 +545,7 @@ impl Driver for Uring {
         self.touched = touched;
         self.overflow.flush(&self.post);
         self.outlet.flush();
+        self.spool.flush();
         self.wake_others();
         let reports = &self.outside.reports;
         // A report says that nothing older is on its way: it goes after all that was handed over before it.
