@@ -15,6 +15,8 @@ use turnout_core::jid::Domain;
 use turnout_core::policy::{Negotiation, Policy};
 use turnout_core::presence::PresenceRules;
 
+use crate::spool::Durable;
+
 mod checks;
 mod mistakes;
 mod partners;
@@ -162,6 +164,8 @@ pub struct Config {
     pub presence: PresenceRules,
     /// The file of the store of contacts; without it they are forgotten with the process.
     pub store: Option<PathBuf>,
+    /// The spool on disk; without it what waits is in memory alone.
+    pub spool: Option<Durable>,
     /// Shards and driver.
     pub engine: EngineConfig,
     /// Name servers; empty is the system's.
@@ -303,7 +307,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
     let directory = parts::directory(&root.table("directory"));
     let (presence, store) = presence::presence(&root.table("presence"));
     let engine = parts::engine(&root.table("engine"));
-    parts::spool(&root.table("spool"));
+    let spool = parts::spool(&root.table("spool"));
     let dns_servers = parts::dns(&root.table("dns"));
     let admin_listen = parts::admin(&root.table("admin"));
     root.finish();
@@ -325,6 +329,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         directory: directory?.0,
         presence,
         store,
+        spool,
         engine,
         dns_servers,
         admin_listen,

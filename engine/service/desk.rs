@@ -73,6 +73,7 @@ fn look(router: &Router) -> Look {
         started_unix: router.started_unix(),
         directory_loaded_unix: router.directory_loaded_unix(),
         store: router.store(),
+        spool: router.spool(),
         draining: router.is_draining(),
         now_unix: crate::clock::unix_seconds(),
     }

@@ -13,6 +13,7 @@ use turnout_core::refusal::Condition;
 use turnout_core::tally::{Flow, SideTally, Tally};
 use turnout_core::world::World;
 
+use crate::spool::meter::SpoolLook;
 use crate::store::meter::StoreLook;
 
 #[cfg(test)]
@@ -46,6 +47,8 @@ pub struct Look {
     pub directory_loaded_unix: u64,
     /// The store of contacts, where there is one.
     pub store: Option<StoreLook>,
+    /// The durable spool, where there is one.
+    pub spool: Option<SpoolLook>,
     /// Whether it is stopping.
     pub draining: bool,
     /// When this copy was made, in seconds since 1970.

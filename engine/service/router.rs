@@ -29,6 +29,8 @@ use crate::listen::{self, Bound};
 use crate::mail::{Mail, Post, post_office};
 use crate::outside::{Outside, Published, Report};
 use crate::resolve::Resolver;
+use crate::spool::meter::{Meter as SpoolMeter, SpoolLook};
+use crate::spool::{self, SpoolStore};
 use crate::store::file::ContactFile;
 use crate::store::meter::{Meter, StoreLook};
 use crate::store::outlet::Delivery;
@@ -90,6 +92,9 @@ struct Inner {
     /// Ends after the shards.
     store: Mutex<Option<Store>>,
     store_meter: Option<Arc<Meter>>,
+    /// Ends after the shards.
+    spool: Mutex<Option<SpoolStore>>,
+    spool_meter: Option<Arc<SpoolMeter>>,
     addresses: Vec<(String, SocketAddr)>,
     started_unix: u64,
 }
@@ -135,6 +140,11 @@ impl Router {
             move || store::open(path.as_deref())
         })
         .await?;
+        let waiting = apart({
+            let durable = config.spool.clone();
+            move || spool::open(durable.as_ref())
+        })
+        .await?;
         let bound = listen::bind(&config)?;
         let addresses =
             bound.iter().filter_map(|bound| Some((bound.name.clone(), bound.address()?))).collect::<Vec<_>>();
@@ -143,13 +153,17 @@ impl Router {
         let (post, boxes) = post_office(shards);
         let (reports, reported) = channel(REPORTS_MAX);
         let (to_store, stored) = store::queue();
+        let (to_spool, spooled) = spool::queue();
         let outside = Outside::new(Handle::current(), tls, resolver, reports, shards)
-            .with_store(contacts.as_ref().map(|_| to_store));
+            .with_store(contacts.as_ref().map(|_| to_store))
+            .with_spool(waiting.as_ref().map(|_| to_spool));
         let outside = Arc::new(outside);
         let directory = Directory::new(snapshot, Arc::new(Overlay::new(OVERLAY_MAX)));
         let threads = spawn_shards(driver, &world, &directory, &post, &outside, boxes, make)?;
         // Contacts come by the same mail as connections, and before the first of these.
         let store = start_store(contacts, stored, &post).await?;
+        // What waited follows them.
+        let spool = start_spool(waiting, spooled, &post, &world, &directory).await?;
 
         let directory: SharedDirectory = Arc::new(Mutex::new(directory));
         let (commands, commanded) = commands();
@@ -180,6 +194,8 @@ impl Router {
                 threads: Mutex::new(threads),
                 store_meter: store.as_ref().map(|store| Arc::clone(store.meter())),
                 store: Mutex::new(store),
+                spool_meter: spool.as_ref().map(|spool| Arc::clone(spool.meter())),
+                spool: Mutex::new(spool),
                 addresses,
                 started_unix: now,
             }),
@@ -224,6 +240,11 @@ impl Router {
     /// How the store of contacts does, where there is one.
     pub fn store(&self) -> Option<StoreLook> {
         self.inner.store_meter.as_ref().map(|meter| meter.look())
+    }
+
+    /// How the durable spool does, where there is one.
+    pub fn spool(&self) -> Option<SpoolLook> {
+        self.inner.spool_meter.as_ref().map(|meter| meter.look())
     }
 
     /// Whether the router is stopping.
@@ -358,6 +379,12 @@ impl Router {
         {
             tracing::error!("the store could not be stopped");
         }
+        let spool = self.inner.spool.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(spool) = spool
+            && tokio::task::spawn_blocking(move || spool.stop()).await.is_err()
+        {
+            tracing::error!("the spool could not be stopped");
+        }
         self.inner.stopped.send_replace(true);
         Drained { left }
     }
@@ -425,6 +452,28 @@ async fn start_store(
     started.map(Some)
 }
 
+/// As [`start_store`], for the spool.
+async fn start_spool(
+    waiting: Option<spool::Ready>,
+    spooled: std::sync::mpsc::Receiver<spool::outlet::Delivery>,
+    post: &Post,
+    world: &Arc<World>,
+    directory: &Directory,
+) -> Result<Option<SpoolStore>, String> {
+    let Some(waiting) = waiting else { return Ok(None) };
+    let started = apart({
+        let (post, world, directory) = (post.clone(), Arc::clone(world), directory.clone());
+        move || SpoolStore::start(waiting, spooled, &post, &world, &directory)
+    })
+    .await;
+    if started.is_err() {
+        for shard in 0..post.shards() {
+            post.send(shard, Mail::Stop).await;
+        }
+    }
+    started.map(Some)
+}
+
 fn spawn_listener(bound: Bound, post: &Post, stop: &watch::Receiver<bool>) {
     tokio::spawn(listen::accept(bound, post.clone(), stop.clone()));
 }
@@ -456,6 +505,9 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     }
     if old.store != new.store {
         return Some("presence.store");
+    }
+    if old.spool != new.spool {
+        return Some("the table spool");
     }
     (old.admin_listen != new.admin_listen).then_some("admin.listen")
 }

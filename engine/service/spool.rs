@@ -45,7 +45,7 @@ const QUEUE_MAX: usize = 1024;
 const CHUNK_ENTRIES: usize = 10_000;
 
 /// A configured durable spool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Durable {
     /// Its directory.
     pub path: PathBuf,

@@ -206,7 +206,8 @@ fn values_that_cannot_be_used() {
     check(&with("[engine]\nshards = 1000"), &["engine.shards", "from 0 to 256"]);
     check(&with("[engine]\ndriver = \"epoll\""), &["engine.driver", "\"epoll\"", "auto, io_uring, poll"]);
     check(&with("[engine]\nlog_message_bodies = true"), &["log_message_bodies", "never logged"]);
-    check(&with("[spool]\nmode = \"durable\""), &["spool.mode", "not available", "memory"]);
+    check(&with("[spool]\nmode = \"disk\""), &["spool.mode", "\"disk\"", "memory, durable"]);
+    check(&with("[spool]\nbytes_max = 1000"), &["spool.bytes_max", "from 67108864"]);
     presence_that_cannot_be(&|extra: &str| with(&format!("[presence]\n{extra}")));
     check(&with("[dns]\nservers = [\"ns.contoso.com\"]"), &["dns.servers[0]", "10.0.0.2:53"]);
     check(&with("[admin]\nlisten = \"localhost\""), &["admin.listen", "IP address"]);

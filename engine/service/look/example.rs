@@ -14,6 +14,8 @@ use turnout_core::tally::{DropRule, Flow, SideTally, Tally};
 use turnout_core::world::World;
 
 use super::{Look, ShardLook};
+use crate::spool::journal::Gauges;
+use crate::spool::meter::SpoolLook;
 use crate::store::meter::StoreLook;
 
 fn home(name: &str, backend: BackendKind, node: &str) -> Home {
@@ -130,6 +132,17 @@ pub(crate) fn look() -> Look {
             written: 9,
             taken: 11,
             ..StoreLook::default()
+        }),
+        spool: Some(SpoolLook {
+            gauges: Gauges {
+                bytes: 5000,
+                entries: 7,
+                oldest_unix_millis: Some(1_090_000),
+                ..Gauges::default()
+            },
+            recovered: 2,
+            given: 31,
+            ..SpoolLook::default()
         }),
         draining: false,
         now_unix: 1_100,

@@ -29,7 +29,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const KEYS_MAX: usize = 65_536;
 
 /// How the log behaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// A segment that is as long as this gets nothing more, in bytes.
     pub segment_bytes: u64,

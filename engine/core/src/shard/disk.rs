@@ -15,7 +15,7 @@ use crate::durable::{Entry, EntryKey, Kept, OnDisk, Opened};
 use crate::home::HomeId;
 use crate::io::{Ended, Handoff, LinkId, Outbox, Output, Side};
 use crate::jid::Domain;
-use crate::limits::SPOOL_AGE_SECONDS;
+use crate::limits::{SPOOL_AGE_MADE_SECONDS, SPOOL_AGE_SECONDS};
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use crate::route::Route;
 use crate::run::Run;
@@ -45,8 +45,10 @@ impl Disk {
     }
 
     /// How long a stanza may wait.
-    fn age(&self, kind: Kind) -> Duration {
+    fn age(&self, kind: Kind, made: bool) -> Duration {
         match kind {
+            // What the router owes to somebody it has acknowledged something to.
+            _ if made => self.opened.age.max(Duration::from_secs(SPOOL_AGE_MADE_SECONDS)),
             Kind::Message(_) => self.opened.age,
             // Who asked has given up by then, and presence is of yesterday.
             Kind::Presence(_) | Kind::Iq(_) => self.opened.age.min(Duration::from_secs(SPOOL_AGE_SECONDS)),
@@ -79,7 +81,7 @@ impl Shard {
         }
         stanza.settle_down();
         let unix_millis = disk.unix_millis(stanza.arrived);
-        let expires = stanza.arrived + disk.age(stanza.kind);
+        let expires = stanza.arrived + disk.age(stanza.kind, stanza.made);
         stanza.disk.kept =
             Some(Box::new(Kept { key: Some(key), owed: None, expires, unix_millis, recovered: false }));
         let home = match stanza.origin.side {
@@ -167,7 +169,7 @@ impl Shard {
         let Some(disk) = &self.disk else { return false };
         let Some(answer) = out.arrivals.last_mut().filter(|answer| answer.made) else { return false };
         let unix_millis = disk.unix_millis(answer.arrived);
-        let expires = answer.arrived + disk.age(answer.kind);
+        let expires = answer.arrived + disk.age(answer.kind, true);
         let (key, owed) = match stanza.disk.kept.take() {
             Some(kept) => (kept.key, kept.owed),
             None => {
@@ -185,9 +187,10 @@ impl Shard {
     /// Whether a stanza may be left to the next start: its entry is on disk.
     pub(super) fn may_be_left(&self, stanza: &Stanza) -> bool {
         let (Some(disk), Some(kept)) = (&self.disk, &stanza.disk.kept) else { return false };
-        // Of what another shard gave we do not know.
+        // Of what another shard gave we do not know. An error that cannot be delivered now would be dropped otherwise.
         kept.key.is_some_and(|key| {
-            key.epoch() < disk.opened.epoch
+            stanza.made
+                || key.epoch() < disk.opened.epoch
                 || (key.shard() == self.index && disk.written.is_some_and(|written| key <= written))
         })
     }
@@ -208,7 +211,7 @@ impl Shard {
     fn recover(&mut self, now: Instant, entry: Entry, out: &mut Outbox) {
         let Some(disk) = &self.disk else { return };
         let waited = Duration::from_millis(disk.unix_millis(now).saturating_sub(entry.unix_millis));
-        let left = disk.age(entry.kind).saturating_sub(waited);
+        let left = disk.age(entry.kind, entry.made).saturating_sub(waited);
         let side = match &entry.home {
             None => Side::Partners,
             // One that is configured no more is nobody's; the rules refuse it, and its sender is told where he is now.

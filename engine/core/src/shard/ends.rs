@@ -73,6 +73,9 @@ impl Shard {
 
     /// It is not delivered: its sender is told, or it is dropped by the rule that forbids telling.
     pub(super) fn refuse(&mut self, now: Instant, mut stanza: Stanza, refusal: Refusal, out: &mut Outbox) {
+        if stanza.made && self.draining.is_some() && self.may_be_left(&stanza) {
+            return self.leave(&stanza);
+        }
         self.count_refusal(&refusal);
         if let Some(detail) = &refusal.detail {
             let text = format!("{} refused: {}: {detail}", stanza.kind.element(), refusal.condition.as_str());
