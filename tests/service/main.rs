@@ -19,5 +19,6 @@ mod peers;
 mod probing;
 mod process;
 mod reload;
+mod spool;
 mod tracks;
 mod weekend;

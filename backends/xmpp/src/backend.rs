@@ -421,7 +421,7 @@ impl Backend for XmppBackend {
         if !ready {
             return Sent::NotNow(stanza);
         }
-        let slices = stanza.slices();
+        let slices = crate::delay::slices(self.side, &stanza, now);
         self.run(now, link, out, |stream, turn| {
             if let Stream::Out(stream) = stream {
                 stream.carry(slices, turn);

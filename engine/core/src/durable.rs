@@ -189,3 +189,38 @@ pub fn hand_out(world: &World, directory: &Directory, mut entries: Vec<Entry>) -
     }
     (shards, detours)
 }
+
+/// A time in UTC as XEP-0082 writes it, to the millisecond.
+pub fn utc(unix_millis: u64) -> String {
+    let (seconds, millis) = (unix_millis / 1000, unix_millis % 1000);
+    let (days, clock) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March, so that the leap day is the last; 400 of them are 146,097 days.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
+    format!("{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn dates_exist() {
+        for (unix_millis, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_800_001, "2000-03-01T00:00:00.001Z"),
+            (1_767_323_045_123, "2026-01-02T03:04:05.123Z"),
+        ] {
+            assert_eq!(utc(unix_millis), expected);
+        }
+    }
+}
