@@ -58,6 +58,7 @@ fn entry(stanza: &Stanza, key: EntryKey, n: u64) -> Box<Entry> {
     Box::new(Entry {
         key,
         order: n,
+        replaces: None,
         unix_millis: 1_767_323_045_123,
         home: None,
         made: false,

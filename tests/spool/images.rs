@@ -75,6 +75,7 @@ impl World {
         let entry = Entry {
             key,
             order: *count,
+            replaces: None,
             unix_millis: 1_767_000_000_000 + *count,
             home: (self.random.below(2) == 0).then(|| "sfb2019".into()),
             made: false,

@@ -44,6 +44,8 @@ pub struct Said {
     pub told: bool,
     /// The process died while it had found no end, and nobody was told that it has it.
     pub excused: bool,
+    /// It was given up when the process died, or just before: it may be read behind later ones.
+    pub late: bool,
     /// When its sender was told last.
     pub bounced_at: u64,
     /// In which life of the process it was said.
@@ -113,6 +115,7 @@ impl Ledger {
             told: false,
             excused: false,
             bounced_at: 0,
+            late: false,
             life: 0,
         });
         book.said.len() - 1
@@ -152,7 +155,7 @@ impl Ledger {
         if let Some(home) = home {
             assert!(said.homes.contains(&home), "stanza {number} was read at {home:?}: {said:?}");
         }
-        let again = said.read > 1;
+        let again = said.read > 1 || said.late;
         let (from, to) = (said.from.clone(), said.to.clone());
         let life = said.life;
         let pair = (from.clone(), to.clone());
@@ -227,7 +230,10 @@ impl Ledger {
     pub fn told(&self, number: usize) {
         let mut book = self.book();
         book.log.push(format!("told of {number}"));
-        book.said[number].told = true;
+        // A play has stanzas of its own.
+        if let Some(said) = book.said.get_mut(number) {
+            said.told = true;
+        }
     }
 
     /// The process has died. What it had acknowledged has to find its end all the same, in its next life; these were on disk, and of them
@@ -237,6 +243,11 @@ impl Ledger {
         book.life += 1;
         book.kept_made.clear();
         book.arrived_before = book.said.iter().filter(|said| said.arrived > 0).count();
+        for number in on_disk.iter().flatten() {
+            let said = &mut book.said[*number];
+            said.late |= said.told || said.bounced > 0;
+            said.doubtful |= said.read > 0 || said.late;
+        }
         let book = &mut *book;
         for said in book.said.iter_mut().filter(|said| said.arrived > 0 && said.read == 0 && !said.told) {
             said.excused |= !said.acknowledged;
@@ -247,10 +258,6 @@ impl Ledger {
             if !book.movers.contains(&said.from) && !ended {
                 said.bounced = 0;
             }
-        }
-        for number in on_disk.iter().flatten() {
-            let said = &mut book.said[*number];
-            said.doubtful |= said.read > 0 || said.told || said.bounced > 0;
         }
     }
 

@@ -68,8 +68,14 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
     fn written(text: &str, kind: Kind, side: Side, recovered: bool, waited: u64) -> String {
         let arrived = Instant::now();
-        let kept =
-            Kept { key: None, owed: None, expires: arrived, unix_millis: 1_767_323_045_999, recovered };
+        let kept = Kept {
+            key: None,
+            replaces: None,
+            owed: None,
+            expires: arrived,
+            unix_millis: 1_767_323_045_999,
+            recovered,
+        };
         let stanza = Stanza {
             kind,
             from: Jid::parse("anna@contoso.com").unwrap(),

@@ -84,8 +84,10 @@ impl OnDisk {
 /// What hangs on the end of a stanza.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    /// The entry that is done with it. An error that tells the sender of an entry's stanza has the key of that.
+    /// The entry that is done with it.
     pub key: Option<EntryKey>,
+    /// It is the error that tells the sender of this entry's stanza: done as well.
+    pub replaces: Option<EntryKey>,
     /// What the peer it came from, or the peer that is told by it, may be told then.
     pub owed: Option<Ended>,
     /// When it is given up.
@@ -103,6 +105,8 @@ pub struct Entry {
     pub key: EntryKey,
     /// See [`OnDisk::order`].
     pub order: u64,
+    /// As soon as this entry is on disk, that one is done: this is the error that tells its stanza's sender.
+    pub replaces: Option<EntryKey>,
     /// When it was accepted, in milliseconds since 1970.
     pub unix_millis: u64,
     /// The home it came from; `None` for a partner.

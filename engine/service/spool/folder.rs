@@ -47,8 +47,13 @@ impl Folder {
     /// # Errors
     /// Where, what, and what to do.
     pub fn open(path: &Path) -> Result<(Self, Found), String> {
+        let is_new = !path.is_dir();
         fs::create_dir_all(path).map_err(|error| told(path, &error))?;
         let path = fs::canonicalize(path).map_err(|error| told(path, &error))?;
+        if let Some(above) = path.parent().filter(|_| is_new) {
+            // A directory just made has to be there after a loss of power too.
+            File::open(above).and_then(|above| above.sync_all()).map_err(|error| told(above, &error))?;
+        }
         let lock = lock(&path)?.ok_or_else(|| {
             format!(
                 "{}: another turnout has it; stop that one, or give this one another spool.path",

@@ -467,6 +467,14 @@ impl Journal {
             if batch.dead.contains(&key) {
                 continue;
             }
+            if let Some(replaced) = pending.entry.replaces
+                && let Some(place) = self.places.remove(&replaced)
+            {
+                self.live_bytes -= place.bytes;
+                if let Some(of) = self.segment(place.segment) {
+                    of.live -= 1;
+                }
+            }
             if let Some(old) = self.places.insert(key, Place { segment: number, bytes }) {
                 self.live_bytes -= old.bytes;
                 if let Some(of) = self.segment(old.segment) {

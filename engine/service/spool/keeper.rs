@@ -39,6 +39,8 @@ pub struct Keeper {
     owed: BTreeMap<u16, EntryKey>,
     /// Failures since the last commit.
     failures: u32,
+    /// Failures since the start.
+    failures_total: u32,
     /// Nobody is left who could give anything.
     alone: bool,
 }
@@ -52,7 +54,17 @@ impl Keeper {
         tell: Box<Tell>,
         meter: Arc<Meter>,
     ) -> Self {
-        Self { folder, journal, queue, tell, meter, owed: BTreeMap::new(), failures: 0, alone: false }
+        Self {
+            folder,
+            journal,
+            queue,
+            tell,
+            meter,
+            owed: BTreeMap::new(),
+            failures: 0,
+            failures_total: 0,
+            alone: false,
+        }
     }
 
     /// The thread: runs until it is told to stop and everything is written.
@@ -61,14 +73,15 @@ impl Keeper {
         loop {
             // Looked at before the queue: whoever stops us has put everything in by then.
             let stopping = self.meter.is_stopping() || self.alone;
-            let failures = self.failures;
+            let failures = self.failures_total;
             let due = self.work(stopping);
             self.confirm();
             self.show();
             if stopping {
-                last_failures += self.failures.saturating_sub(failures);
-                let emptied = !self.gather(Duration::ZERO);
-                if emptied && (self.journal.is_quiet() || last_failures >= LAST_FAILURES_MAX) {
+                let failed = self.failures_total - failures;
+                last_failures += failed;
+                // What could not be written although nothing failed has no room.
+                if !self.gather(Duration::ZERO) && (failed == 0 || last_failures >= LAST_FAILURES_MAX) {
                     break;
                 }
                 continue;
@@ -168,6 +181,7 @@ impl Keeper {
                     );
                 }
                 self.failures += 1;
+                self.failures_total += 1;
                 let why = error.clone();
                 self.meter.change(|look| {
                     look.failures += 1;

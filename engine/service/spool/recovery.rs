@@ -71,6 +71,9 @@ impl Found {
             match frame {
                 Frame::Entry(entry) => {
                     self.epoch = self.epoch.max(entry.key.epoch());
+                    if let Some(replaced) = entry.replaces {
+                        self.entries.remove(&replaced);
+                    }
                     // Written a second time when it was carried out of an old segment, or when a disk had failed.
                     let found = FoundEntry { segment: number, frame_bytes, entry: *entry };
                     self.entries.insert(found.entry.key, found);

@@ -295,6 +295,8 @@ impl Net {
             | Output::Holding(_)
             | Output::Settled(_)
             | Output::Persist(..)
+            | Output::Spool(_)
+            | Output::Unspool(_)
             | Output::Told(..)
             | Output::Drained => {
                 panic!("not a backend's")

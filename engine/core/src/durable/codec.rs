@@ -44,6 +44,8 @@ const MADE: u8 = 1;
 const OF_HOME: u8 = 2;
 /// Something is to be inserted.
 const INSERTS: u8 = 4;
+/// It replaces another, whose key follows.
+const REPLACES: u8 = 8;
 
 impl Entry {
     /// Appends its octets.
@@ -54,7 +56,8 @@ impl Entry {
         out.push(
             u8::from(self.made) * MADE
                 + u8::from(self.home.is_some()) * OF_HOME
-                + u8::from(self.insert.is_some()) * INSERTS,
+                + u8::from(self.insert.is_some()) * INSERTS
+                + u8::from(self.replaces.is_some()) * REPLACES,
         );
         out.push(number(&KINDS, &self.kind));
         out.push(number(&PAYLOADS, &self.payload));
@@ -63,6 +66,9 @@ impl Entry {
             out.extend_from_slice(&span.end.to_le_bytes());
         }
         out.extend_from_slice(&self.insert_at.to_le_bytes());
+        if let Some(replaces) = self.replaces {
+            out.extend_from_slice(&replaces.get().to_le_bytes());
+        }
         if let Some(home) = &self.home {
             put(out, home.as_bytes());
         }
@@ -79,7 +85,7 @@ impl Entry {
         let mut rest = Rest(octets);
         let (key, order, unix_millis) = (rest.u64()?, rest.u64()?, rest.u64()?);
         let flags = rest.u8()?;
-        if flags & !(MADE | OF_HOME | INSERTS) != 0 {
+        if flags & !(MADE | OF_HOME | INSERTS | REPLACES) != 0 {
             return None;
         }
         let kind = *KINDS.get(usize::from(rest.u8()?))?;
@@ -87,6 +93,10 @@ impl Entry {
         let mut span = || Some(rest.u32()?..rest.u32()?);
         let spans = [span()?, span()?, span()?];
         let insert_at = rest.u32()?;
+        let replaces = match flags & REPLACES {
+            0 => None,
+            _ => Some(EntryKey::from_raw(rest.u64()?)),
+        };
         let home = match flags & OF_HOME {
             0 => None,
             _ => Some(Arc::from(std::str::from_utf8(rest.take()?).ok()?)),
@@ -105,6 +115,7 @@ impl Entry {
         sound.then_some(Self {
             key,
             order,
+            replaces,
             unix_millis,
             home,
             made: flags & MADE != 0,

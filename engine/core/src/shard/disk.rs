@@ -65,16 +65,23 @@ impl Shard {
     /// A stanza is going to wait: it is given an entry, if it has none. One whose sender waits for a verdict needs none: he has been
     /// told nothing.
     pub(super) fn to_disk(&mut self, stanza: &mut Stanza, out: &mut Outbox) {
-        let Some(disk) = &mut self.disk else { return };
+        if let Some(entry) = self.entry(stanza) {
+            out.outputs.push(Output::Spool(entry));
+        }
+    }
+
+    /// The entry of a stanza that has none and is to have one.
+    fn entry(&mut self, stanza: &mut Stanza) -> Option<Box<Entry>> {
+        let disk = self.disk.as_mut()?;
         let kept = &stanza.disk.kept;
         if stanza.origin.ticket != 0 || kept.as_ref().is_some_and(|kept| kept.key.is_some()) {
-            return;
+            return None;
         }
         disk.count += 1;
         let key = EntryKey::new(disk.opened.epoch, self.index, disk.count);
-        let owed = match stanza.disk.kept.take() {
-            Some(kept) => kept.owed,
-            None => Some(arrival(stanza)).filter(|ended| self.chained.contains(&ended.link)),
+        let (replaces, owed) = match stanza.disk.kept.take() {
+            Some(kept) => (kept.replaces, kept.owed),
+            None => (None, Some(arrival(stanza)).filter(|ended| self.chained.contains(&ended.link))),
         };
         if let Some(owed) = owed {
             disk.owed.insert(key, owed);
@@ -82,14 +89,21 @@ impl Shard {
         stanza.settle_down();
         let unix_millis = disk.unix_millis(stanza.arrived);
         let expires = stanza.arrived + disk.age(stanza.kind, stanza.made);
-        stanza.disk.kept =
-            Some(Box::new(Kept { key: Some(key), owed: None, expires, unix_millis, recovered: false }));
+        stanza.disk.kept = Some(Box::new(Kept {
+            key: Some(key),
+            replaces,
+            owed: None,
+            expires,
+            unix_millis,
+            recovered: false,
+        }));
         let home = match stanza.origin.side {
             Side::Partners => None,
             side @ Side::Home(_) => Some(Arc::from(self.world.side_name(side))),
         };
-        out.outputs.push(Output::Spool(Box::new(Entry {
+        Some(Box::new(Entry {
             key,
+            replaces,
             order: stanza.disk.order,
             unix_millis,
             home,
@@ -102,7 +116,7 @@ impl Shard {
             insert_at: stanza.insert_at,
             insert: stanza.insert.clone(),
             spans: [stanza.from_span.clone(), stanza.to_span.clone(), stanza.id_span.clone()],
-        })));
+        }))
     }
 
     /// A stanza is going to be held for the end of a move. Presence that has not been ruled yet is not written, as it would not be ruled
@@ -141,7 +155,7 @@ impl Shard {
 
     /// What hangs on the end of a stanza.
     pub(super) fn off_disk(&mut self, now: Instant, kept: &Kept, out: &mut Outbox) {
-        if let Some(key) = kept.key {
+        for key in kept.key.into_iter().chain(kept.replaces) {
             self.unspooled(now, key, out);
         }
         if let Some(owed) = kept.owed {
@@ -163,24 +177,31 @@ impl Shard {
         }
     }
 
-    /// The error that was made last tells the sender of this stanza: what hangs on the end of the stanza hangs on that of the error.
-    /// False if nothing does.
-    pub(super) fn pass_on(&self, stanza: &mut Stanza, out: &mut Outbox) -> bool {
+    /// The error that was made last tells the sender of this stanza: what hangs on the end of the stanza hangs on that of the error. An
+    /// entry is replaced by one of the error, as a stanza that was given up must not come back behind later ones of its pair. False if
+    /// nothing hangs on it.
+    pub(super) fn pass_on(&mut self, stanza: &mut Stanza, out: &mut Outbox) -> bool {
         let Some(disk) = &self.disk else { return false };
         let Some(answer) = out.arrivals.last_mut().filter(|answer| answer.made) else { return false };
         let unix_millis = disk.unix_millis(answer.arrived);
         let expires = answer.arrived + disk.age(answer.kind, true);
-        let (key, owed) = match stanza.disk.kept.take() {
+        let (replaces, owed) = match stanza.disk.kept.take() {
             Some(kept) => (kept.key, kept.owed),
             None => {
                 let owed = Some(arrival(stanza)).filter(|ended| self.chained.contains(&ended.link));
                 (None, owed.filter(|_| !stanza.made))
             }
         };
-        if key.is_none() && owed.is_none() {
+        if replaces.is_none() && owed.is_none() {
             return false;
         }
-        answer.disk.kept = Some(Box::new(Kept { key, owed, expires, unix_millis, recovered: false }));
+        let kept = Kept { key: None, replaces, owed, expires, unix_millis, recovered: false };
+        answer.disk.kept = Some(Box::new(kept));
+        if replaces.is_some()
+            && let Some(entry) = self.entry(answer)
+        {
+            out.outputs.push(Output::Spool(entry));
+        }
         true
     }
 
@@ -219,6 +240,7 @@ impl Shard {
         };
         let kept = Kept {
             key: Some(entry.key),
+            replaces: None,
             owed: None,
             expires: now + left,
             unix_millis: entry.unix_millis,

@@ -4,6 +4,7 @@ fn entry(kind: Kind, payload: Payload) -> Entry {
     Entry {
         key: EntryKey::new(3, 2, 71),
         order: 12,
+        replaces: Some(EntryKey::new(2, 1, 70)),
         unix_millis: 1_767_323_045_123,
         home: Some("sfb2019".into()),
         made: false,
@@ -30,7 +31,7 @@ fn what_is_written_is_read() {
         for payload in PAYLOADS {
             let mut whole = entry(kind, payload);
             assert_eq!(Entry::decode(&encoded(&whole)), Some(whole.clone()));
-            (whole.home, whole.insert, whole.made) = (None, None, true);
+            (whole.home, whole.insert, whole.made, whole.replaces) = (None, None, true, None);
             assert_eq!(Entry::decode(&encoded(&whole)), Some(whole));
         }
     }
