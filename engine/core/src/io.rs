@@ -242,6 +242,10 @@ pub enum Handoff {
 
 /// Something that happened.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "what shards hand each other is most of it, and is not boxed for that"
+)]
 pub enum Input {
     /// A peer connected. With `direct_tls` the door is secured first: `Secured` follows before any bytes.
     Accepted {

@@ -361,6 +361,10 @@ impl Journal {
         while batch.octets.len() < self.settings.commit_bytes
             && let Some(pending) = self.queue.pop(may_write)
         {
+            // What was carried behind its successor would come back.
+            if let Some(replaced) = pending.entry.replaces {
+                self.queue.remove(replaced);
+            }
             let bytes = put_entry(number, &pending.entry, &mut batch.octets) as u64;
             batch.entries.push((pending, bytes));
         }

@@ -127,7 +127,7 @@ impl Shard {
             return;
         }
         self.spooled_bytes_bound += stanza.len();
-        self.to_disk(&mut stanza, out);
+        self.put_on_disk(&mut stanza, out);
         let Some(waiting) = self.destinations.get_mut(&destination) else { return };
         if stanza.attempts > 0 {
             waiting.spool.restore(stanza);
@@ -180,7 +180,7 @@ impl Shard {
             Sent::Kept => (),
             Sent::Answered(stanza) => self.delivered(now, stanza, out),
             Sent::NotNow(mut stanza) => {
-                self.to_disk(&mut stanza, out);
+                self.put_on_disk(&mut stanza, out);
                 if let Some(waiting) = self.destinations.get_mut(destination) {
                     waiting.spool.put_back(std::iter::once(stanza));
                     waiting.state = State::Blocked(link);
@@ -337,7 +337,7 @@ impl Shard {
     ) {
         let Some(destination) = state.destination().cloned() else { return };
         self.side(state.side()).repeated += state.doubtful() as u64;
-        let unwritten = self.all_to_disk(state.take_unwritten(), out);
+        let unwritten = self.put_all_on_disk(state.take_unwritten(), out);
         let opening = match self.destinations.get_mut(&destination) {
             Some(waiting) => {
                 waiting.spool.put_back(unwritten);
@@ -427,7 +427,7 @@ impl Shard {
     }
 
     fn give_back(&mut self, now: Instant, destination: &Destination, mut stanza: Stanza, out: &mut Outbox) {
-        self.to_disk(&mut stanza, out);
+        self.put_on_disk(&mut stanza, out);
         if let Some(waiting) = self.destinations.get_mut(destination) {
             waiting.spool.put_back(std::iter::once(stanza));
             waiting.state = State::Idle;

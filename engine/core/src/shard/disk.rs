@@ -64,7 +64,7 @@ impl Shard {
 
     /// A stanza is going to wait: it is given an entry, if it has none. One whose sender waits for a verdict needs none: he has been
     /// told nothing.
-    pub(super) fn to_disk(&mut self, stanza: &mut Stanza, out: &mut Outbox) {
+    pub(super) fn put_on_disk(&mut self, stanza: &mut Stanza, out: &mut Outbox) {
         if let Some(entry) = self.entry(stanza) {
             out.outputs.push(Output::Spool(entry));
         }
@@ -121,14 +121,14 @@ impl Shard {
 
     /// A stanza is going to be held for the end of a move. Presence that has not been ruled yet is not written, as it would not be ruled
     /// when it comes back; it waits five seconds at most.
-    pub(super) fn held_to_disk(&mut self, stanza: &mut Stanza, out: &mut Outbox) {
+    pub(super) fn put_held_on_disk(&mut self, stanza: &mut Stanza, out: &mut Outbox) {
         if !matches!(stanza.kind, Kind::Presence(_)) || stanza.attempts > 0 {
-            self.to_disk(stanza, out);
+            self.put_on_disk(stanza, out);
         }
     }
 
     /// What a link had not written is going to wait.
-    pub(super) fn all_to_disk(
+    pub(super) fn put_all_on_disk(
         &mut self,
         stanzas: impl DoubleEndedIterator<Item = Stanza>,
         out: &mut Outbox,
@@ -136,7 +136,7 @@ impl Shard {
         let mut stanzas: Vec<Stanza> = stanzas.collect();
         if self.disk.is_some() {
             for stanza in &mut stanzas {
-                self.to_disk(stanza, out);
+                self.put_on_disk(stanza, out);
             }
         }
         stanzas.into_iter()
@@ -309,7 +309,7 @@ impl Shard {
 
     /// A link takes no run just now: its stanzas wait.
     pub(super) fn block_each(&mut self, destination: &Destination, run: &Run, out: &mut Outbox) {
-        let stanzas = self.all_to_disk(run.stanzas(), out);
+        let stanzas = self.put_all_on_disk(run.stanzas(), out);
         if let Some(waiting) = self.destinations.get_mut(destination) {
             waiting.spool.put_back(stanzas);
         }

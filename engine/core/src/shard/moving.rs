@@ -109,7 +109,7 @@ impl Shard {
         if !self.holds.users.contains_key(stanza.to.bare_str()) {
             return Some(Ok(stanza));
         }
-        self.held_to_disk(&mut stanza, out);
+        self.put_held_on_disk(&mut stanza, out);
         let Some(held) = self.holds.users.get_mut(stanza.to.bare_str()) else { return Some(Ok(stanza)) };
         match held.spool.push(stanza) {
             Ok(()) => None,
