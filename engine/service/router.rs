@@ -135,14 +135,9 @@ impl Router {
             move || load_directory(&config, Audience::Start)
         })
         .await?;
-        let contacts = apart({
-            let path = config.store.clone();
-            move || store::open(path.as_deref())
-        })
-        .await?;
-        let waiting = apart({
-            let durable = config.spool.clone();
-            move || spool::open(durable.as_ref())
+        let (contacts, waiting) = apart({
+            let (store, spool) = (config.store.clone(), config.spool.clone());
+            move || Ok((store::open(store.as_deref())?, spool::open(spool.as_ref())?))
         })
         .await?;
         let bound = listen::bind(&config)?;

@@ -236,7 +236,7 @@ fn unfit(kind: &str) -> Option<&'static str> {
 /// The type of the file system a path is on, or would be made on. `None` where the system does not say.
 fn file_system(path: &Path) -> Option<String> {
     let above = path.ancestors().find(|above| above.exists() && !above.as_os_str().is_empty());
-    let path = std::fs::canonicalize(above.unwrap_or(Path::new("."))).ok()?;
+    let path = std::fs::canonicalize(above.unwrap_or_else(|| Path::new("."))).ok()?;
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     // 36 35 98:0 /root /mount/point options - type source options (proc(5)); of several at one point the last one counts.
     let mounts = mounts.lines().filter_map(|line| {

@@ -74,7 +74,15 @@ fn first() -> Tally {
     let mut legacy = SideTally { delivered: 6, links: 1, ..SideTally::default() };
     (0..6).for_each(|_| legacy.latency.observe_us(80));
     Tally {
-        passed: Flow { received: 20, delivered: 6, bounced: 2, dropped, handed_in: 0, handed_out: 4 },
+        passed: Flow {
+            received: 20,
+            delivered: 6,
+            bounced: 2,
+            dropped,
+            handed_in: 0,
+            handed_out: 4,
+            ..Flow::default()
+        },
         made: Flow { received: 2, delivered: 2, ..Flow::default() },
         sides: vec![
             SideTally { received: 20, links: 2, ..SideTally::default() },

@@ -80,7 +80,8 @@ impl Folder {
     /// What would keep a router from starting with it.
     pub fn inspect(path: &Path) -> Result<Seen, String> {
         if !fs::exists(path).map_err(|error| told(path, &error))? {
-            let above = path.ancestors().skip(1).find(|above| above.is_dir()).unwrap_or(Path::new("."));
+            let above =
+                path.ancestors().skip(1).find(|above| above.is_dir()).unwrap_or_else(|| Path::new("."));
             return probe(above).map(|()| Seen::Absent).map_err(|error| told(path, &error));
         }
         if !path.is_dir() {

@@ -330,7 +330,7 @@ impl Journal {
         }
         let is_current = self.open && self.segments.len() == 1;
         let oldest = self.segments.front().filter(|oldest| oldest.live == 0 && !is_current);
-        let number = *self.junk.first().or(oldest.map(|oldest| &oldest.number))?;
+        let number = *self.junk.first().or_else(|| oldest.map(|oldest| &oldest.number))?;
         self.phase = Phase::Removing(number);
         Some(Act::Remove(number))
     }
