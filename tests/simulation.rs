@@ -213,12 +213,12 @@ fn dying(seed: u64) -> [usize; 5] {
 #[test]
 fn a_process_that_dies_keeps_what_it_acknowledged() {
     let sum = std::cell::Cell::new([0; 5]);
-    seeds(0, 400, |seed| {
+    seeds(0, 300, |seed| {
         let (total, counts) = (sum.get(), dying(seed));
         sum.set(std::array::from_fn(|at| total[at] + counts[at]));
     });
     eprintln!("crashes, recovered, delivered and back, promises kept across a crash, read: {:?}", sum.get());
-    assert!(sum.get().iter().all(|count| *count > 50), "little happened: {:?}", sum.get());
+    assert!(sum.get().iter().all(|count| *count > 20), "little happened: {:?}", sum.get());
 }
 
 #[test]
