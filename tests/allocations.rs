@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{self, Receiver};
 use turnout::buffers::Buffers;
 use turnout::config::Config;
 use turnout::driver::poll::Poll;
+use turnout::driver::uring::{Uring, probe};
 use turnout::driver::{Driver, Turn};
 use turnout::mail::{Mail, Post, post_office};
 use turnout::outside::Outside;
@@ -226,6 +227,7 @@ fn passes_plain_bytes_without_allocating<D: Driver + 'static>(make: Make<D>, nam
 /// With TLS only the session allocates: a buffer for each record either way, and lists of slices. One record in and one out are two.
 fn passes_secured_bytes_with_a_few_allocations<D: Driver + 'static>(make: Make<D>, name: &str) {
     let found = steady(make, true, name);
+    assert!(found.iter().all(|(allocated, _)| *allocated > 0), "the allocator does not count: {found:?}");
     for ((allocated, rounds), most) in found.into_iter().zip([3, 8, 40]) {
         let each = allocated as f64 / rounds as f64;
         assert!(each <= f64::from(most), "{each} in a round, at most {most}: {found:?}");
@@ -244,4 +246,27 @@ fn poll_passes_plain_bytes_without_allocating() {
 #[test]
 fn poll_passes_secured_bytes_with_a_few_allocations() {
     passes_secured_bytes_with_a_few_allocations(poll, "poll-tls");
+}
+
+fn io_uring(mail: Receiver<Mail>, post: Post, outside: Arc<Outside>) -> Uring {
+    Uring::new(0, mail, post, outside).unwrap()
+}
+
+/// Whether this machine has io_uring; where it has none, the reason is told and nothing is proven.
+fn has_io_uring() -> bool {
+    probe::probe().map_err(|why| eprintln!("not counted, this machine has no io_uring: {why}")).is_ok()
+}
+
+#[test]
+fn io_uring_passes_plain_bytes_without_allocating() {
+    if has_io_uring() {
+        passes_plain_bytes_without_allocating(io_uring, "uring-plain");
+    }
+}
+
+#[test]
+fn io_uring_passes_secured_bytes_with_a_few_allocations() {
+    if has_io_uring() {
+        passes_secured_bytes_with_a_few_allocations(io_uring, "uring-tls");
+    }
 }

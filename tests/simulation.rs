@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as it should be")]
 
+#[path = "simulation/pressure.rs"]
+mod pressure;
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -219,6 +221,52 @@ fn a_process_that_dies_keeps_what_it_acknowledged() {
     });
     eprintln!("crashes, recovered, delivered and back, promises kept across a crash, read: {:?}", sum.get());
     assert!(sum.get().iter().all(|count| *count > 20), "little happened: {:?}", sum.get());
+}
+
+/// More is said than goes out: servers stop reading for a while, or do not read while they are not read themselves.
+fn pressed(seed: u64, cast: impl FnOnce(&Arc<World>, &Ledger) -> Cast) -> (Run, usize) {
+    let shards = 1 + u16::try_from(seed % 3).unwrap();
+    let ledger = Ledger::default();
+    let world = estate::world(&Options { shards, flow: estate::narrow(), ..Options::default() });
+    let cast = cast(&world, &ledger);
+    let mut sim = Sim::new(seed, &world, estate::directory(USERS), cast, ledger.clone());
+    sim.press(seed % 2 == 1);
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        sim.run(200);
+        if seed.is_multiple_of(5) {
+            sim.trouble(100);
+            sim.drain();
+        }
+    }));
+    if let Err(failure) = ran {
+        eprintln!("{}", sim.report());
+        resume_unwind(failure);
+    }
+    let run = Run { digest: ledger.digest(), steps: sim.steps(), totals: ledger.totals() };
+    (run, sim.pauses())
+}
+
+fn many_pressed(count: u64, cast: impl Fn(u64, &Arc<World>, &Ledger) -> Cast) {
+    let (pauses, sum) = (std::cell::Cell::new(0), std::cell::Cell::new(Totals::default()));
+    seeds(0, count, |seed| {
+        let (run, paused) = pressed(seed, |world, ledger| cast(seed, world, ledger));
+        pauses.set(pauses.get() + paused);
+        let total = sum.get();
+        sum.set(std::array::from_fn(|at| total[at] + run.totals[at]));
+    });
+    let [said, arrived, read, _] = sum.get();
+    let enough = arrived * 2 > said && read * 2 > arrived && pauses.get() as u64 > count / 2;
+    assert!(enough, "little happened: {:?}, {} pauses", sum.get(), pauses.get());
+}
+
+#[test]
+fn toys_keep_every_stanza_under_pressure() {
+    many_pressed(150, |_, world, ledger| toy_cast(world.shards, ledger));
+}
+
+#[test]
+fn real_backends_keep_every_stanza_under_pressure() {
+    many_pressed(150, real_cast);
 }
 
 #[test]

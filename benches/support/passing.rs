@@ -60,6 +60,7 @@ pub(crate) fn world() -> World {
         stanza_bytes_max: 256 * 1024,
         enforce_introductions: false,
         presence: turnout_core::presence::PresenceRules::default(),
+        flow: turnout_core::flow::FlowLimits::default(),
         shards: 1,
     }
 }

@@ -89,6 +89,7 @@ fn world(dialect: Dialect) -> Arc<World> {
         stanza_bytes_max: 256 * 1024,
         enforce_introductions: false,
         presence: turnout_core::presence::PresenceRules::default(),
+        flow: turnout_core::flow::FlowLimits::default(),
         shards: 1,
     })
 }

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
+use turnout_core::flow::FlowLimits;
 use turnout_core::home::{BackendKind, Dialect, Homes};
 use turnout_core::io::TrustId;
 use turnout_core::jid::Domain;
@@ -18,6 +19,8 @@ use turnout_core::presence::PresenceRules;
 use crate::spool::Durable;
 
 mod checks;
+mod directory;
+mod flow;
 mod mistakes;
 mod partners;
 mod parts;
@@ -28,6 +31,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use directory::{DirectoryConfig, LdapConfig, LdapMode, LdapTls, UserSource};
 pub use mistakes::{ConfigErrors, Mistake};
 pub use world::TrustSource;
 
@@ -106,19 +110,6 @@ pub struct HomeConfig {
     pub xhtml_im: bool,
 }
 
-/// `[directory]`.
-#[derive(Clone, Debug)]
-pub struct DirectoryConfig {
-    /// The CSV file, written by `Get-CsUser | Export-Csv`.
-    pub file: PathBuf,
-    /// Whether users without an external access policy may use XMPP federation.
-    pub default_xmpp_access: bool,
-    /// Names of external access policies whose users may use XMPP federation.
-    pub xmpp_access_policies: Vec<String>,
-    /// A reload that loses more than this share of the users is refused, in percent.
-    pub shrink_percent_max: u8,
-}
-
 /// Which driver moves bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriverChoice {
@@ -143,6 +134,15 @@ pub struct EngineConfig {
     pub drain_seconds: u64,
 }
 
+/// What the log says of people, from `[engine]`.
+#[derive(Clone, Debug, Default)]
+pub struct LogConfig {
+    /// Users' names are not written, but words made of them with a key.
+    pub redacted: bool,
+    /// The file of that key; without one it is another at each start.
+    pub key_file: Option<PathBuf>,
+}
+
 /// A configuration that was checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -164,10 +164,14 @@ pub struct Config {
     pub presence: PresenceRules,
     /// The file of the store of contacts; without it they are forgotten with the process.
     pub store: Option<PathBuf>,
+    /// How much may wait and how fast it may come.
+    pub flow: FlowLimits,
     /// The spool on disk; without it what waits is in memory alone.
     pub spool: Option<Durable>,
     /// Shards and driver.
     pub engine: EngineConfig,
+    /// What the log says of people.
+    pub log: LogConfig,
     /// Name servers; empty is the system's.
     pub dns_servers: Vec<SocketAddr>,
     /// The admin listener.
@@ -295,7 +299,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
     let defaults = partners::defaults(&root.table("partner_defaults"));
     let mut trusts = vec![TrustSource::federation()];
     let federation_table = root.table("federation");
-    let limits = parts::limits(&federation_table);
+    let mut limits = parts::limits(&federation_table);
     let unlisted = federation_table.parsed("unlisted_partners").map(|at| at.value).unwrap_or_default();
     let partners = partners::partners(root, &defaults, &mut trusts);
     let per_address = parts::connections_per_address(&limits, &partners);
@@ -304,9 +308,13 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         trust.files.extend(federation.ca_file.clone());
     }
     let homes = parts::homes(root);
-    let directory = parts::directory(&root.table("directory"));
+    let directory = directory::directory(&root.table("directory"));
     let (presence, store) = presence::presence(&root.table("presence"));
-    let engine = parts::engine(&root.table("engine"));
+    let flow = flow::flow(&root.table("flow"));
+    let engine_table = root.table("engine");
+    let log = parts::log(&engine_table);
+    limits.log_message_bodies = engine_table.flag("log_message_bodies").unwrap_or(false);
+    let engine = parts::engine(&engine_table);
     let spool = parts::spool(&root.table("spool"));
     let dns_servers = parts::dns(&root.table("dns"));
     let admin_listen = parts::admin(&root.table("admin"));
@@ -329,8 +337,10 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         directory: directory?.0,
         presence,
         store,
+        flow,
         spool,
         engine,
+        log,
         dns_servers,
         admin_listen,
         trusts,

@@ -17,6 +17,7 @@ use turnout_core::world::World;
 use crate::directory::graveyard::Graveyard;
 use crate::mail::{Mail, Post};
 use crate::outside::Report;
+use crate::store::moves::{MoveOutlet, MovedTo};
 
 /// Commands that may wait.
 const COMMANDS_MAX: usize = 64;
@@ -24,11 +25,17 @@ const COMMANDS_MAX: usize = 64;
 /// How often it is looked whether a replaced snapshot is still read.
 const BURY_EVERY: Duration = Duration::from_millis(250);
 
+/// How often a store that takes nothing is asked again.
+const FLUSH_EVERY: Duration = Duration::from_millis(50);
+
+/// How long the answer to a move waits until the move is on disk.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A change that is on its way, or its result.
 #[derive(Debug)]
 pub enum Command {
-    /// Give users other homes.
-    Move(Vec<(Jid, User)>, oneshot::Sender<Result<Moved, String>>),
+    /// Give users another home, whose name is this.
+    Move(Vec<(Jid, User)>, String, oneshot::Sender<Result<Moved, String>>),
     /// Take a new snapshot. The users named, whose home it changes, are moved.
     Snapshot(Arc<Snapshot>, Vec<Arc<str>>, oneshot::Sender<Result<Moved, String>>),
     /// Take a new configuration.
@@ -44,10 +51,12 @@ pub struct Moved {
     pub in_time: bool,
     /// How long their stanzas were held, in milliseconds.
     pub held_millis: u64,
+    /// Whether a restart will know of it: it is in the source, or in the store.
+    pub remembered: bool,
 }
 
 enum Change {
-    Users(Vec<(Jid, User)>),
+    Users(Vec<(Jid, User)>, String),
     Snapshot(Arc<Snapshot>),
 }
 
@@ -82,11 +91,18 @@ pub struct Control {
     drained: usize,
     drain_rounds: u8,
     all_drained: Option<oneshot::Sender<()>>,
+    /// Where moves by name are remembered.
+    memory: Option<MoveOutlet>,
 }
 
 impl Control {
-    /// `all_drained` is told when every shard has drained.
-    pub fn new(post: Post, directory: SharedDirectory, all_drained: oneshot::Sender<()>) -> Self {
+    /// `all_drained` is told when every shard has drained; `memory` remembers moves by name.
+    pub fn new(
+        post: Post,
+        directory: SharedDirectory,
+        all_drained: oneshot::Sender<()>,
+        memory: Option<MoveOutlet>,
+    ) -> Self {
         let mover = Mover::new(post.shards());
         let graveyard = Graveyard::new(Arc::clone(current(&directory).snapshot()));
         Self {
@@ -98,6 +114,7 @@ impl Control {
             drained: 0,
             drain_rounds: 0,
             all_drained: Some(all_drained),
+            memory,
         }
     }
 
@@ -118,7 +135,15 @@ impl Control {
                     false => std::future::pending().await,
                 }
             };
+            let is_full = self.memory.as_mut().is_some_and(MoveOutlet::flush);
+            let again = async {
+                match is_full {
+                    true => tokio::time::sleep(FLUSH_EVERY).await,
+                    false => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                () = again => {}
                 command = commands.recv() => match command {
                     Some(command) => self.command(command).await,
                     None => return,
@@ -139,9 +164,9 @@ impl Control {
 
     async fn command(&mut self, command: Command) {
         match command {
-            Command::Move(users, done) => {
+            Command::Move(users, home, done) => {
                 let names = users.iter().map(|(jid, _)| Arc::from(jid.bare_str())).collect();
-                self.begin(names, Change::Users(users), done).await;
+                self.begin(names, Change::Users(users, home), done).await;
             }
             Command::Snapshot(snapshot, mut names, done) => {
                 // A user an administrator moved by hand stays where the overlay has him.
@@ -211,12 +236,21 @@ impl Control {
 
     async fn commit(&mut self, id: u64, in_time: bool) {
         let Some(Pending { change, users, begun, done }) = self.pending.remove(&id) else { return };
+        let mut is_by_name = false;
         let result = match change {
-            Change::Users(users) => self.change_users(&users),
+            Change::Users(users, home) => {
+                is_by_name = true;
+                self.change_users(&users, home)
+            }
             Change::Snapshot(snapshot) => {
                 self.graveyard.keep(Arc::clone(&snapshot));
-                let newer = current(&self.directory).with_snapshot(Arc::clone(&snapshot));
-                newer.overlay().settle(&snapshot);
+                let older = current(&self.directory);
+                let newer = older.with_snapshot(Arc::clone(&snapshot));
+                let mut gone = Vec::new();
+                newer.overlay().settle(older.snapshot(), &snapshot, |bare| gone.push(bare.to_owned()));
+                if let Some(memory) = &mut self.memory {
+                    gone.iter().for_each(|bare| memory.set(bare, None));
+                }
                 *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = newer;
                 self.broadcast(|| Input::Directory(Arc::clone(&snapshot))).await;
                 Ok(())
@@ -230,9 +264,22 @@ impl Control {
                 "moved before everything under way had arrived: is the old side slow or down?"
             );
         }
-        let moved =
-            Moved { users, in_time, held_millis: u64::try_from(held.as_millis()).unwrap_or(u64::MAX) };
-        drop(done.send(result.map(|()| moved)));
+        let held_millis = u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
+        let moved = Moved { users, in_time, held_millis, remembered: !is_by_name };
+        if !is_by_name || result.is_err() {
+            // Whoever asked may be gone.
+            drop(done.send(result.map(|()| moved)));
+            return;
+        }
+        let on_disk = self.memory.as_mut().map(MoveOutlet::when_on_disk);
+        // The disk keeps nobody waiting but who asked, and him not for long.
+        tokio::spawn(async move {
+            let remembered = match on_disk {
+                Some(on_disk) => matches!(tokio::time::timeout(DISK_PATIENCE, on_disk).await, Ok(Ok(()))),
+                None => false,
+            };
+            drop(done.send(Ok(Moved { remembered, ..moved })));
+        });
     }
 
     /// Frees the snapshots nobody reads any more, on a thread that may take its time.
@@ -243,7 +290,7 @@ impl Control {
         }
     }
 
-    fn change_users(&self, users: &[(Jid, User)]) -> Result<(), String> {
+    fn change_users(&mut self, users: &[(Jid, User)], home: String) -> Result<(), String> {
         let directory = current(&self.directory);
         let mut before: Vec<(&Jid, Option<User>)> = Vec::with_capacity(users.len());
         for (jid, user) in users {
@@ -259,6 +306,19 @@ impl Control {
                     }
                     return Err(format!("{jid}: {error}"));
                 }
+            }
+        }
+        let to = MovedTo { home, unix: crate::clock::unix_seconds() };
+        for (jid, user) in users {
+            let bare = jid.bare_str();
+            let agrees =
+                directory.snapshot().look_up(bare).is_some_and(|known| known.residence == user.residence);
+            if agrees {
+                // He is back where the source has him all the time.
+                directory.overlay().remove(bare);
+            }
+            if let Some(memory) = &mut self.memory {
+                memory.set(bare, (!agrees).then_some(&to));
             }
         }
         Ok(())

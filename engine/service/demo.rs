@@ -8,7 +8,7 @@ pub mod presence;
 pub mod score;
 
 use std::io::IsTerminal;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,8 +61,9 @@ pub struct Options {
     pub admin: std::net::SocketAddr,
 }
 
-/// Loopback ports of the estate.
+/// Where the estate listens: all on one host, each on a port of its own.
 struct Ports {
+    host: Ipv4Addr,
     federation: u16,
     inside: u16,
     sip: u16,
@@ -281,17 +282,21 @@ fn local_user(n: usize) -> Result<Jid, String> {
 }
 
 impl Ports {
-    /// Ports that are free now.
+    /// Ports that are free now, and stay so until they are listened on: the host is one of 127.0.0.0/8 that nobody else uses. On
+    /// 127.0.0.1 any connection that is made in the meantime could be given one of them.
     fn reserve() -> Result<Self, String> {
+        let ours = Ipv4Addr::from(0x7f80_0000 | (std::process::id() & 0x003f_ffff));
+        // Elsewhere than on Linux, 127.0.0.1 may be all there is.
+        let host = TcpListener::bind((ours, 0)).map_or(Ipv4Addr::LOCALHOST, |_| ours);
         let mut held = Vec::new();
         let mut free = || -> Result<u16, String> {
-            let listener =
-                TcpListener::bind(("127.0.0.1", 0)).map_err(|error| format!("no free port: {error}"))?;
+            let listener = TcpListener::bind((host, 0)).map_err(|error| format!("no free port: {error}"))?;
             let port = listener.local_addr().map_err(|error| error.to_string())?.port();
             held.push(listener);
             Ok(port)
         };
         Ok(Self {
+            host,
             federation: free()?,
             inside: free()?,
             sip: free()?,
@@ -338,7 +343,13 @@ fn write_estate(path: &Path, ports: &Ports, admin: std::net::SocketAddr) -> Resu
     write("turnout.toml", router_config(ports, admin))?;
     write(
         "partner.toml",
-        peer_config("partner.example", "contoso.com", ports.partner, ports.federation, "partner-users.csv"),
+        peer_config(
+            "partner.example",
+            "contoso.com",
+            ports.host,
+            (ports.partner, ports.federation),
+            "partner-users.csv",
+        ),
     )?;
     write("gateway.toml", gateway_config(ports))?;
     write("pool.toml", pool_config(ports))
@@ -361,7 +372,7 @@ fn router_config(ports: &Ports, admin: std::net::SocketAddr) -> String {
         r#"domains = ["contoso.com"]
 
 [federation]
-listen = ["127.0.0.1:{federation}"]
+listen = ["{host}:{federation}"]
 certificate = "contoso.com.pem"
 key = "contoso.com.key"
 ca_file = "ca.pem"
@@ -369,20 +380,20 @@ ca_file = "ca.pem"
 [[partner]]
 domain = "partner.example"
 type = "federated"
-proxy = "127.0.0.1:{partner}"
+proxy = "{host}:{partner}"
 
 [home.legacy]
 backend = "xmpp"
-connect = ["127.0.0.1:{gateway}"]
-listen = "127.0.0.1:{inside}"
+connect = ["{host}:{gateway}"]
+listen = "{host}:{inside}"
 tls = "optional"
 registrar_pools = ["sfb2015.contoso.com"]
 
 [home.sfb2019]
 backend = "sip"
 dialect = "skype"
-connect = ["localhost:{pool}"]
-listen = "127.0.0.1:{sip}"
+connect = ["{host}:{pool}"]
+listen = "{host}:{sip}"
 certificate = "turnout.contoso.com.pem"
 key = "turnout.contoso.com.key"
 ca_file = "ca.pem"
@@ -400,6 +411,7 @@ store = "contacts.redb"
 [admin]
 listen = "{admin}"
 "#,
+        host = ports.host,
         federation = ports.federation,
         partner = ports.partner,
         gateway = ports.gateway,
@@ -409,13 +421,19 @@ listen = "{admin}"
     )
 }
 
-/// A server of `domain` whose users are made of code, with one partner at `port`.
-fn peer_config(domain: &str, partner: &str, listen: u16, port: u16, file: &str) -> String {
+/// A server of `domain` whose users are made of code, with one partner; both on `host`, each on a port.
+fn peer_config(
+    domain: &str,
+    partner: &str,
+    host: Ipv4Addr,
+    (listen, port): (u16, u16),
+    file: &str,
+) -> String {
     format!(
         r#"domains = ["{domain}"]
 
 [federation]
-listen = ["127.0.0.1:{listen}"]
+listen = ["{host}:{listen}"]
 certificate = "{domain}.pem"
 key = "{domain}.key"
 ca_file = "ca.pem"
@@ -423,7 +441,7 @@ ca_file = "ca.pem"
 [[partner]]
 domain = "{partner}"
 type = "federated"
-proxy = "127.0.0.1:{port}"
+proxy = "{host}:{port}"
 
 [home.clients]
 backend = "xmpp"
@@ -447,8 +465,13 @@ listen = "127.0.0.1:0"
 
 /// The legacy gateway: authenticates by dialback, as nobody could give the router the partners' certificates.
 fn gateway_config(ports: &Ports) -> String {
-    let config =
-        peer_config("contoso.com", "partner.example", ports.gateway, ports.inside, "gateway-users.csv");
+    let config = peer_config(
+        "contoso.com",
+        "partner.example",
+        ports.host,
+        (ports.gateway, ports.inside),
+        "gateway-users.csv",
+    );
     config.replace(
         "type = \"federated\"",
         "type = \"federated\"\ntls = \"optional\"\nsasl = \"none\"\ndialback = true",
@@ -467,8 +490,8 @@ ca_file = "ca.pem"
 
 [home.pool]
 backend = "sip"
-connect = ["127.0.0.1:{sip}"]
-listen = "127.0.0.1:{pool}"
+connect = ["{host}:{sip}"]
+listen = "{host}:{pool}"
 certificate = "pool2019.contoso.com.pem"
 key = "pool2019.contoso.com.key"
 ca_file = "ca.pem"
@@ -486,6 +509,7 @@ shards = 1
 [admin]
 listen = "127.0.0.1:0"
 "#,
+        host = ports.host,
         sip = ports.sip,
         pool = ports.pool,
     )

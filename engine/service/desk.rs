@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 
 use crate::admin::answers::{MovedAnswer, ReloadedAnswer};
@@ -16,7 +17,14 @@ use crate::router::Router;
 /// # Errors
 /// The address cannot be bound.
 pub async fn open(router: &Router, address: SocketAddr) -> Result<SocketAddr, String> {
-    let listener = admin::bind(address).await?;
+    serve(router, admin::bind(address).await?)
+}
+
+/// As [`open`], on a listener that is bound already.
+///
+/// # Errors
+/// The listener has no address.
+pub fn serve(router: &Router, listener: TcpListener) -> Result<SocketAddr, String> {
     let bound = listener.local_addr().map_err(|error| error.to_string())?;
     let (desk, asked) = admin::desk();
     tokio::spawn(admin::serve(listener, desk, router.stopped()));
@@ -59,7 +67,12 @@ async fn answer(router: Router, mut asked: Receiver<Ask>) {
 }
 
 fn moved(moved: Moved) -> MovedAnswer {
-    MovedAnswer { users: moved.users as u64, in_time: moved.in_time, held_millis: moved.held_millis }
+    MovedAnswer {
+        users: moved.users as u64,
+        in_time: moved.in_time,
+        held_millis: moved.held_millis,
+        remembered: moved.remembered,
+    }
 }
 
 fn look(router: &Router) -> Look {
@@ -71,7 +84,7 @@ fn look(router: &Router) -> Look {
         driver: router.driver(),
         addresses: router.addresses().to_vec(),
         started_unix: router.started_unix(),
-        directory_loaded_unix: router.directory_loaded_unix(),
+        standing: router.standing(),
         store: router.store(),
         spool: router.spool(),
         draining: router.is_draining(),

@@ -14,6 +14,7 @@ use crate::mail::{Mail, Post};
 use crate::outside::Outside;
 use uring::probe::Refused;
 
+pub(crate) mod doubt;
 mod limits;
 pub(crate) mod out;
 pub mod poll;

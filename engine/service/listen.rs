@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,10 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use turnout_core::home::BackendKind;
 use turnout_core::io::{Door, Side};
+use turnout_core::limits::HOME_CONNECTIONS_MAX;
 
 use crate::config::Config;
+use crate::handover::Sockets;
 use crate::mail::{Admission, Mail, Post};
 
 /// Connections that wait to be accepted.
@@ -22,9 +25,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often a listener says that it refuses connections: whoever is refused comes again at once, a thousand times a second.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-
-/// Connections one home's servers may have open to us.
-const HOME_CONNECTIONS_MAX: usize = 4096;
 
 /// A bound address.
 #[derive(Debug)]
@@ -43,13 +43,21 @@ impl Bound {
     pub fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }
+
+    /// The socket once more, to be given to another process.
+    ///
+    /// # Errors
+    /// Too many open files.
+    pub fn socket(&self) -> std::io::Result<(String, OwnedFd)> {
+        Ok((self.name.clone(), self.listener.as_fd().try_clone_to_owned()?))
+    }
 }
 
-/// Binds everything the configuration names.
+/// Binds everything the configuration names, where no socket for it came with the process.
 ///
 /// # Errors
 /// The first address that cannot be bound: which key, why.
-pub fn bind(config: &Config) -> Result<Vec<Bound>, String> {
+pub fn bind(config: &Config, sockets: &mut Sockets) -> Result<Vec<Bound>, String> {
     let outside = Arc::new(Semaphore::new(config.policy.limits().connections_max as usize));
     // Homes are counted together only: whoever reaches their listeners was let there by the operator.
     let (strangers, homes) = (
@@ -72,14 +80,24 @@ pub fn bind(config: &Config) -> Result<Vec<Bound>, String> {
         let limit = Arc::new(Semaphore::new(HOME_CONNECTIONS_MAX));
         wanted.push((format!("home.{}.listen", home.name), home.listen, door, limit));
     }
+    let mut passed = Vec::with_capacity(wanted.len());
     for (name, address, ..) in &wanted {
-        // Alone first: sharing a port is for our own listeners, not for a second router.
-        listener(*address, false).map_err(|error| cannot(name, *address, &error))?;
+        let socket = sockets.take(name, *address);
+        // Alone first: sharing a port is for our own listeners, not for a second router; unless that one is about to give way.
+        if socket.is_none() && !sockets.are_of_predecessor() {
+            listener(*address, false).map_err(|error| cannot(name, *address, &error))?;
+        }
+        passed.push(socket);
     }
     wanted
         .into_iter()
-        .map(|(name, address, door, limit)| {
-            let listener = listener(address, true).map_err(|error| cannot(&name, address, &error))?;
+        .zip(passed)
+        .map(|((name, address, door, limit), socket)| {
+            let listener = match socket {
+                Some(socket) => TcpListener::from_std(socket),
+                None => listener(address, true),
+            };
+            let listener = listener.map_err(|error| cannot(&name, address, &error))?;
             let sources = Arc::clone(if door.side == Side::Partners { &strangers } else { &homes });
             Ok(Bound { name, door, listener, limit, sources })
         })

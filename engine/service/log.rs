@@ -1,5 +1,5 @@
 //! The operator's log. Invariant: text that came from a peer is escaped before it is written, so one event is one line; message
-//! bodies never get here (requirement 12).
+//! bodies get here only where the operator has switched that on (requirement 12).
 
 use std::time::{Duration, Instant};
 

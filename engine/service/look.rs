@@ -13,6 +13,7 @@ use turnout_core::refusal::Condition;
 use turnout_core::tally::{Flow, SideTally, Tally};
 use turnout_core::world::World;
 
+use crate::directory::standing::Standing;
 use crate::spool::meter::SpoolLook;
 use crate::store::meter::StoreLook;
 
@@ -43,8 +44,8 @@ pub struct Look {
     pub addresses: Vec<(String, SocketAddr)>,
     /// When the router started, in seconds since 1970.
     pub started_unix: u64,
-    /// When the directory was loaded, in seconds since 1970; 0 before the first time.
-    pub directory_loaded_unix: u64,
+    /// How the directory does.
+    pub standing: Standing,
     /// The store of contacts, where there is one.
     pub store: Option<StoreLook>,
     /// The durable spool, where there is one.
@@ -72,6 +73,12 @@ pub struct Totals {
     pub spooled_bytes: u64,
     /// Users held for a move. Every shard holds all of them, so this is no sum.
     pub moving_users: u64,
+    /// Stanzas refused because their partner, or their sender, sent more than his rate.
+    pub too_fast: [u64; 2],
+    /// Links not read now, as what they brought does not go out.
+    pub paused_links: u64,
+    /// Times a link was no longer read for that reason.
+    pub pauses: u64,
     /// What holds between users, by state.
     pub contacts: ContactCounts,
     /// Presence that waits for the store or for its turn.
@@ -108,9 +115,9 @@ impl ShardLook {
 }
 
 impl Look {
-    /// Seconds since the directory was loaded.
+    /// Seconds since the directory's source was known to say what is in use.
     pub fn directory_age_seconds(&self) -> u64 {
-        self.now_unix.saturating_sub(self.directory_loaded_unix)
+        self.now_unix.saturating_sub(self.standing.confirmed_unix)
     }
 
     /// Sums over the shards.
@@ -133,6 +140,10 @@ impl Look {
             totals.held += tally.held;
             totals.spooled_bytes += tally.spooled_bytes;
             totals.moving_users = totals.moving_users.max(tally.moving_users);
+            totals.too_fast[0] += tally.too_fast_partners;
+            totals.too_fast[1] += tally.too_fast_senders;
+            totals.paused_links += tally.paused_links;
+            totals.pauses += tally.pauses;
             totals.contacts.add(&tally.contacts);
             totals.presence_waiting += tally.presence_waiting;
             totals.wishes_waiting += tally.wishes_waiting;
@@ -172,6 +183,7 @@ fn add_side(total: &mut SideTally, side: &SideTally) {
     total.failed += side.failed;
     total.repeated += side.repeated;
     total.faults += side.faults;
+    total.stalled += side.stalled;
     total.links += side.links;
     total.watches += side.watches;
     total.subscriptions += side.subscriptions;

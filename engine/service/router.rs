@@ -2,52 +2,48 @@
 //! Invariant: [`Router::start`] either brings everything up or nothing; [`Router::drain`] returns when every accepted stanza has
 //! found its end or the configured time is up, and says which.
 
+mod prepared;
 mod threads;
+mod users;
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::mpsc::Sender;
+use tokio::sync::{Notify, oneshot, watch};
 use turnout_core::contact::{Contact, Pair};
 use turnout_core::contacts::Forget;
-use turnout_core::directory::{Directory, Overlay, Snapshot, User, diff, guard};
+use turnout_core::directory::{Directory, User};
 use turnout_core::io::{Input, Told};
 use turnout_core::jid::Jid;
 use turnout_core::placement::owner_of_user;
 use turnout_core::world::World;
 
 use crate::config::Config;
-use crate::control::{Command, Control, Moved, SharedDirectory, commands, current};
-use crate::directory::meter::Audience;
+use crate::control::{Command, Moved, SharedDirectory, current};
+use crate::directory::source::Source;
+use crate::directory::standing::Standing;
 use crate::driver::Kind;
-use crate::listen::{self, Bound};
-use crate::mail::{Mail, Post, post_office};
-use crate::outside::{Outside, Published, Report};
+use crate::handover::Sockets;
+use crate::mail::{Mail, Post};
+use crate::outside::{Outside, Published};
 use crate::resolve::Resolver;
+use crate::spool::SpoolStore;
 use crate::spool::meter::{Meter as SpoolMeter, SpoolLook};
-use crate::spool::{self, SpoolStore};
-use crate::store::file::ContactFile;
+use crate::store::Store;
 use crate::store::meter::{Meter, StoreLook};
-use crate::store::outlet::Delivery;
-use crate::store::{self, Store};
 use crate::tls::TlsContext;
 
+pub use prepared::Prepared;
 pub use threads::MakeBackend;
 #[cfg(test)]
 pub(crate) use threads::backends;
+pub(crate) use threads::random_bytes;
 pub(crate) use threads::standard_backend;
-use threads::{random_bytes, spawn_shards};
-
-/// Users an overlay may hold: moves not yet seen in the directory source.
-const OVERLAY_MAX: usize = 1_000_000;
-
-/// Reports that may wait for the control task.
-const REPORTS_MAX: usize = 4096;
 
 /// What came of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +66,7 @@ pub struct Reloaded {
 struct State {
     config: Config,
     world: Arc<World>,
-    directory_loaded_unix: u64,
+    standing: Standing,
 }
 
 struct Inner {
@@ -81,8 +77,10 @@ struct Inner {
     state: Mutex<State>,
     generation: AtomicU64,
     secret: Arc<[u8]>,
-    /// One reload at a time: two would mix what each of them swaps in.
-    reloading: tokio::sync::Mutex<()>,
+    /// Where the users come from. One at a time has it, be it for a reload: two would mix what each of them swaps in.
+    source: tokio::sync::Mutex<Option<Source>>,
+    /// Woken by a reload.
+    reloaded: Notify,
     driver: Kind,
     stop_listening: watch::Sender<bool>,
     draining: watch::Sender<bool>,
@@ -96,6 +94,10 @@ struct Inner {
     spool: Mutex<Option<SpoolStore>>,
     spool_meter: Option<Arc<SpoolMeter>>,
     addresses: Vec<(String, SocketAddr)>,
+    /// What is accepted on, once more, for a process that is to go on; empty once the router drains.
+    sockets: Mutex<Vec<(String, OwnedFd)>>,
+    /// End when `stop_listening` says so.
+    listeners: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     started_unix: u64,
 }
 
@@ -125,76 +127,20 @@ impl Router {
     /// # Errors
     /// As [`Router::start`].
     pub async fn start_with(config: Config, make: &MakeBackend) -> Result<Self, String> {
-        let secret = config.dialback_secret(random_bytes()?).map_err(|errors| errors.to_string())?;
-        let world = Arc::new(config.world(1, Arc::clone(&secret)).map_err(|errors| errors.to_string())?);
-        let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
-        let resolver = Resolver::new(&config.dns_servers)?;
-        let driver = Kind::choose(config.engine.driver).map_err(|error| format!("engine.driver: {error}"))?;
-        let snapshot = apart({
-            let config = config.clone();
-            move || load_directory(&config, Audience::Start)
-        })
-        .await?;
-        let (contacts, waiting) = apart({
-            let (store, spool) = (config.store.clone(), config.spool.clone());
-            move || Ok((store::open(store.as_deref())?, spool::open(spool.as_ref())?))
-        })
-        .await?;
-        let bound = listen::bind(&config)?;
-        let addresses =
-            bound.iter().filter_map(|bound| Some((bound.name.clone(), bound.address()?))).collect::<Vec<_>>();
+        let mut sockets = Sockets::none();
+        let prepared = Prepared::new(config, &mut sockets).await?;
+        sockets.finish()?;
+        prepared.start(make).await
+    }
 
-        let shards = config.shards();
-        let (post, boxes) = post_office(shards);
-        let (reports, reported) = channel(REPORTS_MAX);
-        let (to_store, stored) = store::queue();
-        let (to_spool, spooled) = spool::queue();
-        let outside = Outside::new(Handle::current(), tls, resolver, reports, shards)
-            .with_store(contacts.as_ref().map(|_| to_store))
-            .with_spool(waiting.as_ref().map(|_| to_spool));
-        let outside = Arc::new(outside);
-        let directory = Directory::new(snapshot, Arc::new(Overlay::new(OVERLAY_MAX)));
-        let threads = spawn_shards(driver, &world, &directory, &post, &outside, boxes, make)?;
-        // Contacts come by the same mail as connections, and before the first of these.
-        let store = start_store(contacts, stored, &post).await?;
-        // What waited follows them.
-        let spool = start_spool(waiting, spooled, &post, &world, &directory).await?;
-
-        let directory: SharedDirectory = Arc::new(Mutex::new(directory));
-        let (commands, commanded) = commands();
-        let (all_drained, drained) = oneshot::channel();
-        let control = Control::new(post.clone(), Arc::clone(&directory), all_drained);
-        tokio::spawn(run_control(control, commanded, reported));
-        let (stop_listening, stop) = watch::channel(false);
-        for bound in bound {
-            spawn_listener(bound, &post, &stop);
-        }
-        let now = crate::clock::unix_seconds();
-        let state = State { config, world, directory_loaded_unix: now };
-        Ok(Self {
-            inner: Arc::new(Inner {
-                post,
-                outside,
-                directory,
-                commands,
-                state: Mutex::new(state),
-                generation: AtomicU64::new(1),
-                secret,
-                reloading: tokio::sync::Mutex::new(()),
-                driver,
-                stop_listening,
-                draining: watch::channel(false).0,
-                stopped: watch::channel(false).0,
-                drained: tokio::sync::Mutex::new(Some(drained)),
-                threads: Mutex::new(threads),
-                store_meter: store.as_ref().map(|store| Arc::clone(store.meter())),
-                store: Mutex::new(store),
-                spool_meter: spool.as_ref().map(|spool| Arc::clone(spool.meter())),
-                spool: Mutex::new(spool),
-                addresses,
-                started_unix: now,
-            }),
-        })
+    /// The listening sockets once more, to be given to another process; none once the router drains.
+    ///
+    /// # Errors
+    /// Too many open files.
+    pub fn sockets(&self) -> Result<Vec<(String, OwnedFd)>, String> {
+        let held = self.inner.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = |(name, socket): &(String, OwnedFd)| Ok((name.clone(), socket.try_clone()?));
+        held.iter().map(again).collect::<std::io::Result<_>>().map_err(|error| error.to_string())
     }
 
     /// The configuration in use.
@@ -205,11 +151,6 @@ impl Router {
     /// The users.
     pub fn directory(&self) -> Directory {
         current(&self.inner.directory)
-    }
-
-    /// When the directory was loaded, in seconds since 1970.
-    pub fn directory_loaded_unix(&self) -> u64 {
-        self.state().directory_loaded_unix
     }
 
     /// When the router started, in seconds since 1970.
@@ -258,7 +199,7 @@ impl Router {
     /// A home that is not configured, a user that is not in the directory, or a full overlay.
     pub async fn move_users(&self, users: &[Jid], home: &str) -> Result<Moved, String> {
         let world = self.world();
-        let Some((home, _)) = world.homes.by_name(home) else {
+        let Some((home, configured)) = world.homes.by_name(home) else {
             let names: Vec<&str> = world.homes.iter().map(|(_, home)| home.name.as_str()).collect();
             return Err(format!("there is no home {home:?}; configured are: {}", names.join(", ")));
         };
@@ -277,9 +218,10 @@ impl Router {
             }
         }
         if changes.is_empty() {
-            return Ok(Moved { users: 0, in_time: true, held_millis: 0 });
+            return Ok(Moved { users: 0, in_time: true, held_millis: 0, remembered: true });
         }
-        self.command(|done| Command::Move(changes, done)).await
+        let name = configured.name.clone();
+        self.command(|done| Command::Move(changes, name, done)).await
     }
 
     /// What is known of a local user and what is open for him, from the shard that owns him.
@@ -311,7 +253,7 @@ impl Router {
     /// # Errors
     /// Everything that is wrong, or what cannot change without a restart.
     pub async fn reload(&self) -> Result<Reloaded, String> {
-        let _alone = self.inner.reloading.lock().await;
+        let mut place = self.inner.source.lock().await;
         let old = self.state().config.clone();
         let config = old.reread().map_err(|errors| errors.to_string())?;
         if let Some(what) = needs_restart(&old, &config) {
@@ -326,20 +268,26 @@ impl Router {
         let world = Arc::new(config.world(generation, secret).map_err(|errors| errors.to_string())?);
         let tls = Arc::new(TlsContext::load(&config).map_err(|errors| errors.to_string())?);
         let resolver = Resolver::new(&config.dns_servers)?;
-        let (snapshot, names) = apart({
-            let (config, old) = (config.clone(), self.directory());
-            move || load_anew(&config, old.snapshot())
-        })
-        .await?;
+        let (loaded, names) = self.read_anew(&config, &mut place).await?;
 
         self.inner.outside.swap(tls, resolver);
         let (done, changed) = oneshot::channel();
         self.send(Command::World(Arc::clone(&world), done)).await?;
         changed.await.map_err(|_| gone())?;
-        let users = snapshot.len();
-        let moved = self.command(|done| Command::Snapshot(snapshot, names, done)).await?;
+        let users = loaded.snapshot.len();
+        let moved = self.take(&config, &loaded, names).await?;
         self.inner.generation.store(generation, Ordering::Relaxed);
-        *self.state() = State { config, world, directory_loaded_unix: crate::clock::unix_seconds() };
+        let settled = match loaded.failing {
+            None => users::settled(&config, &mut place).await,
+            Some(_) => Ok(()),
+        };
+        {
+            let mut state = self.state();
+            state.config = config;
+            state.world = world;
+        }
+        self.inner.reloaded.notify_waiters();
+        settled?;
         Ok(Reloaded { generation, users, moved })
     }
 
@@ -347,6 +295,16 @@ impl Router {
     pub async fn drain(&self) -> Drained {
         self.inner.draining.send_replace(true);
         self.inner.stop_listening.send_replace(true);
+        // Else the kernel would go on to let in whom nobody answers.
+        self.inner.sockets.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let listeners =
+            std::mem::take(&mut *self.inner.listeners.lock().unwrap_or_else(PoisonError::into_inner));
+        for listener in listeners {
+            // Whoever was let in by now is known to a shard before that is told to drain.
+            if listener.await.is_err() {
+                tracing::error!("a listener did not end in order");
+            }
+        }
         for shard in 0..self.inner.post.shards() {
             self.inner.post.send(shard, Mail::Control(Input::Drain)).await;
         }
@@ -406,11 +364,6 @@ fn gone() -> String {
     "the router is stopping".to_owned()
 }
 
-async fn run_control(control: Control, commands: Receiver<Command>, reports: Receiver<Report>) {
-    let _last = LastWords("the control task");
-    control.run(commands, reports).await;
-}
-
 /// Ends the process when the thread that holds it panics. A router that goes on without one of its shards looks healthy from
 /// outside and swallows what is given to that shard; one that is started anew does not.
 pub(crate) struct LastWords(pub(crate) &'static str);
@@ -425,52 +378,6 @@ impl Drop for LastWords {
             std::process::abort();
         }
     }
-}
-
-/// Gives the shards what the store knows and starts its thread. A shard that has begun is stopped again where that fails.
-async fn start_store(
-    contacts: Option<ContactFile>,
-    stored: std::sync::mpsc::Receiver<Delivery>,
-    post: &Post,
-) -> Result<Option<Store>, String> {
-    let Some(contacts) = contacts else { return Ok(None) };
-    let started = apart({
-        let post = post.clone();
-        move || Store::start(contacts, stored, &post)
-    })
-    .await;
-    if started.is_err() {
-        for shard in 0..post.shards() {
-            post.send(shard, Mail::Stop).await;
-        }
-    }
-    started.map(Some)
-}
-
-/// As [`start_store`], for the spool.
-async fn start_spool(
-    waiting: Option<spool::Ready>,
-    spooled: std::sync::mpsc::Receiver<spool::outlet::Delivery>,
-    post: &Post,
-    world: &Arc<World>,
-    directory: &Directory,
-) -> Result<Option<SpoolStore>, String> {
-    let Some(waiting) = waiting else { return Ok(None) };
-    let started = apart({
-        let (post, world, directory) = (post.clone(), Arc::clone(world), directory.clone());
-        move || SpoolStore::start(waiting, spooled, &post, &world, &directory)
-    })
-    .await;
-    if started.is_err() {
-        for shard in 0..post.shards() {
-            post.send(shard, Mail::Stop).await;
-        }
-    }
-    started.map(Some)
-}
-
-fn spawn_listener(bound: Bound, post: &Post, stop: &watch::Receiver<bool>) {
-    tokio::spawn(listen::accept(bound, post.clone(), stop.clone()));
 }
 
 /// What a reload cannot change.
@@ -504,6 +411,9 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     if old.spool != new.spool {
         return Some("the table spool");
     }
+    if (old.log.redacted, &old.log.key_file) != (new.log.redacted, &new.log.key_file) {
+        return Some("engine.log_users and engine.log_users_key_file");
+    }
     (old.admin_listen != new.admin_listen).then_some("admin.listen")
 }
 
@@ -512,32 +422,6 @@ async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
-}
-
-/// Reads the users. Blocks.
-fn load_directory(config: &Config, audience: Audience) -> Result<Arc<Snapshot>, String> {
-    let (snapshot, report) = crate::directory::load(config, audience)?;
-    tracing::info!(
-        users = report.users,
-        rows = report.rows,
-        skipped = report.skipped_rows,
-        bytes = snapshot.memory_bytes(),
-        "directory loaded"
-    );
-    for skipped in &report.skipped {
-        tracing::warn!(line = skipped.line, "directory: row skipped: {}", crate::log::escape(&skipped.why));
-    }
-    Ok(Arc::new(snapshot))
-}
-
-/// Reads the users again and names those whose home has changed; refused when too much has. Blocks.
-fn load_anew(config: &Config, old: &Snapshot) -> Result<(Arc<Snapshot>, Vec<Arc<str>>), String> {
-    let snapshot = load_directory(config, Audience::Log)?;
-    guard(old, &snapshot, config.directory.shrink_percent_max)
-        .map_err(|refusal| format!("directory.shrink_percent_max: {refusal}"))?;
-    let mut names = Vec::new();
-    diff(old, &snapshot, |change| names.push(change.bare.into()));
-    Ok((snapshot, names))
 }
 
 #[cfg(test)]

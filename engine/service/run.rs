@@ -1,53 +1,99 @@
 //! `turnout run` and `turnout demo`: the life of the process, from configuration to the last signal, readable as a runbook.
 
 use std::io::IsTerminal;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{DemoArgs, RunArgs, fail, finish, load};
 use crate::commands::user::UserArgs;
+use crate::config::Config;
 use crate::demo;
-use crate::router::Router;
+use crate::handover::{self, Predecessor, Program, Sockets, Successor};
+use crate::redact;
+use crate::router::{Prepared, Router, random_bytes};
+use crate::systemd;
 
 /// Environment variable for the log's level and filters, in the manner of `RUST_LOG`.
 const LOG_VARIABLE: &str = "TURNOUT_LOG";
 
+/// The key of the admin listener.
+const ADMIN: &str = "admin.listen";
+
 /// `turnout run`.
 pub fn run(args: &RunArgs) -> ExitCode {
     let _log = start_log("info");
+    let received = handover::received().and_then(|received| Ok((received, Program::this()?)));
+    let ((sockets, predecessor), program) = match received {
+        Ok(received) => received,
+        Err(error) => return fail(false, &error),
+    };
     let loaded = match load(args.config.as_deref(), crate::clock::system_time()) {
         Ok(loaded) => loaded,
         Err(errors) => return fail(false, &errors.to_string()),
     };
-    let embedded = loaded.trial.is_some();
+    let key =
+        random_bytes().and_then(|random| loaded.config.log_key(random).map_err(|errors| errors.to_string()));
+    match key {
+        Ok(key) => redact::use_key(key),
+        Err(error) => return fail(false, &error),
+    }
     control_plane(async move {
-        let config = loaded.config;
-        let admin = config.admin_listen;
-        let router = match Router::start(config).await {
-            Ok(router) => router,
-            Err(error) => return fail(false, &error),
-        };
-        if embedded {
+        if loaded.trial.is_some() {
             tracing::warn!(
                 "running the embedded default on loopback with made certificates; give a file with --config"
             );
         }
-        for (name, address) in router.addresses() {
-            tracing::info!(%address, "{name}");
-        }
-        let admin = match crate::desk::open(&router, admin).await {
-            Ok(admin) => admin,
+        let service = match begin(loaded.config, sockets, predecessor).await {
+            Ok(service) => service,
             Err(error) => return fail(false, &error),
         };
-        tracing::info!(driver = router.driver(), %admin, "turnout is up");
-        let code = until_stopped(&router, args.config.as_deref()).await;
+        systemd::ready();
+        systemd::watch(&service.router);
+        let code = until_stopped(&service, args.config.as_deref(), &program).await;
         drop(loaded.trial);
         code
     })
+}
+
+/// What runs.
+struct Service {
+    router: Router,
+    /// The admin listener once more, for a process that is to go on.
+    admin: OwnedFd,
+}
+
+/// Brings everything up; where another process still runs, once that has given way.
+async fn begin(
+    config: Config,
+    mut sockets: Sockets,
+    predecessor: Option<Predecessor>,
+) -> Result<Service, String> {
+    let admin = config.admin_listen;
+    let prepared = Prepared::new(config, &mut sockets).await?;
+    let desk = match sockets.take(ADMIN, admin) {
+        Some(socket) => TcpListener::from_std(socket).map_err(|error| format!("{ADMIN}: {error}"))?,
+        None => crate::admin::bind(admin).await?,
+    };
+    let admin = desk.as_fd().try_clone_to_owned().map_err(|error| format!("{ADMIN}: {error}"))?;
+    sockets.finish()?;
+    if let Some(predecessor) = predecessor {
+        tracing::info!("ready to begin; waiting for the process before this one to drain");
+        predecessor.say_ready()?;
+        tokio::task::spawn_blocking(move || predecessor.wait()).await.map_err(|error| error.to_string())?;
+    }
+    let router = prepared.start(&crate::router::standard_backend).await?;
+    for (name, address) in router.addresses() {
+        tracing::info!(%address, "{name}");
+    }
+    let at = crate::desk::serve(&router, desk)?;
+    tracing::info!(driver = router.driver(), admin = %at, "turnout is up");
+    Ok(Service { router, admin })
 }
 
 /// `turnout demo`.
@@ -69,26 +115,62 @@ pub fn run_demo(args: &DemoArgs) -> ExitCode {
     }
 }
 
-/// Waits for signals: HUP reloads, TERM and INT drain.
-async fn until_stopped(router: &Router, file: Option<&Path>) -> ExitCode {
-    let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+/// Waits for signals: HUP reloads, USR2 hands over to the program's file as it is now, TERM and INT drain.
+async fn until_stopped(service: &Service, file: Option<&Path>, program: &Program) -> ExitCode {
+    let router = &service.router;
+    let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt), Ok(mut upgrade)) = (
+        signal(SignalKind::hangup()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::user_defined2()),
+    ) else {
         return fail(false, "signals cannot be caught");
     };
-    loop {
+    let mut successor = loop {
         tokio::select! {
             _ = hangup.recv() => reload(router, file).await,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            _ = upgrade.recv() => {
+                let started = tokio::select! {
+                    started = start_successor(service, program) => started,
+                    _ = terminate.recv() => break None,
+                    _ = interrupt.recv() => break None,
+                };
+                match started {
+                    Ok(successor) => break Some(successor),
+                    Err(error) => tracing::error!("upgrade refused, everything stays as it was: {error}"),
+                }
+            }
+        }
+    };
+    if let Some(successor) = &successor {
+        let pid = successor.pid();
+        tracing::info!(pid, "another process is ready to go on; draining, new connections wait for it");
+    } else {
+        systemd::stopping();
+        tracing::info!("draining: no new connections; what was accepted is delivered or bounced");
+    }
+    let mut draining = std::pin::pin!(router.drain());
+    let drained = loop {
+        tokio::select! {
+            drained = &mut draining => break drained,
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+        // The first signal of an upgrade calls that off.
+        if successor.take().is_none() {
+            return stopped_at_once();
+        }
+        systemd::stopping();
+        tracing::info!("no other process goes on; what was accepted is delivered or bounced");
+    };
+    if let Some(successor) = successor {
+        systemd::succeeded_by(successor.pid());
+        if let Err(error) = successor.give_way() {
+            return fail(false, &error);
         }
     }
-    tracing::info!("draining: no new connections; what was accepted is delivered or bounced");
-    let drained = tokio::select! {
-        drained = router.drain() => drained,
-        _ = terminate.recv() => return stopped_at_once(),
-        _ = interrupt.recv() => return stopped_at_once(),
-    };
     if drained.left == 0 {
         tracing::info!("stopped; nothing accepted is left");
         ExitCode::SUCCESS
@@ -103,12 +185,25 @@ async fn until_stopped(router: &Router, file: Option<&Path>) -> ExitCode {
     }
 }
 
+/// Starts the program's file, which may be another one by now, and waits until it has read everything it needs.
+async fn start_successor(service: &Service, program: &Program) -> Result<Successor, String> {
+    let mut sockets = service.router.sockets()?;
+    sockets.push((ADMIN.to_owned(), service.admin.try_clone().map_err(|error| error.to_string())?));
+    let successor = program.start(&sockets)?;
+    let channel = successor.channel()?;
+    tokio::task::spawn_blocking(move || handover::wait_until_ready(&channel))
+        .await
+        .map_err(|error| error.to_string())??;
+    Ok(successor)
+}
+
 /// Whoever asks twice does not want to wait.
 fn stopped_at_once() -> ExitCode {
     fail(false, "stopped at once by a second signal; what was still held is lost, its senders were not told")
 }
 
 async fn reload(router: &Router, file: Option<&Path>) {
+    systemd::reloading();
     let file = file.map_or_else(|| "the embedded default".to_owned(), |file| file.display().to_string());
     match router.reload().await {
         Ok(done) => tracing::info!(
@@ -120,6 +215,7 @@ async fn reload(router: &Router, file: Option<&Path>) {
         ),
         Err(error) => tracing::error!("reload refused, everything stays as it was: {error}"),
     }
+    systemd::ready();
 }
 
 /// The control plane: DNS, admin API, signals. Two threads are plenty; the shards have their own.
@@ -161,7 +257,7 @@ fn start_log(level: &str) -> WorkerGuard {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer)
+        .with_writer(redact::Redacted(writer))
         .with_ansi(colour)
         .with_target(false)
         .init();

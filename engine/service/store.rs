@@ -20,6 +20,7 @@ pub mod file;
 pub mod keeper;
 mod medium;
 pub mod meter;
+pub mod moves;
 pub mod outlet;
 
 use file::ContactFile;

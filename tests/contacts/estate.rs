@@ -79,7 +79,7 @@ pub struct Estate {
     pub log: Vec<String>,
 }
 
-const GATE: &str = "gateway";
+pub(super) const GATE: &str = "gateway";
 
 pub(super) fn bare(jid: &str) -> String {
     jid.split('/').next().unwrap_or_default().to_owned()
@@ -164,6 +164,7 @@ impl Estate {
         self.note(|| "calm".to_owned());
         self.pool_is_down = false;
         self.outside.lock().unwrap().down.clear();
+        self.inside.lock().unwrap().down.clear();
         let end = self.now + T;
         while self.now < end {
             let mut steps = 0;
@@ -317,6 +318,10 @@ impl Estate {
         if who == GATE && self.outside.lock().unwrap().down.contains(&domain(&word.to)) {
             self.blur(&word);
         }
+        // What waits for the gateway may be overtaken by what a user of it says meanwhile, as in any XMPP.
+        if who != GATE && self.gateway_is_down() && self.home(&bare(&word.to)) == LEGACY {
+            self.blur(&word);
+        }
         desk.lock().unwrap().said.entry(link).or_default().push_back(word);
         self.handle(usize::from(link.shard()), Input::Received(link, "x".into()));
     }
@@ -407,7 +412,11 @@ impl Estate {
                 }
                 Output::Note(note) => self.note(|| format!("router: {}: {}", note.about, note.text)),
                 Output::Spool(_) | Output::Unspool(_) => {}
-                Output::Drained | Output::StartTls(..) | Output::Told(..) => {}
+                Output::Drained
+                | Output::StartTls(..)
+                | Output::Told(..)
+                | Output::Pause(_)
+                | Output::Resume(_) => {}
             }
         }
     }
@@ -448,10 +457,10 @@ impl Estate {
             .set(Jid::parse(&name).unwrap().view(), User::at(Residence::Home(home)))
             .unwrap();
         self.pool.forgets(|local| local == name);
-        let mut out = Vec::new();
+        let (mut out, down) = (Vec::new(), self.gateway_is_down());
         let person = self.people.get_mut(&name).unwrap();
         person.seen.clear();
-        if home == LEGACY {
+        if home == LEGACY && !down {
             person.show(&name, &mut out);
             let contacts = person.contacts.iter().filter(|friend| !person.refused_by.contains(*friend));
             // The gateway asks for the presence of its users' contacts, as it does when they sign in.

@@ -9,7 +9,7 @@ use turnout_core::placement::owner_of_user;
 use turnout_core::stanza::PresenceType;
 
 use super::desk::Word;
-use super::estate::{Estate, USERS, bare, domain, start};
+use super::estate::{Estate, GATE, USERS, bare, domain, start};
 use crate::support::estate::{LEGACY, LOCAL, PARTNERS, POOL, local};
 
 impl Estate {
@@ -49,6 +49,7 @@ impl Estate {
             }
             92..94 => self.partner_fails(&friend),
             94..96 => self.pool_fails(),
+            96..98 => self.gateway_fails(),
             _ => {
                 let seconds = self.random.below(90);
                 for _ in 0..4 {
@@ -64,7 +65,9 @@ impl Estate {
         self.note(|| format!("{name} becomes {show:?}"));
         self.people.get_mut(name).unwrap().online = show;
         if self.home(name) == LEGACY {
-            self.people[name].show(name, out);
+            if !self.gateway_is_down() {
+                self.people[name].show(name, out);
+            }
         } else {
             self.pool.shows(self.seconds(), name, &self.people);
         }
@@ -72,6 +75,9 @@ impl Estate {
 
     fn person_asks(&mut self, name: &str, friend: &str, out: &mut Vec<Word>) {
         let legacy = self.home(name) == LEGACY;
+        if legacy && self.gateway_is_down() {
+            return;
+        }
         let person = self.people.get_mut(name).unwrap();
         if person.refused_by.contains(friend) || !person.contacts.insert(friend.to_owned()) {
             return;
@@ -84,6 +90,9 @@ impl Estate {
     }
 
     fn person_answers(&mut self, name: &str, friend: &str, out: &mut Vec<Word>) {
+        if self.home(name) == LEGACY && self.gateway_is_down() {
+            return;
+        }
         let yes = self.random.below(4) > 0;
         let person = self.people.get_mut(name).unwrap();
         let known = person.watchers.get(friend) == Some(&true);
@@ -183,6 +192,41 @@ impl Estate {
         self.note(|| format!("{name} goes down or comes up"));
         for link in links {
             self.handle(usize::from(link.shard()), Input::Closed(link, Closed::Broken("reset".into())));
+        }
+    }
+
+    pub(super) fn gateway_is_down(&self) -> bool {
+        self.inside.lock().unwrap().down.contains(LOCAL)
+    }
+
+    /// The gateway cannot be reached, or can again. It says nothing of itself when it is back: it knows who may see its users,
+    /// and does not know that somebody sees nobody.
+    fn gateway_fails(&mut self) {
+        let mut links: Vec<_> = self.entrances.remove(GATE).into_iter().collect();
+        let mut lost = self.written.remove(GATE).unwrap_or_default();
+        let down = {
+            let mut desk = self.inside.lock().unwrap();
+            let down = !desk.down.remove(LOCAL);
+            if down {
+                desk.down.insert(LOCAL.to_owned());
+                links.extend(desk.links.keys());
+                lost.extend(desk.heard.drain(..));
+            }
+            down
+        };
+        self.note(|| format!("the gateway is down: {down}"));
+        for word in lost {
+            self.blur(&word);
+        }
+        if down {
+            let legacy: Vec<String> =
+                self.people.keys().filter(|name| self.home(name) == LEGACY).cloned().collect();
+            for name in legacy {
+                self.people.get_mut(&name).unwrap().seen.clear();
+            }
+        }
+        for link in links {
+            self.handle(usize::from(link.shard()), Input::Closed(link, Closed::Eof));
         }
     }
 

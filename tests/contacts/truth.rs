@@ -1,6 +1,7 @@
 //! What must hold of an estate at rest.
 
-use super::estate::Estate;
+use super::estate::{Estate, domain};
+use super::people::Seen;
 use crate::support::estate::POOL;
 
 impl Estate {
@@ -18,11 +19,16 @@ impl Estate {
                 // A router that died may ask again while the answer is on its way.
                 let asked = asked + self.starts as usize;
                 assert!(prompted <= asked, "{about}: prompted {prompted} times, asked {asked} times");
-                // The gateway is the presence server of its users, and what it does not say again is not ours to know.
+                let allows = person.watchers.get(friend_name) == Some(&true);
                 if self.home(name) != POOL {
+                    // The gateway is the presence server of its users: what they see it has to ask for by itself, and what a
+                    // partner that was down did not hear it does not say again.
+                    let sees = allows && friend.to.contains(name) && friend.online.is_some();
+                    if sees && !self.were_down.contains(&domain(friend_name)) {
+                        self.same(&about, friend.seen.get(name), &person.online);
+                    }
                     continue;
                 }
-                let allows = person.watchers.get(friend_name) == Some(&true);
                 if friend.to.contains(name) {
                     assert!(allows, "{about}: the partner believes he may see her, and may not");
                 }
@@ -31,10 +37,7 @@ impl Estate {
                     "{about}: she has answered, and he was not told"
                 );
                 if friend.online.is_some() && friend.to.contains(name) {
-                    let seen: Vec<&String> =
-                        friend.seen.get(name).into_iter().flatten().map(|(_, s)| s).collect();
-                    let truth: Vec<&String> = person.online.iter().collect();
-                    assert_eq!(seen, truth, "{about}: what he sees of her");
+                    self.same(&about, friend.seen.get(name), &person.online);
                 }
                 if person.contacts.contains(friend_name) && !person.refused_by.contains(friend_name) {
                     let seen: Vec<&String> =
@@ -45,6 +48,13 @@ impl Estate {
                 }
             }
         }
+    }
+
+    /// What he sees of her is how she is.
+    fn same(&self, about: &str, seen: Option<&Seen>, is: &Option<String>) {
+        let seen: Vec<&String> = seen.into_iter().flatten().map(|(_, show)| show).collect();
+        let truth: Vec<&String> = is.iter().collect();
+        assert_eq!(seen, truth, "{about}: what he sees of her");
     }
 
     /// People with something to see, so that a test can tell whether anything happened.

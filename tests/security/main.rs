@@ -11,12 +11,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use rows::{Held, PARTS, Partly, Row, Tests, WHOLE};
+use rows::{ADVISORIES, Held, LIMITS, PARTS, Partly, Row, Tests, WHOLE};
 
 const REPORT: &str = "docs/security-tests.md";
 const POLICY: &str = "SECURITY.md";
 const BEGIN: &str = "<!-- made by tests/security: begin -->\n";
 const END: &str = "<!-- made by tests/security: end -->\n";
+
+const ADVISORIES_BEGIN: &str = "<!-- made by tests/security: advisories begin -->\n";
+const ADVISORIES_END: &str = "<!-- made by tests/security: advisories end -->\n";
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -31,7 +34,11 @@ fn all() -> impl Iterator<Item = &'static Row> {
 }
 
 fn named() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let lists: Vec<Tests> = all().map(|row| row.tests).chain(WHOLE.iter().map(|(_, tests)| *tests)).collect();
+    let lists: Vec<Tests> = all()
+        .map(|row| row.tests)
+        .chain(WHOLE.iter().map(|(_, tests)| *tests))
+        .chain(LIMITS.iter().map(|(_, _, tests)| *tests))
+        .collect();
     lists.into_iter().flatten().flat_map(|(file, names)| names.iter().map(move |name| (*file, *name)))
 }
 
@@ -71,6 +78,38 @@ fn every_class_has_one_row_with_tests() {
     assert_eq!(ids, classes);
     for row in all() {
         assert!(row.tests.iter().map(|(_, names)| names.len()).sum::<usize>() > 0, "{} has no test", row.id);
+    }
+}
+
+#[test]
+fn every_limit_has_its_row() {
+    let text = read("engine/core/src/limits.rs");
+    let names = text.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+    let (there, rows): (BTreeSet<&str>, BTreeSet<&str>) =
+        (names.collect(), LIMITS.iter().map(|(name, ..)| *name).collect());
+    assert_eq!(there, rows);
+    assert_eq!(rows.len(), LIMITS.len(), "one stands twice");
+}
+
+#[test]
+fn advisories_are_answered() {
+    let numbers = |version: &str| -> Vec<u64> {
+        version.split(['.', '+', '-']).map_while(|number| number.parse().ok()).collect()
+    };
+    let lock: toml::Table = read("Cargo.lock").parse().unwrap();
+    for (id, name, fixed, _) in ADVISORIES {
+        let packages = lock["package"].as_array().unwrap();
+        let versions: Vec<&str> = packages
+            .iter()
+            .filter(|package| package["name"].as_str() == Some(name))
+            .map(|package| package["version"].as_str().unwrap())
+            .collect();
+        assert!(!versions.is_empty(), "{id}: {name} is not in the tree any more");
+        for version in
+            versions.iter().filter(|version| !(*name == "hashbrown" && version.starts_with("0.14.")))
+        {
+            assert!(numbers(version) >= numbers(fixed), "{id}: {name} {version}, and {fixed} is needed");
+        }
     }
 }
 
@@ -139,6 +178,20 @@ fn report() -> String {
     for (rule, tests) in WHOLE {
         writeln!(text, "| {rule} | {} |", links(tests, "../")).unwrap();
     }
+    text.push_str("\n## Limits\n\nAll of `engine/core/src/limits.rs`. What a test goes beyond, and what none does yet.\n\n| limit | key | a test goes beyond it |\n|---|---|---|\n");
+    for (name, key, tests) in LIMITS {
+        let key = if key.is_empty() { String::new() } else { format!("`{key}`") };
+        let tests = if tests.is_empty() { "none".to_owned() } else { links(tests, "../") };
+        writeln!(text, "| `{name}` | {key} | {tests} |").unwrap();
+    }
+    text
+}
+
+fn advisories() -> String {
+    let mut text = String::from("| advisory | crate | without it since | what it is |\n|---|---|---|---|\n");
+    for (id, name, fixed, what) in ADVISORIES {
+        writeln!(text, "| {id} | {name} | {fixed} | {what} |").unwrap();
+    }
     text
 }
 
@@ -157,7 +210,12 @@ fn the_documents_say_what_the_rows_say() {
     let policy = read(POLICY);
     let (before, rest) = policy.split_once(BEGIN).expect("SECURITY.md has a place for the rows");
     let (_, after) = rest.split_once(END).expect("and an end of it");
-    let made = [(REPORT, report()), (POLICY, format!("{before}{BEGIN}{}{END}{after}", summary()))];
+    let (between, rest) = after.split_once(ADVISORIES_BEGIN).expect("and one for the advisories");
+    let (_, last) = rest.split_once(ADVISORIES_END).expect("and an end of that");
+    let policy =
+        [before, BEGIN, &summary(), END, between, ADVISORIES_BEGIN, &advisories(), ADVISORIES_END, last]
+            .concat();
+    let made = [(REPORT, report()), (POLICY, policy)];
     for (file, text) in made {
         if std::env::var_os("TURNOUT_WRITE").is_some() {
             std::fs::write(path(file), &text).unwrap();

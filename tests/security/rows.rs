@@ -1,7 +1,9 @@
 //! The table: every class of attack, what is tried, where it ends, and the tests that show it.
 
+mod advisories;
 mod certificates;
 mod identity;
+mod limits;
 mod sip;
 mod xml;
 
@@ -14,6 +16,8 @@ pub enum State {
 }
 
 pub use State::{Held, Partly};
+pub use advisories::ADVISORIES;
+pub use limits::LIMITS;
 
 /// One class of attack.
 pub struct Row {
@@ -70,7 +74,29 @@ pub const WHOLE: &[(&str, Tests)] = &[
             ("engine/service/listen.rs", &["one_address_does_not_take_all_places"]),
             (
                 "backends/xmpp/tests/streams/abuse.rs",
-                &["only_streams_that_proved_whose_they_are_take_a_partners_places"],
+                &[
+                    "only_streams_that_proved_whose_they_are_take_a_partners_places",
+                    "who_names_nobody_in_his_header_takes_a_place_all_the_same",
+                ],
+            ),
+        ],
+    ),
+    (
+        "A directory server, or whoever stands between, can send nothing that crashes or fills the router: messages, answers, pages and cookies have a size, all of them an end, and what comes in the clear behind StartTLS is not heard. A wrong password is tried on one server only.",
+        &[
+            (
+                "engine/service/directory/ldap/tests.rs",
+                &[
+                    "what_is_no_answer_ends_the_session",
+                    "a_server_that_is_silent_or_slow_has_its_time",
+                    "a_server_that_never_ends_is_ended",
+                    "words_in_the_clear_behind_starttls_are_not_heard",
+                    "a_wrong_password_is_tried_once",
+                ],
+            ),
+            (
+                "engine/service/directory/ldap/message.rs",
+                &["nothing_a_server_sends_is_a_surprise", "depth_is_no_danger"],
             ),
         ],
     ),
@@ -79,6 +105,22 @@ pub const WHOLE: &[(&str, Tests)] = &[
         &[
             ("engine/service/router.rs", &["a_panic_of_a_shard_ends_the_process"]),
             ("backends/xmpp/tests/streams/cuts.rs", &["any_bytes_are_survived", "cuts_change_nothing"]),
+            ("backends/xmpp/tests/streams/main.rs", &["partners_of_the_fuzzer_are_survived"]),
+            ("backends/xmpp/tests/oracle/main.rs", &["the_corpus_of_the_fuzzer"]),
+        ],
+    ),
+    (
+        "What people write is in no line of the log unless the operator has switched that on, secrets are in none at all, and users in none where they are redacted.",
+        &[
+            (
+                "tests/service/privacy.rs",
+                &[
+                    "what_people_write_and_secrets_are_in_no_line_of_the_log",
+                    "the_switch_of_the_legacy_gateway_writes_what_people_write",
+                    "users_are_in_no_line_of_the_log_where_they_are_redacted",
+                ],
+            ),
+            ("engine/service/redact.rs", &["no_user_is_left_in_a_line"]),
         ],
     ),
 ];

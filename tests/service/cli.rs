@@ -57,7 +57,8 @@ fn check_names_file_key_and_cure() {
         "remove it from one",
     );
     check("file = \"users.csv\"", "file = \"missing.csv\"", "directory.file", "");
-    check("source = \"csv\"", "source = \"ldap\"", "directory.source", "source = \"csv\"");
+    check("source = \"csv\"", "source = \"sql\"", "directory.source", "");
+    check("source = \"csv\"", "source = \"ldap\"", "directory.ldap.servers", "list the directory servers");
     check("shards = 2", "shards = \"two\"", "engine.shards", "");
     check("[engine]", "[engine", "", "");
     std::fs::write(&file, &good).unwrap();

@@ -1,10 +1,10 @@
 //! An estate on loopback: certificates, users and a configuration file on disk, a partner, a legacy gateway and a 2019 pool, and the
 //! router between them. Invariant: no port is fixed, and a test that ends has seen every stanza to its end.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls::ClientConfig;
@@ -41,6 +41,8 @@ pub struct Plan {
     pub federation: String,
     /// Lines of `[[partner]]` for partner.example, beside its proxy.
     pub partner: String,
+    /// Lines at the end of `[directory]`.
+    pub directory: &'static str,
     /// Whole tables.
     pub more: String,
     /// Users with their pools.
@@ -65,6 +67,7 @@ impl Default for Plan {
         Self {
             federation: String::new(),
             partner: "type = \"federated\"".to_owned(),
+            directory: "poll_seconds = 0",
             more: String::new(),
             users: vec![
                 ("anna@contoso.com".to_owned(), LEGACY),
@@ -118,13 +121,18 @@ pub struct Ground {
     pub partner: Server,
     pub gateway: Server,
     pub pool: Pool,
-    sip_port: u16,
-    nobody: u16,
+    sip: SocketAddrV4,
+    nobody: SocketAddrV4,
 }
 
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+/// An address nobody listens on, to be named before it is listened on. It is on a host of its own in 127.0.0.0/8: on 127.0.0.1 any
+/// connection that another test makes in the meantime could be given the port.
+pub fn quiet_address() -> SocketAddrV4 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed) & 0xff;
+    let host = Ipv4Addr::from(0x7f40_0000 | (std::process::id() & 0x3fff) << 8 | number);
+    let port = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap().port();
+    SocketAddrV4::new(host, port)
 }
 
 impl Ground {
@@ -147,8 +155,8 @@ impl Ground {
             partner,
             gateway,
             pool,
-            sip_port: free_port(),
-            nobody: free_port(),
+            sip: quiet_address(),
+            nobody: quiet_address(),
         };
         ground.configure(plan);
         ground
@@ -164,8 +172,8 @@ impl Ground {
             csv.push_str(&format!("\"sip:{user}\",\"{pool}\",\"SRV:\",\"True\",\"True\"\r\n"));
         }
         self.folder.write("users.csv", csv);
-        let proxy = if plan.partner_is_up { self.partner.address.port() } else { self.nobody };
-        let Plan { federation, partner, more, shards, drain_seconds, .. } = plan;
+        let proxy = if plan.partner_is_up { self.partner.address } else { self.nobody.into() };
+        let Plan { federation, partner, directory, more, shards, drain_seconds, .. } = plan;
         let text = format!(
             r#"domains = ["contoso.com", "fabrikam.com"]
 
@@ -184,7 +192,7 @@ key = "fabrikam.com.key"
 
 [[partner]]
 domain = "partner.example"
-proxy = "127.0.0.1:{proxy}"
+proxy = "{proxy}"
 {partner}
 
 [home.legacy]
@@ -197,7 +205,7 @@ registrar_pools = ["{LEGACY}"]
 [home.sfb2019]
 backend = "sip"
 connect = ["127.0.0.1:{pool}"]
-listen = "127.0.0.1:{sip}"
+listen = "{sip}"
 certificate = "turnout.contoso.com.pem"
 key = "turnout.contoso.com.key"
 ca_file = "ca.pem"
@@ -208,6 +216,7 @@ registrar_pools = ["{SFB2019}"]
 source = "csv"
 file = "users.csv"
 default_xmpp_access = true
+{directory}
 
 [engine]
 driver = "{driver}"
@@ -222,7 +231,7 @@ listen = "127.0.0.1:0"
             driver = crate::DRIVER,
             gateway = self.gateway.address.port(),
             pool = self.pool.address.port(),
-            sip = self.sip_port,
+            sip = self.sip,
         );
         self.folder.write("turnout.toml", text)
     }
@@ -238,7 +247,7 @@ listen = "127.0.0.1:0"
 
     /// Where the router's SIP listener is.
     pub fn sip(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.sip_port))
+        self.sip.into()
     }
 }
 
@@ -274,6 +283,16 @@ impl Estate {
         let config = Config::load(&ground.folder.path().join("turnout.toml")).unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let router = runtime.block_on(Router::start(config)).unwrap();
+        Self { ground, router, runtime }
+    }
+
+    /// Ends the router in order and starts another one on what it left.
+    #[must_use]
+    pub fn restarted(self) -> Self {
+        let Self { ground, router, runtime } = self;
+        runtime.block_on(router.drain());
+        let config = Config::load(&ground.folder.path().join("turnout.toml")).unwrap();
         let router = runtime.block_on(Router::start(config)).unwrap();
         Self { ground, router, runtime }
     }

@@ -1,6 +1,8 @@
 //! A user moves in mid-conversation.
 
-use crate::estate::Estate;
+use turnout_core::home::{HomeId, Residence};
+
+use crate::estate::{Estate, LEGACY, Plan, SFB2019};
 use crate::peers::stream::{body, chat};
 
 const USER: &str = "anna@contoso.com";
@@ -49,5 +51,56 @@ fn a_user_cannot_move_to_where_there_is_nothing() {
     let nobody = turnout_core::jid::Jid::parse("nobody@contoso.com").unwrap();
     let error = estate.runtime.block_on(estate.router.move_users(&[nobody], "legacy")).unwrap_err();
     assert!(error.contains("nobody@contoso.com is not in the directory"), "{error}");
+    estate.finish(0);
+}
+
+#[test]
+fn a_move_by_name_survives_a_restart_until_the_source_agrees() {
+    let users = |pool| {
+        let mut users: Vec<(String, &'static str)> =
+            (0..9).map(|n| (format!("user{n}@contoso.com"), LEGACY)).collect();
+        users.push((USER.to_owned(), pool));
+        users
+    };
+    let plan = Plan {
+        drain_seconds: 20,
+        more: "[presence]\nstore = \"contacts.redb\"".to_owned(),
+        users: users(LEGACY),
+        ..Plan::default()
+    };
+    let lives = |estate: &Estate| estate.router.directory().look_up(USER).map(|user| user.residence);
+    let changed = |estate: &Estate| estate.router.directory().overlay().len();
+    let estate = Estate::with(&plan);
+    assert!(estate.move_user("user3@contoso.com", "sfb2019").remembered);
+    assert!(estate.move_user(USER, "sfb2019").remembered);
+    // Moved there and back: nothing to be remembered.
+    assert!(estate.move_user("user3@contoso.com", "legacy").remembered);
+    assert_eq!(changed(&estate), 1);
+
+    let estate = estate.restarted();
+    assert_eq!((lives(&estate), changed(&estate)), (Some(Residence::Home(HomeId(1))), 1));
+    let mut wire = estate.partner_stream("contoso.com");
+    wire.send(chat("bob@partner.example/phone", USER, "m", "hello"));
+    let invite = estate.pool.requests.at_least(1).remove(0);
+    assert_eq!(invite.start, format!("INVITE sip:{USER} SIP/2.0"));
+    drop(wire);
+
+    // Now the source says the same, and later it has the last word.
+    estate.configure(&Plan { users: users(SFB2019), ..plan.clone() });
+    estate.reload().unwrap();
+    assert_eq!((lives(&estate), changed(&estate)), (Some(Residence::Home(HomeId(1))), 0));
+    let estate = estate.restarted();
+    assert_eq!(changed(&estate), 0);
+    estate.configure(&plan);
+    let estate = estate.restarted();
+    assert_eq!((lives(&estate), changed(&estate)), (Some(Residence::Home(HomeId(0))), 0));
+    estate.finish(0);
+}
+
+#[test]
+fn a_move_that_nothing_remembers_says_so() {
+    let estate = Estate::new();
+    assert!(!estate.move_user(USER, "sfb2019").remembered, "there is no store");
+    assert!(estate.move_user(USER, "sfb2019").remembered, "nothing changed");
     estate.finish(0);
 }

@@ -1,8 +1,13 @@
 //! A new configuration takes effect as a whole or not at all, and open streams live through it.
 
-use crate::estate::{Estate, LEGACY, Plan, SFB2019, issue};
-use crate::peers::stream::{chat, external, header, starttls};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use turnout_core::home::{HomeId, Residence};
+
+use crate::estate::{Estate, LEGACY, Plan, SFB2019, issue, wait};
+use crate::peers::stream::{body, chat, external, header, starttls};
 use crate::peers::wire::Wire;
+use crate::upgrade::{Stop, write_on};
 
 fn message(to: &str, id: &str) -> String {
     chat("bob@partner.example/phone", to, id, "hello")
@@ -117,4 +122,86 @@ fn a_changed_export_moves_its_users() {
     estate.gateway.stanzas.at_least(2);
     let passed = estate.finish(3);
     assert_eq!(passed.delivered, 3);
+}
+
+#[test]
+fn all_that_a_reload_changes_changes_under_load() {
+    let mut plan = Plan::default();
+    plan.users.extend((0..6).map(|n| (format!("user{n}@contoso.com"), LEGACY)));
+    let estate = Estate::with(&plan);
+    let config = estate.client("partner.example");
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let arrived = || estate.gateway.stanzas.all().len() + estate.pool.texts().len();
+    std::thread::scope(|scope| {
+        scope.spawn(|| write_on(estate.outside(), &config, &stop, &sent));
+        let _stop = Stop(&stop);
+        for round in 0..8 {
+            // Directory, certificate, a partner that comes and goes, a limit of the one that stays.
+            let mut plan = Plan::default();
+            // One of many, or the reload would take it for a broken export.
+            plan.users.extend((0..6).map(|n| (format!("user{n}@contoso.com"), LEGACY)));
+            plan.users[0].1 = if round % 2 == 0 { SFB2019 } else { LEGACY };
+            if round % 2 == 0 {
+                plan.more = "[[partner]]\ndomain = \"other.example\"\nproxy = \"127.0.0.1:1\"".to_owned();
+            }
+            plan.partner = format!("type = \"federated\"\nconnections_max = {}", 10 + round);
+            issue(&estate.folder, &estate.authority, "contoso.com");
+            estate.configure(&plan);
+            let reloaded = estate.reload().unwrap();
+            assert_eq!((reloaded.generation, reloaded.moved.users), (2 + round, 1));
+            let some_more = arrived() + 20;
+            wait(
+                "traffic goes on",
+                || if arrived() >= some_more { Ok(()) } else { Err(arrived().to_string()) },
+            );
+        }
+    });
+    let sent = sent.into_inner();
+    wait("the last of it", || {
+        if arrived() as u64 >= sent { Ok(()) } else { Err(format!("{} of {sent}", arrived())) }
+    });
+    let stanzas = estate.gateway.stanzas.all();
+    let mut got: Vec<u64> = stanzas.iter().map(|stanza| body(stanza).parse().unwrap()).collect();
+    got.extend(estate.pool.texts().iter().map(|text| text.parse::<u64>().unwrap()));
+    got.sort_unstable();
+    assert!(got.iter().copied().eq(0..sent), "{} of {sent} came", got.len());
+    assert!(estate.pool.texts().len() > 20 && stanzas.len() > 20, "to both homes");
+    estate.finish(sent);
+}
+
+#[test]
+fn a_file_is_watched_and_what_cannot_be_used_of_it_changes_nothing() {
+    let mut plan = Plan { directory: "poll_seconds = 1", ..Plan::default() };
+    plan.users.extend((0..6).map(|n| (format!("user{n}@contoso.com"), LEGACY)));
+    let estate = Estate::with(&plan);
+    let failing = |part: &str| {
+        wait("a failure", || match estate.router.standing().failing {
+            Some(why) if why.contains(part) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        assert_eq!(estate.router.directory().snapshot().len(), 10);
+    };
+    estate.folder.write("users.csv", "SipAddress\nsip:anna@contoso.com\n");
+    failing("there is no column RegistrarPool");
+    // Well-formed, but more than half of the users are gone.
+    let whole = plan.users.clone();
+    plan.users.truncate(3);
+    estate.configure(&plan);
+    failing("shrink_percent_max");
+
+    plan.users = whole;
+    plan.users[1].1 = SFB2019;
+    estate.configure(&plan);
+    let bert = || estate.router.directory().look_up("bert@contoso.com").map(|user| user.residence);
+    wait("the move", || match bert() {
+        Some(Residence::Home(HomeId(1))) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    wait("the end of the failure", || estate.router.standing().failing.map_or(Ok(()), Err));
+    let mut wire = estate.partner_stream("contoso.com");
+    wire.send(message("bert@contoso.com", "m1"));
+    let invite = estate.pool.requests.at_least(1).remove(0);
+    assert_eq!(invite.start, "INVITE sip:bert@contoso.com SIP/2.0");
+    assert_eq!(estate.router.world().generation, 1, "nobody reloaded");
+    estate.finish(1);
 }

@@ -1,7 +1,7 @@
 //! The durable spool in the whole router: what it has acknowledged while nobody could take it is there after kill -9, in its order and once.
 
 use crate::contacts::{admin, check, get};
-use crate::estate::{Ground, Plan, free_port, wait};
+use crate::estate::{Ground, Plan, quiet_address, wait};
 use crate::peers::stream::{Item, chat};
 use crate::process::Process;
 
@@ -19,7 +19,7 @@ fn what_is_acknowledged_survives_kill_9() {
     let config = ground.configure(&plan);
     let gateway = format!("connect = [\"{}\"]", ground.gateway.address);
     let text = std::fs::read_to_string(&config).unwrap();
-    let nobody = format!("connect = [\"127.0.0.1:{}\"]", free_port());
+    let nobody = format!("connect = [\"{}\"]", quiet_address());
     assert!(text.contains(&gateway));
     std::fs::write(&config, text.replacen(&gateway, &nobody, 1)).unwrap();
 

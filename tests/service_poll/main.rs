@@ -18,5 +18,7 @@ mod inbound;
 mod moving;
 #[path = "../service/peers/mod.rs"]
 mod peers;
+#[path = "../service/pressure.rs"]
+mod pressure;
 #[path = "../service/tracks.rs"]
 mod tracks;

@@ -246,7 +246,9 @@ impl Bench {
                 Event::Unready(..)
                 | Event::Introduced(..)
                 | Event::Acknowledging(_)
-                | Event::Acknowledged(..) => {}
+                | Event::Acknowledged(..)
+                | Event::Resumed(..)
+                | Event::WayBack(..) => {}
             }
         }
         for output in std::mem::take(&mut self.out.outputs) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnout_core::directory::{Directory, Overlay, SnapshotBuilder, User};
+use turnout_core::flow::FlowLimits;
 use turnout_core::home::{BackendKind, Dialect, Home, HomeId, Homes, HostPort, Residence};
 use turnout_core::io::TrustId;
 use turnout_core::jid::{Domain, Jid};
@@ -44,6 +45,8 @@ pub struct Options {
     pub dialect: Dialect,
     /// What dates are counted from.
     pub calendar: Option<Calendar>,
+    /// How much may wait.
+    pub flow: FlowLimits,
 }
 
 impl Default for Options {
@@ -57,7 +60,19 @@ impl Default for Options {
             presence: turnout_core::presence::PresenceRules::default(),
             dialect: Dialect::Skype,
             calendar: None,
+            flow: FlowLimits::default(),
         }
+    }
+}
+
+/// Limits so small that a handful of stanzas reaches them.
+pub fn narrow() -> FlowLimits {
+    FlowLimits {
+        share_bytes_max: 1500,
+        share_bytes_resume: 400,
+        link_credit_bytes: 900,
+        link_credit_stanzas: 6,
+        ..FlowLimits::default()
     }
 }
 
@@ -107,6 +122,7 @@ pub fn world(options: &Options) -> Arc<World> {
         stanza_bytes_max: 64 * 1024,
         enforce_introductions: options.enforce_introductions,
         presence: options.presence.clone(),
+        flow: options.flow,
         shards: options.shards,
     })
 }

@@ -28,6 +28,10 @@ pub struct Conn {
     pub flushing: bool,
     /// The system takes what the shard writes before the peer reads it.
     pub eager: bool,
+    /// The shard does not read.
+    pub paused: bool,
+    /// The peer does not read for now.
+    pub deaf: bool,
     /// Numbers of stanzas the peer read, each with the count of bytes read by then.
     pub carried: Vec<(u64, usize)>,
 }
@@ -46,6 +50,8 @@ impl Conn {
             peer_closing: false,
             flushing: false,
             eager: false,
+            paused: false,
+            deaf: false,
             carried: Vec::new(),
         }
     }
@@ -55,12 +61,12 @@ impl Conn {
         self.read + if self.eager { self.to_peer.len() as u64 } else { 0 }
     }
 
-    /// Whether nothing is under way.
+    /// Whether nothing is under way that moves by itself.
     pub fn is_quiet(&self) -> bool {
-        self.to_peer.is_empty()
-            && self.to_shard.is_empty()
+        (self.to_peer.is_empty() || self.deaf)
+            && (self.to_shard.is_empty() || self.paused)
             && self.taken() <= self.told
-            && !self.peer_closing
-            && !self.flushing
+            && !(self.peer_closing && self.to_shard.is_empty())
+            && !(self.flushing && self.to_peer.is_empty())
     }
 }

@@ -83,6 +83,12 @@ pub struct Sim {
     /// Stanzas between shards: from outside, and made.
     in_flight: [i128; 2],
     steps: usize,
+    /// Drivers read little at a time, servers stop reading for a while, and stanzas come in floods.
+    narrow: bool,
+    /// Servers do not read while what they say is not read.
+    stubborn: bool,
+    /// Times a link was paused.
+    pauses: usize,
     /// What the shards keep on disk.
     store: BTreeMap<Pair, Record>,
     /// The durable spool, if there is one.
@@ -131,9 +137,22 @@ impl Sim {
             kinds: cast.kinds,
             in_flight: [0; 2],
             steps: 0,
+            narrow: false,
+            stubborn: false,
+            pauses: 0,
             store: BTreeMap::new(),
             spool: None,
         }
+    }
+
+    /// From now on more is said than goes out: see the fields of that name.
+    pub fn press(&mut self, stubborn: bool) {
+        (self.narrow, self.stubborn) = (true, stubborn);
+    }
+
+    /// How often a link was paused.
+    pub fn pauses(&self) -> usize {
+        self.pauses
     }
 
     /// Lets so many stanzas be said amid trouble, then brings the world to rest and looks whether anything is missing.
@@ -151,6 +170,14 @@ impl Sim {
             if self.one_in(24) {
                 self.say();
                 left -= 1;
+            }
+            if self.narrow && self.one_in(60) {
+                let flood = (4 + self.pick(20)).min(left);
+                self.flood(flood);
+                left -= flood;
+            }
+            if self.narrow && self.one_in(150) {
+                self.some_deafness();
             }
             self.step();
         }
@@ -222,6 +249,21 @@ impl Sim {
         }
     }
 
+    /// A server reads nothing on the connections it has, or reads again.
+    pub fn set_deaf(&mut self, peer: usize, deaf: bool) {
+        self.conns.values_mut().filter(|conn| conn.peer == peer).for_each(|conn| conn.deaf = deaf);
+    }
+
+    /// Connections that are not read.
+    pub fn paused(&self) -> usize {
+        self.conns.values().filter(|conn| conn.paused).count()
+    }
+
+    /// Counters of a shard.
+    pub fn tally(&mut self, shard: usize) -> &turnout_core::tally::Tally {
+        self.cells[shard].shard.tally()
+    }
+
     /// Lets a server act.
     pub fn direct(&mut self, peer: usize, act: impl FnOnce(&mut dyn Peer, &mut PeerOut<'_>)) {
         self.with_peer(peer, act);
@@ -267,6 +309,7 @@ impl Sim {
     pub fn rest(&mut self) {
         self.calm = true;
         self.down.fill(false);
+        self.conns.values_mut().for_each(|conn| conn.deaf = false);
         for _ in 0..REST_STEPS_MAX {
             if !self.calm_step() {
                 if self.held() == 0 && self.moving.is_empty() && self.spool_due().is_none() {
@@ -320,6 +363,11 @@ impl Sim {
             }
         }
         false
+    }
+
+    /// Drivers read little at a time; see [`Sim::press`].
+    pub fn narrow(&mut self) {
+        self.narrow = true;
     }
 
     fn next_due(&mut self) -> Option<Instant> {
@@ -401,6 +449,11 @@ impl Sim {
 
     /// Somebody says something to somebody.
     fn say(&mut self) {
+        self.flood(1);
+    }
+
+    /// The same one says as much to the same one.
+    fn flood(&mut self, count: usize) {
         let user = self.pick(USERS);
         let user = if self.one_in(40) { "nobody@contoso.com".to_owned() } else { local(user) };
         let partner = self.pick(PARTNERS.len());
@@ -409,15 +462,18 @@ impl Sim {
         let out = home.is_some() && self.random.below(3) == 0;
         let kinds = self.kinds[usize::from(out)].as_bytes();
         let kind = char::from(kinds[usize::try_from(self.random.below(kinds.len() as u64)).unwrap()]);
-        let (speaker, number) = match home {
-            Some(home) if out => {
-                let node = self.pick(2);
-                (PARTNERS.len() + 2 * usize::from(home.0) + node, self.ledger.say(kind, &user, &abroad, None))
-            }
-            _ if kind == 'q' => (partner, self.ledger.say(kind, &abroad, LOCAL, None)),
-            _ => (partner, self.ledger.say(kind, &abroad, &user, home)),
-        };
-        self.with_peer(speaker, |peer, out| peer.say(number, out));
+        let node = if home.is_some() && out { self.pick(2) } else { 0 };
+        for _ in 0..count {
+            let (speaker, number) = match home {
+                Some(home) if out => (
+                    PARTNERS.len() + 2 * usize::from(home.0) + node,
+                    self.ledger.say(kind, &user, &abroad, None),
+                ),
+                _ if kind == 'q' => (partner, self.ledger.say(kind, &abroad, LOCAL, None)),
+                _ => (partner, self.ledger.say(kind, &abroad, &user, home)),
+            };
+            self.with_peer(speaker, |peer, out| peer.say(number, out));
+        }
     }
 
     fn home_of(&self, user: &str) -> Option<HomeId> {

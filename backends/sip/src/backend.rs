@@ -11,7 +11,7 @@ use turnout_core::backend::{Backend, Destination, Fault, Sent, Verdict};
 use turnout_core::contact::Contact;
 use turnout_core::home::{Dialect, HomeId, HostPort};
 use turnout_core::io::{
-    ClientTls, Close, Closed, Connect, Door, Event, Handoff, Identity, Level, LinkId, Outbox, Output,
+    ClientTls, Close, Closed, Connect, Door, Event, Found, Handoff, Identity, Level, LinkId, Outbox, Output,
     Secured, Side, Target, TrustId,
 };
 use turnout_core::jid::Jid;
@@ -268,10 +268,10 @@ impl Backend for SipBackend {
         if direct_tls {
             return;
         }
-        let plain_allowed = !self.settings.tls;
+        let (plain_allowed, max) = (!self.settings.tls, self.body_bytes_max());
         let Some(state) = self.links.get_mut(&link) else { return };
         if plain_allowed {
-            state.standing = Standing::Trusted;
+            state.stand(Standing::Trusted, max);
             out.events.push_back(Event::Ready(link));
             self.pool_found_by(now, link, out);
         } else {
@@ -289,8 +289,9 @@ impl Backend for SipBackend {
         let mut names = self.settings.trusted_names.clone();
         names.extend(dialed.clone());
         let bad = self.is_bad_peer(link, &secured, &names, out);
+        let max = self.body_bytes_max();
         if let Some(state) = self.links.get_mut(&link) {
-            state.standing = if bad { Standing::Stranger } else { Standing::Trusted };
+            state.stand(if bad { Standing::Stranger } else { Standing::Trusted }, max);
         }
         match (dialed.is_some(), bad) {
             (true, false) => {
@@ -385,7 +386,15 @@ impl Backend for SipBackend {
     }
 
     fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) {
-        self.message(now, link, bytes, true, out);
+        let parts = self.parts();
+        self.read_message(now, link, (bytes, parts), true, out);
+    }
+
+    fn adopt_read(&mut self, now: Instant, link: LinkId, bytes: Bytes, found: Found, out: &mut Outbox) {
+        match found.downcast::<Parts>() {
+            Ok(parts) => self.message(now, link, Message::of_parts(bytes, parts), true, out),
+            Err(_) => self.adopt(now, link, bytes, out),
+        }
     }
 
     fn kept_for(&self, bare: &str) -> usize {
@@ -467,16 +476,22 @@ impl SipBackend {
 
     /// Keeps the memory of a message that is done with.
     pub(crate) fn recycle(&mut self, message: Message) {
-        if self.spare.len() < SPARE_MAX
-            && let Some(parts) = message.into_parts()
-        {
+        if let Some(parts) = message.into_parts() {
+            self.put_back(parts);
+        }
+    }
+
+    /// Keeps memory that was not needed.
+    pub(crate) fn put_back(&mut self, parts: Arc<Parts>) {
+        if self.spare.len() < SPARE_MAX {
             self.spare.push(parts);
         }
     }
 
-    /// Gives a message to the shard it belongs to.
-    pub(crate) fn hand_over(&self, owner: u16, link: LinkId, bytes: Bytes, out: &mut Outbox) {
-        out.outputs.push(Output::Handoff(owner, Handoff::Message { side: self.side, link, bytes }));
+    /// Gives a message to the shard it belongs to, as it was read.
+    pub(crate) fn hand_over(&self, owner: u16, link: LinkId, message: &Message, out: &mut Outbox) {
+        let (bytes, found) = message.to_pieces();
+        out.outputs.push(Output::Handoff(owner, Handoff::Read { side: self.side, link, bytes, found }));
     }
 }
 

@@ -11,7 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use turnout_core::io::LinkId;
 use turnout_core::timers::TimerId;
 
-use crate::parse::{Familiar, HeaderName, Message, NameAddr, Start, Vitals};
+use crate::parse::{Familiar, HeaderName, Hops, Message, NameAddr, Start, Vitals};
 use crate::random::{Hex, TOKEN_BYTES, Token, digest};
 use crate::slab::{Key, Slab};
 use crate::text;
@@ -71,6 +71,10 @@ struct Habits {
     contact: Vec<u8>,
     /// Content-Type, when it was that of plain text in UTF-8.
     plain_text: Vec<u8>,
+    /// The way it came.
+    hops: Option<Hops>,
+    /// How often another way came than the one before.
+    hops_missed: u8,
 }
 
 /// A MESSAGE without its branch, its number, its length and its text.
@@ -87,6 +91,9 @@ struct Head {
 
 /// Longer values are read each time.
 const HABIT_BYTES_MAX: usize = 512;
+
+/// A peer whose requests came by so many ways is one whose ways are not worth remembering.
+const HOPS_MISSED_MAX: u8 = 16;
 
 /// All dialogs of one instance.
 #[derive(Debug, Default)]
@@ -234,11 +241,15 @@ impl Dialog {
             uri: !uri.is_empty() && uri == self.habits.uri,
             contact: same(HeaderName::Contact, &self.habits.contact),
             plain_text: same(HeaderName::ContentType, &self.habits.plain_text),
+            top: self.habits.hops.as_ref().and_then(|hops| hops.top_of(request)),
         }
     }
 
     /// Remembers the values of a request that was checked in full.
     pub(crate) fn learn(&mut self, request: &Message, vitals: &Vitals<'_>) {
+        if vitals.is_all_familiar {
+            return;
+        }
         let keep = |place: &mut Vec<u8>, value: &[u8]| {
             if place != value {
                 place.clear();
@@ -251,6 +262,10 @@ impl Dialog {
             keep(&mut self.habits.uri, uri);
         }
         keep(&mut self.habits.contact, request.only_line(HeaderName::Contact).unwrap_or_default());
+        if !vitals.is_known_way && self.habits.hops_missed < HOPS_MISSED_MAX {
+            self.habits.hops_missed += 1;
+            self.habits.hops = Hops::of(request);
+        }
         if !vitals.is_plain_text {
             let is_plain = vitals.content_type.as_ref().is_some_and(text::is_plain);
             let kind = request.only_line(HeaderName::ContentType).filter(|_| is_plain);

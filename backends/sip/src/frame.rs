@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
+use turnout_core::limits;
+
+use crate::parse::Parts;
 
 /// Bounds of one message; the framer holds no more than one incomplete message of this size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +25,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_bytes_max: 64 * 1024, header_count_max: 256, body_bytes_max: 1024 * 1024 }
+        Self {
+            header_bytes_max: limits::SIP_HEADER_BYTES_MAX,
+            header_count_max: limits::SIP_HEADERS_MAX,
+            body_bytes_max: limits::SIP_BODY_BYTES_MAX,
+        }
     }
 }
 
@@ -115,6 +122,11 @@ impl Framer {
         }
     }
 
+    /// From now on other bounds hold, also for a message that has begun.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Takes bytes that were read. They are not copied unless a message began in an earlier chunk.
     pub fn feed(&mut self, bytes: Bytes) {
         if self.failed.is_none() && !bytes.is_empty() {
@@ -155,6 +167,26 @@ impl Framer {
                 Err(fault) => return Err(self.fail(fault)),
             }
         }
+    }
+
+    /// As [`Framer::next`]. A message that lies whole in what was fed is read in the same walk: `true` says that `parts` hold what
+    /// is in it.
+    ///
+    /// # Errors
+    /// As [`Framer::next`].
+    pub(crate) fn next_read(&mut self, parts: &mut Parts) -> Result<Option<(Frame, bool)>, FrameError> {
+        if self.failed.is_none() && self.carry.is_empty() && !self.scan.started {
+            if self.chunk.is_empty() {
+                match self.queue.pop_front() {
+                    Some(chunk) => self.chunk = chunk,
+                    None => return Ok(None),
+                }
+            }
+            if let Some(total) = parts.read_whole(&self.chunk, &self.limits) {
+                return Ok(Some((Frame::Message(self.chunk.split_to(total)), true)));
+            }
+        }
+        Ok(self.next()?.map(|frame| (frame, false)))
     }
 
     /// Whether the start of a message has come and its end has not. A caller that sees this for too long closes

@@ -16,6 +16,8 @@ mod receive;
 mod sdp;
 mod session;
 mod slab;
+#[cfg(any(test, fuzzing))]
+pub mod subjects;
 mod talk;
 mod text;
 mod transaction;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use turnout_core::io::Secured;
+use turnout_core::limits::SIP_STRANGER_BYTES_MAX;
 use turnout_core::world::SipHome;
 
 use crate::frame::{Framer, Limits};
@@ -30,10 +31,24 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A new one.
+    /// A new one. `body_bytes_max` holds once it is trusted.
     pub(crate) fn new(standing: Standing, host: Option<Arc<str>>, body_bytes_max: usize) -> Self {
-        let limits = Limits { body_bytes_max, ..Limits::default() };
-        Self { framer: Framer::new(limits), standing, host }
+        let limits = Limits {
+            header_bytes_max: SIP_STRANGER_BYTES_MAX,
+            body_bytes_max: SIP_STRANGER_BYTES_MAX.min(body_bytes_max),
+            ..Limits::default()
+        };
+        let mut link = Self { framer: Framer::new(limits), standing: Standing::Opening, host };
+        link.stand(standing, body_bytes_max);
+        link
+    }
+
+    /// Whether the peer may speak is known; who may is given the room that a pool needs.
+    pub(crate) fn stand(&mut self, standing: Standing, body_bytes_max: usize) {
+        self.standing = standing;
+        if standing == Standing::Trusted {
+            self.framer.set_limits(Limits { body_bytes_max, ..Limits::default() });
+        }
     }
 }
 

@@ -6,12 +6,16 @@
 //! whether it may be used.
 
 mod check;
+mod hops;
 mod lexer;
+mod marks;
 mod name;
 mod scan;
 mod uri;
 mod values;
+mod whole;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +23,7 @@ use memchr::memchr;
 
 pub use check::{Answer, Capabilities, Problem, check};
 pub(crate) use check::{Familiar, Vitals, accepts, vet};
+pub(crate) use hops::Hops;
 pub use lexer::{Malformed, Params};
 pub use name::HeaderName;
 pub use uri::{Scheme, Uri};
@@ -58,6 +63,15 @@ pub struct Field<'a> {
     pub label: &'a [u8],
     /// Its value: byte for byte, but without white space around it and with a fold as one space (RFC 3261 §7.3.1).
     pub value: &'a [u8],
+}
+
+/// A header line for one who writes it again.
+#[derive(Debug)]
+pub(crate) enum Written<'a> {
+    /// The whole line, at this place of the message.
+    Line(Range<usize>),
+    /// Its value alone.
+    Value(&'a [u8]),
 }
 
 /// Bytes that are no SIP message at all; nobody could be answered.
@@ -103,6 +117,16 @@ impl Message {
             }
         }
         Ok(Self { bytes, parts })
+    }
+
+    /// A message whose parts were read already, from these bytes.
+    pub(crate) fn of_parts(bytes: Bytes, parts: Arc<Parts>) -> Self {
+        Self { bytes, parts }
+    }
+
+    /// What [`Message::of_parts`] makes it of; nothing is copied.
+    pub(crate) fn to_pieces(&self) -> (Bytes, Arc<Parts>) {
+        (self.bytes.clone(), Arc::clone(&self.parts))
     }
 
     /// The memory of this message for the next; `None` if a clone still needs it, or it is more than is worth keeping.
@@ -165,6 +189,18 @@ impl Message {
     pub fn lines(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
         let found = self.parts.named(name).iter().filter(move |header| header.name == name);
         found.map(|header| self.span(header.value, header.is_unfolded))
+    }
+
+    /// As [`Message::lines`]; a line that is as we would write it comes with its name and its line end, and its place in the message.
+    pub(crate) fn written_lines(&self, name: HeaderName) -> impl Iterator<Item = Written<'_>> {
+        let found = self.parts.named(name).iter().filter(move |header| header.name == name);
+        let found = found.take(if name.is_single() { 1 } else { usize::MAX });
+        found.map(|header| {
+            if header.is_usual {
+                return Written::Line(header.label.range().start..header.value.range().end + 2);
+            }
+            Written::Value(self.span(header.value, header.is_unfolded))
+        })
     }
 
     /// Values of this name, in order, comma lists taken apart, each byte for byte as written.

@@ -58,12 +58,18 @@ impl std::ops::Deref for Hex {
 }
 
 /// A source of tokens.
-#[derive(Debug)]
 pub(crate) struct Random {
     seed: [u8; 32],
     drawn: u64,
     /// The second half of the last digest.
     spare: Option<Token>,
+}
+
+impl std::fmt::Debug for Random {
+    /// Never shows the seed.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Random").field("drawn", &self.drawn).finish_non_exhaustive()
+    }
 }
 
 impl Random {

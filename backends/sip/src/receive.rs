@@ -1,9 +1,11 @@
 //! What the pool says: cut, checked, and brought to the shard it concerns. Invariant: every request gets exactly one final answer, on the
 //! link it came on; a response that matches nothing is dropped (RFC 3261 §18.1.2).
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use memchr::{memchr, memchr2};
 use turnout_core::backend::Fault;
 use turnout_core::io::{Close, Level, LinkId, Outbox};
 use turnout_core::jid::Jid;
@@ -13,14 +15,15 @@ use crate::address::{AddressError, jid_of};
 use crate::backend::{SipBackend, Timer};
 use crate::frame::{Frame, FrameError};
 use crate::link::Standing;
-use crate::parse::{Answer, Capabilities, HeaderName, Message, NameAddr, Problem, Vitals, vet};
+use crate::parse::{Answer, Capabilities, HeaderName, Message, NameAddr, Parts, Problem, Vitals, vet};
 use crate::presence::{EVENT, pidf};
 use crate::random::Token;
 use crate::sdp::ACCEPT_TYPES;
 use crate::session::Flight;
 use crate::slab::Key;
 use crate::transaction::{
-    Answered, Identity, Purpose, TRANSACTIONS_MAX, TRYING_MILLIS, Tag, Verb, read_branch,
+    Answered, Identity, Purpose, SHARD_DIGITS, TRANSACTIONS_MAX, TRYING_MILLIS, Tag, Verb, read_branch,
+    shard_of,
 };
 use crate::write::{Builder, usual_reason};
 
@@ -90,22 +93,42 @@ impl SipBackend {
             Some(state) => state.framer.feed(bytes),
             None => return Ok(()),
         }
-        loop {
-            let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
-            match state.framer.next() {
-                Ok(None) => return Ok(()),
-                Ok(Some(Frame::Blank)) => {}
-                // RFC 5626 §3.5.1.
-                Ok(Some(Frame::Ping)) => out.transmit(link, Bytes::from_static(b"\r\n")),
-                Ok(Some(Frame::Message(bytes))) => {
-                    if state.standing != Standing::Trusted {
-                        return self.turn_away(link, bytes, out);
-                    }
-                    self.message(now, link, bytes, false, out);
-                }
-                Err(error) => return self.broken(link, error, out),
+        let (mut pings, mut parts) = (0, self.parts());
+        let end = loop {
+            let Some(state) = self.links.get_mut(&link) else { break Ok(()) };
+            let trusted = state.standing == Standing::Trusted;
+            let Some(room) = Arc::get_mut(&mut parts) else {
+                parts = Arc::default();
+                continue;
+            };
+            let next = state.framer.next_read(room);
+            // RFC 5626 §3.5.1. A run of them is answered at once, as a flood of them is not to become as many writes; strangers, who
+            // have nothing to keep alive, not at all.
+            if let Ok(Some((Frame::Ping, _))) = next {
+                pings += usize::from(trusted);
+                continue;
             }
-        }
+            pong(link, std::mem::take(&mut pings), out);
+            match next {
+                Ok(None) => break Ok(()),
+                Ok(Some((Frame::Blank | Frame::Ping, _))) => {}
+                Ok(Some((Frame::Message(bytes), is_read))) => {
+                    if !trusted {
+                        break self.turn_away(link, bytes, out);
+                    }
+                    let next = self.parts();
+                    let parts = std::mem::replace(&mut parts, next);
+                    if is_read {
+                        self.message(now, link, Message::of_parts(bytes, parts), false, out);
+                    } else {
+                        self.read_message(now, link, (bytes, parts), false, out);
+                    }
+                }
+                Err(error) => break self.broken(link, error, out),
+            }
+        };
+        self.put_back(parts);
+        end
     }
 
     /// SC-02: a stranger's first request is answered 403, and that was it.
@@ -129,20 +152,30 @@ impl SipBackend {
         Err(Fault { condition, text: error.to_string() })
     }
 
+    /// One whole message that is not read yet, and memory to read it.
+    pub(crate) fn read_message(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        (bytes, parts): (Bytes, Arc<Parts>),
+        adopted: bool,
+        out: &mut Outbox,
+    ) {
+        match Message::parse_with(bytes, parts) {
+            Ok(message) => self.message(now, link, message, adopted, out),
+            Err(_) => self.note(Level::Info, link, "pool", "dropped what is no SIP message", out),
+        }
+    }
+
     /// One whole message. `adopted`: another shard read it and found it to be ours.
     pub(crate) fn message(
         &mut self,
         now: Instant,
         link: LinkId,
-        bytes: Bytes,
+        message: Message,
         adopted: bool,
         out: &mut Outbox,
     ) {
-        let parts = self.parts();
-        let Ok(message) = Message::parse_with(bytes, parts) else {
-            self.note(Level::Info, link, "pool", "dropped what is no SIP message", out);
-            return;
-        };
         if !self.answered_as_usual(now, link, &message, out) {
             self.read_in_full(now, link, &message, adopted, out);
         }
@@ -157,9 +190,15 @@ impl SipBackend {
         adopted: bool,
         out: &mut Outbox,
     ) {
-        let known = self.dialogs.of(message);
-        let dialog = known.map(|(key, _)| key);
-        let familiar = known.map(|(_, dialog)| dialog.familiar(message)).unwrap_or_default();
+        let known = self.dialogs.of(message).map(|(key, dialog)| (key, dialog.familiar(message)));
+        if known.is_none() && !adopted && self.world.shards > 1 {
+            match self.owner_at_sight(message, out) {
+                Some(owner) if owner != out.shard() => return self.hand_over(owner, link, message, out),
+                _ => {}
+            }
+        }
+        let (dialog, familiar) = known.unzip();
+        let familiar = familiar.unwrap_or_default();
         match vet(message, &self.capabilities(), &familiar) {
             Err(problem) => self.problem(message, link, problem, out),
             Ok(vitals) if message.status().is_some() => {
@@ -196,6 +235,25 @@ impl SipBackend {
         true
     }
 
+    /// The shard a message belongs to, where that can be seen without a check of the whole: that is its owner's business, and then it is
+    /// made once. A response has it in its branch, and a request in From, if the name in it was read before.
+    fn owner_at_sight(&mut self, message: &Message, out: &Outbox) -> Option<u16> {
+        if message.status().is_some() {
+            let start = self.via_start(out);
+            let start = start.get(..start.len().checked_sub(SHARD_DIGITS)?)?;
+            let branch = message.only_line(HeaderName::Via)?.strip_prefix(start.as_bytes())?;
+            return shard_of(branch).filter(|owner| *owner < self.world.shards);
+        }
+        let address = message.only_line(HeaderName::From)?;
+        let start = memchr2(b'<', b'"', address).filter(|at| address.get(*at) == Some(&b'<'))?;
+        if memchr(b';', &address[..start]).is_some() {
+            return None;
+        }
+        let uri = &address[start + 1..];
+        let uri = std::str::from_utf8(&uri[..memchr(b'>', uri)?]).ok()?;
+        Some(owner_of_user(self.jids.get(uri)?.as_str(), self.world.shards))
+    }
+
     /// A request.
     fn asked(
         &mut self,
@@ -227,7 +285,7 @@ impl SipBackend {
         };
         let owner = owner_of_user(users.local.as_str(), self.world.shards);
         if owner != out.shard() && !adopted {
-            return self.hand_over(owner, link, message.bytes().clone(), out);
+            return self.hand_over(owner, link, message, out);
         }
         self.know(dialog, &users);
         let dialog = tag.and_then(Tag::token).and_then(|tag| self.dialogs.find(tag));
@@ -342,7 +400,7 @@ impl SipBackend {
                 self.answered(now, link, token, (response, verb), out);
             }
         } else if !adopted && owner < self.world.shards {
-            self.hand_over(owner, link, response.bytes().clone(), out);
+            self.hand_over(owner, link, response, out);
         }
     }
 
@@ -448,5 +506,16 @@ impl SipBackend {
         } else {
             format!("{types}, message/cpim, message/imdn+xml")
         }
+    }
+}
+
+/// Answers so many keep-alives, in as few pieces as there can be.
+fn pong(link: LinkId, mut pings: usize, out: &mut Outbox) {
+    const MANY: usize = 512;
+    static PONGS: [[u8; 2]; MANY] = [*b"\r\n"; MANY];
+    while pings > 0 {
+        let now = pings.min(MANY);
+        out.transmit(link, Bytes::from_static(PONGS.as_flattened()).slice(..2 * now));
+        pings -= now;
     }
 }

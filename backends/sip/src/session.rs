@@ -4,6 +4,10 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+pub(crate) use turnout_core::limits::SIP_DIALOGS_PER_SESSION_MAX as DIALOGS_PER_SESSION_MAX;
+pub(crate) use turnout_core::limits::SIP_KEPT_MAX as KEPT_MAX;
+pub(crate) use turnout_core::limits::SIP_QUEUE_MAX as QUEUE_MAX;
+pub(crate) use turnout_core::limits::SIP_SESSIONS_MAX as SESSIONS_MAX;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use turnout_core::io::LinkId;
@@ -14,14 +18,9 @@ use crate::slab::{Key, Slab};
 use crate::talk::{States, TALKS_MAX, Talk};
 use crate::translate::Text;
 
-/// Texts one pair may have waiting.
-pub(crate) const QUEUE_MAX: usize = 4096;
-/// Texts one instance may hold.
-pub(crate) const KEPT_MAX: usize = 65_536;
-/// Sessions one instance may hold, beside those that only remember typing and receipts.
-pub(crate) const SESSIONS_MAX: usize = 65_536;
-/// Dialogs one pair may have: one for each device of the local user that wrote lately.
-pub(crate) const DIALOGS_PER_SESSION_MAX: usize = 4;
+/// Bytes of stanzas one pair may have waiting, and one instance.
+pub(crate) const QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub(crate) const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A stanza on its way to the pool, as text.
 #[derive(Debug)]
@@ -73,6 +72,8 @@ pub(crate) struct Session {
     pub(crate) addressable: bool,
     /// Texts for the local user, the head first.
     pub(crate) queue: VecDeque<Item>,
+    /// Bytes of their stanzas.
+    bytes: usize,
     /// What the head is doing.
     pub(crate) flight: Flight,
     /// The dialogs, the preferred one last.
@@ -124,6 +125,7 @@ pub(crate) struct Sessions {
     by_user: HashTable<(u64, Key)>,
     hasher: DefaultHashBuilder,
     kept: usize,
+    kept_bytes: usize,
     talks: usize,
     /// Of a session that ended, to be used again.
     spare: Option<VecDeque<Item>>,
@@ -148,6 +150,7 @@ impl Sessions {
             introduced: false,
             addressable: false,
             queue: self.spare.take().unwrap_or_default(),
+            bytes: 0,
             flight: Flight::Idle,
             dialogs: Vec::new(),
             link: LinkId::NONE,
@@ -195,11 +198,23 @@ impl Sessions {
     }
 
     /// Puts a text at the end of a queue; gives it back when there is no room.
-    pub(crate) fn push(&mut self, key: Key, item: Item) -> Result<(), Box<Item>> {
+    pub(crate) fn push(&mut self, key: Key, mut item: Item) -> Result<(), Box<Item>> {
         let Some(session) = self.all.get_mut(key) else { return Err(Box::new(item)) };
-        if session.queue.len() >= QUEUE_MAX || self.kept >= KEPT_MAX {
+        let bytes = item.stanza.len();
+        let waits = !session.queue.is_empty();
+        if session.queue.len() >= QUEUE_MAX
+            || self.kept >= KEPT_MAX
+            || (waits && session.bytes + bytes > QUEUE_BYTES_MAX)
+            || self.kept_bytes + bytes > KEPT_BYTES_MAX
+        {
             return Err(Box::new(item));
         }
+        if waits {
+            // What waits behind others lets go of the read it came in, which is many times larger.
+            item.stanza.settle_down();
+        }
+        session.bytes += bytes;
+        self.kept_bytes += bytes;
         if let Some(user) = self.users.get_mut(session.user) {
             user.kept += 1;
         }
@@ -213,6 +228,8 @@ impl Sessions {
         let session = self.all.get_mut(key)?;
         let item = session.queue.pop_front()?;
         self.kept = self.kept.saturating_sub(1);
+        self.kept_bytes = self.kept_bytes.saturating_sub(item.stanza.len());
+        session.bytes = session.bytes.saturating_sub(item.stanza.len());
         if let Some(user) = self.users.get_mut(session.user) {
             user.kept = user.kept.saturating_sub(1);
         }

@@ -2,6 +2,7 @@
 //! was told. Invariant: whatever is remembered here ends by itself, and losing it loses no text.
 
 use std::time::{Duration, Instant};
+pub(crate) use turnout_core::limits::SIP_TALKS_MAX as TALKS_MAX;
 
 use turnout_core::timers::TimerId;
 
@@ -9,9 +10,6 @@ use crate::receipts::Receipts;
 use crate::session::Session;
 use crate::slab::Key;
 use crate::typing::Form;
-
-/// Pairs of users of one instance for which typing and receipts are remembered; the others talk without.
-pub(crate) const TALKS_MAX: usize = 16_384;
 
 /// What the partner's user has shown of chat states (XEP-0085 §5.1): they are sent only to who has sent one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,6 +6,7 @@ mod multipart;
 mod xhtml;
 
 use std::borrow::Cow;
+use turnout_core::limits::MULTIPART_DEPTH_MAX as DEPTH_MAX;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,9 +27,6 @@ pub(crate) enum Content<'a> {
     /// Of a type we read, and broken: 400.
     Broken(&'static str),
 }
-
-/// How deep multiparts may nest.
-const DEPTH_MAX: usize = 4;
 
 /// Reads a body by its media type and transfer encoding.
 pub(crate) fn read<'a>(kind: Option<&MediaType<'_>>, encoding: Option<&[u8]>, body: &'a [u8]) -> Content<'a> {
@@ -90,6 +88,9 @@ impl Reader {
         // The parts of multipart/mixed all count, and what is not text among them would be lost: 415.
         if kind.is("multipart/alternative") || kind.is("multipart/related") {
             return match kind.params.get("boundary") {
+                Some(_) if kind.params.is_repeated("boundary") => {
+                    Content::Broken("a multipart body has two boundaries")
+                }
                 Some(boundary) if depth < DEPTH_MAX => self.alternative(&boundary, body, depth),
                 Some(_) => Content::Unsupported,
                 None => Content::Broken("a multipart body has no boundary"),
@@ -138,14 +139,12 @@ impl Reader {
             Err(what) => return Content::Broken(what),
         };
         let (mut first, mut second) = (None, None);
-        for part in parts {
-            let kind = match part.kind.map(MediaType::parse) {
-                // RFC 2046 §5.1: a part without a type is text/plain.
-                None => MediaType::parse(b"text/plain"),
-                Some(kind) => kind,
-            };
-            let Ok(kind) = kind else { continue };
-            let Content::Text(text) = self.read(Some(&kind), part.encoding, part.body, depth + 1) else {
+        for part in &parts {
+            // RFC 2046 §5.1: a part without a type is text/plain.
+            let kind = MediaType::parse(part.kind.as_deref().unwrap_or(b"text/plain"));
+            let (Ok(kind), Some(body)) = (kind, part.body) else { continue };
+            let Content::Text(text) = self.read(Some(&kind), part.encoding.as_deref(), body, depth + 1)
+            else {
                 continue;
             };
             let place = if kind.is("text/plain") { &mut first } else { &mut second };

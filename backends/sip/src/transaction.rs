@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, Hash, Hasher};
+pub(crate) use turnout_core::limits::SIP_TRANSACTIONS_MAX as TRANSACTIONS_MAX;
 
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
@@ -14,7 +15,7 @@ use turnout_core::io::LinkId;
 use turnout_core::timers::TimerId;
 
 use crate::parse::{HeaderName, Malformed, Message, Vitals};
-use crate::random::{TOKEN_BYTES, Token};
+use crate::random::Token;
 use crate::slab::{Key, Slab};
 
 /// RFC 3261 §17.1.1.1.
@@ -27,8 +28,6 @@ pub(crate) const TIMEOUT_MILLIS: u64 = 64 * T1_MILLIS;
 pub(crate) const RING_MILLIS: u64 = 60_000;
 /// An INVITE not answered by then gets 100 Trying (RFC 3261 §17.2.1).
 pub(crate) const TRYING_MILLIS: u64 = 200;
-/// Transactions of each side one instance holds.
-pub(crate) const TRANSACTIONS_MAX: usize = 131_072;
 
 const COOKIE: &str = "z9hG4bK";
 
@@ -40,12 +39,21 @@ pub(crate) fn branch_start(shard: u16) -> String {
 /// The shard and the token of a branch; `None` if it was not made here.
 pub(crate) fn read_branch(branch: &str) -> Option<(u16, Token)> {
     let rest = branch.strip_prefix(COOKIE)?.as_bytes();
-    let (shard, token) = rest.split_at_checked(4)?;
-    if !shard.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) || token.len() != TOKEN_BYTES {
-        return None;
-    }
-    let shard = u16::from_str_radix(std::str::from_utf8(shard).ok()?, 16).ok()?;
-    Some((shard, Token::read(token)?))
+    Some((shard_of(rest)?, Token::read(&rest[SHARD_DIGITS..])?))
+}
+
+/// Digits of the shard in a branch.
+pub(crate) const SHARD_DIGITS: usize = 4;
+
+/// The shard that made a branch; `rest` is what follows the cookie, and may go on behind the branch.
+pub(crate) fn shard_of(rest: &[u8]) -> Option<u16> {
+    let digits = rest.get(..SHARD_DIGITS)?;
+    let digit = |digit: &u8| match digit {
+        b'0'..=b'9' => Some(u16::from(digit - b'0')),
+        b'a'..=b'f' => Some(u16::from(digit - b'a' + 10)),
+        _ => None,
+    };
+    digits.iter().try_fold(0, |shard, byte| Some(shard << 4 | digit(byte)?))
 }
 
 /// The methods of requests we send and wait for.

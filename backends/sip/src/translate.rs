@@ -302,11 +302,18 @@ fn plain_bytes(bytes: &[u8]) -> usize {
             | (*byte == b'"')
             | (*byte == 0xef)
     };
-    // Many bytes at once, as the compiler can compare them so, then one by one.
-    let blocks = bytes.as_chunks::<32>().0;
-    let clean = blocks.iter().take_while(|block| !block.iter().fold(false, |any, byte| any | special(byte)));
-    let start = clean.count() * 32;
-    start + bytes[start..].iter().position(special).unwrap_or(bytes.len() - start)
+    // Many bytes at once, as the compiler can compare them so, those that are left in a block of their own.
+    let is_clean = |block: &[u8; 32]| !block.iter().fold(false, |any, byte| any | special(byte));
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let clean = blocks.iter().take_while(|block| is_clean(block)).count() * 32;
+    if clean == blocks.len() * 32 {
+        let mut last = [b' '; 32];
+        last[..rest.len()].copy_from_slice(rest);
+        if is_clean(&last) {
+            return bytes.len();
+        }
+    }
+    clean + bytes[clean..].iter().position(special).unwrap_or(bytes.len() - clean)
 }
 
 /// All bytes of a stanza, with what is declared for it.

@@ -6,10 +6,12 @@
 
 mod text;
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::parse::{
-    Answer, HeaderName, Malformed, Message, NameAddr, Scheme, Uri, has_naked_control, is_token,
+    Answer, HeaderName, Malformed, Message, NameAddr, Scheme, Uri, Written, has_naked_control, is_token,
 };
 
 pub use text::{display_name, quoted, reason_phrase, subject};
@@ -256,19 +258,48 @@ pub(crate) fn push_answer(
     out.extend_from_slice(b" ");
     out.extend_from_slice(reason.as_bytes());
     out.extend_from_slice(b"\r\n");
+    let bytes = &request.bytes()[..];
+    // Lines that are as we write them go in one piece with their neighbours.
+    let mut piece = 0..0;
+    let flush = |piece: &mut Range<usize>, out: &mut BytesMut| {
+        out.extend_from_slice(bytes.get(std::mem::take(piece)).unwrap_or_default());
+    };
     for name in ECHOED {
-        for value in request.lines(name) {
-            out.extend_from_slice(name.as_str().as_bytes());
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value);
-            if let (HeaderName::To, Some(tag)) = (name, new_tag) {
-                out.extend_from_slice(b";tag=");
-                out.extend_from_slice(tag.as_bytes());
+        let new_tag = new_tag.filter(|_| name == HeaderName::To);
+        for line in request.written_lines(name) {
+            match (line, new_tag) {
+                (Written::Line(line), None) if line.start == piece.end => piece.end = line.end,
+                (Written::Line(line), None) => {
+                    flush(&mut piece, out);
+                    piece = line;
+                }
+                (Written::Line(line), Some(tag)) => {
+                    flush(&mut piece, out);
+                    out.extend_from_slice(bytes.get(line.start..line.end - 2).unwrap_or_default());
+                    push_tag(tag, out);
+                }
+                (Written::Value(value), tag) => {
+                    flush(&mut piece, out);
+                    out.extend_from_slice(name.as_str().as_bytes());
+                    out.extend_from_slice(b": ");
+                    out.extend_from_slice(value);
+                    match tag {
+                        Some(tag) => push_tag(tag, out),
+                        None => out.extend_from_slice(b"\r\n"),
+                    }
+                }
             }
-            out.extend_from_slice(b"\r\n");
         }
     }
+    flush(&mut piece, out);
     out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+}
+
+/// Ends a line of To with our tag.
+fn push_tag(tag: &str, out: &mut BytesMut) {
+    out.extend_from_slice(b";tag=");
+    out.extend_from_slice(tag.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// What an answer copies, in the order it is written.

@@ -326,6 +326,11 @@ fn two_shards_share_a_user() {
     rig.says(link, &request("OPTIONS", "sip:fe1.contoso.com", "sip:turnout.contoso.com", "", ""));
     assert_eq!(rig.next(link).status(), Some(200));
     assert_eq!(rig.handoffs, 3);
+    // Once her name is known, whoever reads a message of hers looks no further: what is wrong with it is told by the owner, once.
+    let text = request("MESSAGE", ALICE_URI, BOB_URI, PLAIN, "x").replace("CSeq: ", "CSeq: x");
+    rig.says(link, &text);
+    assert_eq!(rig.next(link).status(), Some(400));
+    assert_eq!((rig.is_quiet(link), rig.handoffs), (true, 4));
 
     // A text for her goes out on the owner's link; its answer may be read anywhere.
     let out = rig.dial(owner);
@@ -333,7 +338,7 @@ fn two_shards_share_a_user() {
     let text = rig.next(out);
     assert!(header(&text, H::Via).contains(&format!("branch=z9hG4bK{owner:04x}")));
     rig.says(link, &answer(&text, 200, "OK", "", ""));
-    assert_eq!(rig.handoffs, 4);
+    assert_eq!(rig.handoffs, 5);
     assert_eq!(rig.ended(), ("hi".to_owned(), Ok(())));
     assert_eq!(rig.kept(), 0);
 }

@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(unreachable_pub, missing_docs, dead_code, reason = "support is shared between test files")]
 
+#[path = "../../../tests/fuzz/subjects/jid.rs"]
+mod addresses;
+#[path = "../../../tests/fuzz/subjects/pool.rs"]
+mod pool;
 mod support;
 
 use std::time::Duration;
@@ -108,6 +112,53 @@ fn who_never_begins_tls_does_not_stay_and_the_pool_does() {
 }
 
 #[test]
+fn strangers_are_given_little_room_and_no_answers_to_keep_alives() {
+    // B-63: neither the memory of a large message nor an answer to each four octets is had without a certificate.
+    let mut rig = Rig::new(&Setup::default());
+    let link = rig.accept_as(0, &["evil.example"], &[TRUST]);
+    rig.says(link, &"\r\n\r\n".repeat(10_000));
+    assert!(rig.raw.is_empty() && rig.closed.is_empty());
+    let head = "MESSAGE sip:bob@partner.example SIP/2.0\r\nVia: SIP/2.0/TLS 192.0.2.1;branch=z9hG4bKq\r\n";
+    let within = turnout_core::limits::SIP_STRANGER_BYTES_MAX;
+    rig.says(link, &format!("{head}Content-Length: {}\r\n\r\n", within + 1));
+    assert_eq!(rig.closed, [link], "it is not waited for");
+    let other = rig.accept_as(0, &["evil.example"], &[TRUST]);
+    rig.says(other, &format!("{head}X: {}", "x".repeat(within)));
+    assert_eq!(rig.closed, [link, other]);
+    // Nor while TLS has not told who it is.
+    let silent = LinkId::accepted(0, 78);
+    rig.with(0, |now, backend, out| {
+        backend.accepted(now, silent, Door { side: HOME, direct_tls: true }, &"192.0.2.1:5061".into(), out);
+    });
+    rig.says(silent, &format!("{head}X: {}", "x".repeat(within)));
+    assert_eq!(rig.closed, [link, other, silent]);
+    // The pool has the room it needs.
+    let pool = rig.accept(0);
+    rig.says(pool, &format!("{head}X: {}", "x".repeat(2 * within)));
+    assert_eq!(rig.closed.len(), 3);
+}
+
+#[test]
+fn a_flood_of_keep_alives_is_answered_in_few_pieces() {
+    let mut rig = Rig::new(&Setup::default());
+    let link = rig.accept(0);
+    rig.with(0, |now, backend, out| {
+        let flood = Bytes::from("\r\n\r\n".repeat(5_000));
+        backend.receive(now, link, flood, out).unwrap();
+        assert!(out.outputs.len() <= 10, "{}", out.outputs.len());
+    });
+    assert_eq!(rig.raw[&link], "\r\n".repeat(5_000).as_bytes());
+    // In order with what else there is to say.
+    rig.raw.clear();
+    let options = "OPTIONS sip:turnout.contoso.com SIP/2.0\r\nVia: SIP/2.0/TLS 10.0.0.7:5061;branch=z9hG4bKo\r\n\
+        From: <sip:pool2019.contoso.com>;tag=1\r\nTo: <sip:turnout.contoso.com>\r\nCall-ID: o\r\nCSeq: 1 OPTIONS\r\n\
+        Content-Length: 0\r\n\r\n";
+    rig.says(link, &format!("\r\n\r\n{options}\r\n\r\n"));
+    let said = String::from_utf8(rig.raw[&link].clone()).unwrap();
+    assert!(said.starts_with("\r\nSIP/2.0 200 ") && said.ends_with("\r\n\r\n\r\n"), "{said:?}");
+}
+
+#[test]
 fn text_that_no_server_would_take_is_too_large() {
     let mut rig = Rig::new(&Setup::default());
     let link = rig.accept(0);
@@ -144,6 +195,32 @@ fn a_full_queue_refuses_and_keeps_what_it_has() {
     assert_eq!(rig.kept(), 0);
     assert_eq!(rig.done.len(), 4096);
     rig.with(0, |_, backend, _| assert_eq!(backend.kept_for(ALICE), 0));
+}
+
+#[test]
+fn a_queue_is_full_by_bytes_too() {
+    let mut rig = Rig::new(&Setup::default());
+    let link = rig.dial(0);
+    let stanza = |rig: &Rig, from: &str| {
+        rig.stanza(&format!(
+            "<message from='{from}' to='{ALICE}'><body>{}</body></message>",
+            "x".repeat(60_000)
+        ))
+    };
+    let octets = stanza(&rig, BOB).len();
+    let fill = |rig: &mut Rig, from: &str| -> usize {
+        (0..)
+            .take_while(|_| {
+                let one = stanza(rig, from);
+                matches!(rig.send(link, one), turnout_core::backend::Sent::Kept)
+            })
+            .count()
+    };
+    let pair = 2 * 1024 * 1024;
+    assert_eq!(fill(&mut rig, BOB), pair / octets, "of one pair");
+    let others: usize = (0..40).map(|n| fill(&mut rig, &format!("b{n}@partner.example"))).sum();
+    let all = 64 * 1024 * 1024;
+    assert!((all - pair..=all).contains(&((pair / octets + others) * octets)), "{others} of all pairs");
 }
 
 /// Every byte of a conversation, one after the other, made to mean something else: no panic, and no answer to a stranger.
@@ -205,6 +282,27 @@ fn the_torture_messages_are_survived() {
         count += 1;
     }
     assert!(count >= 49, "{count}");
+}
+
+/// What the fuzzer found worth keeping.
+fn corpus(name: &str, subject: fn(&[u8])) {
+    let folder = format!("{}/../../tests/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        subject(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 10, "{name}: {count}");
+}
+
+#[test]
+fn pools_of_the_fuzzer_are_survived() {
+    corpus("pool", pool::pool);
+}
+
+#[test]
+fn addresses_of_the_fuzzer_stand_still() {
+    corpus("jid", addresses::jid);
 }
 
 #[test]

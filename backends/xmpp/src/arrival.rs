@@ -89,6 +89,13 @@ pub(crate) fn read(
         );
         return Arrival::Refused(refused(&element, kind, &from, &to, &refusal, turn));
     };
+    // The next hop may read the fourth edition, and would close a stream that others need (B-11).
+    if element.has_newer_names() {
+        let text =
+            "a name in the stanza holds a character that readers of XML 1.0 before its fifth edition refuse";
+        let refusal = refuse(Condition::BadRequest, text);
+        return Arrival::Refused(refused(&element, Some(kind), &from, &to, &refusal, turn));
+    }
     let payload = payload_of(&element, kind);
     let insert = insertion(&element, lang);
     let insert_at = element.insert_at();

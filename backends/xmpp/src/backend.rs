@@ -20,25 +20,26 @@ use turnout_core::timers::{TimerId, Timers};
 use turnout_core::world::World;
 
 use crate::addresses::Addresses;
-use crate::dialback::{Answer, Ask, Outcome};
+use crate::dialback::{Answer, Ask};
 use crate::frame::FrameLimits;
 use crate::inbound::Inbound;
 use crate::issuers::Issuers;
-use crate::liveness::{Lives, Pong};
-use crate::outbound::{self, Outbound, Purpose};
+use crate::liveness::{Alive, Lives, Pong};
+use crate::outbound::{self, Broken, Outbound, Purpose};
 use crate::random::Random;
+use crate::sessions::{Claim, Claimed, Sessions};
 use crate::terms::{self, Terms};
 use crate::turn::{Flow, Step, Turn};
 use crate::{answer, made};
-
-/// Streams to authoritative servers that may be open at a time.
-const VERIFY_STREAMS_MAX: usize = 512;
 
 /// Pairs remembered for which a partner refused our certificate.
 const EXTERNAL_REFUSED_MAX: usize = 4096;
 
 /// How long they are: then the partner may have learnt to trust it.
 const EXTERNAL_REFUSED_FOR: Duration = Duration::from_secs(3600);
+
+mod questions;
+mod resuming;
 
 /// A stream, by who opened it.
 #[derive(Debug)]
@@ -79,6 +80,10 @@ pub struct XmppBackend {
     /// Where EXTERNAL failed lately, and when: dialback is tried at once.
     external_refused: HashMap<Pair, Instant>,
     addresses: Addresses,
+    /// Streams in that broke and may be resumed.
+    sessions: Sessions,
+    /// Streams out that broke and may be resumed.
+    broken: HashMap<Pair, Broken>,
     /// Partners that streams go out to.
     lives: Lives,
     /// Who vouched for partners.
@@ -86,6 +91,7 @@ pub struct XmppBackend {
     timers: Timers<LinkId>,
     asks: Vec<Ask>,
     answers: Vec<Answer>,
+    claims: Vec<Claim>,
     draining: bool,
     leaving: bool,
 }
@@ -104,11 +110,14 @@ impl XmppBackend {
             inbound: 0,
             external_refused: HashMap::new(),
             addresses: Addresses::default(),
+            sessions: Sessions::default(),
+            broken: HashMap::new(),
             lives: Lives::default(),
             issuers: Issuers::default(),
             timers: Timers::default(),
             asks: Vec::new(),
             answers: Vec::new(),
+            claims: Vec::new(),
             draining: false,
             leaving: false,
         }
@@ -147,6 +156,7 @@ impl XmppBackend {
             out,
             asks: &mut self.asks,
             answers: &mut self.answers,
+            claims: &mut self.claims,
             addresses: &mut self.addresses,
             accounts: &mut self.accounts,
             lives: &mut self.lives,
@@ -180,10 +190,10 @@ impl XmppBackend {
         self.carry_questions(now, out);
     }
 
-    fn remove(&mut self, now: Instant, link: LinkId) {
-        let Some(slot) = self.streams.remove(&link) else { return };
+    fn remove(&mut self, now: Instant, link: LinkId) -> Option<Stream> {
+        let slot = self.streams.remove(&link)?;
         self.timers.cancel(slot.timer);
-        match slot.stream {
+        match &slot.stream {
             Stream::In(stream) => {
                 self.inbound = self.inbound.saturating_sub(1);
                 if let Some(account) = stream.account()
@@ -208,68 +218,7 @@ impl XmppBackend {
                 }
             }
         }
-    }
-
-    /// Takes keys to the servers they claim to come from, and the answers back to the streams they were given on.
-    fn carry_questions(&mut self, now: Instant, out: &mut Outbox) {
-        loop {
-            if let Some(ask) = self.asks.pop() {
-                self.verify(now, ask, out);
-            } else if let Some(answer) = self.answers.pop() {
-                let link = answer.ask.inbound;
-                let told = self.with(now, link, out, |stream, turn| match stream {
-                    Stream::In(stream) => stream.verdict(&answer, turn),
-                    Stream::Out(_) => Ok(Flow::On),
-                });
-                if let Err(fault) = told {
-                    out.note(Level::Debug, self.side, link, fault.condition, fault.text);
-                }
-            } else {
-                return;
-            }
-        }
-    }
-
-    /// Role of the receiving server: asks the authoritative one, on a stream of its own (never on the one the key came on, XB-03).
-    fn verify(&mut self, now: Instant, ask: Ask, out: &mut Outbox) {
-        let pair = (ask.ours.clone(), ask.theirs.clone());
-        let mut ask = Some(ask);
-        if let Some(&link) = self.verifiers.get(&pair) {
-            let told = self.with(now, link, out, |stream, turn| {
-                if let (Stream::Out(stream), Some(question)) = (stream, ask.take()) {
-                    ask = stream.ask(question, turn);
-                }
-                Ok(Flow::On)
-            });
-            if let Err(fault) = told {
-                out.note(Level::Debug, self.side, link, fault.condition, fault.text);
-            }
-        }
-        let Some(ask) = ask else { return };
-        let terms = Terms::of(&self.world, self.side, &ask.theirs);
-        let (Some(terms), true) = (terms, self.verifiers.len() < VERIFY_STREAMS_MAX) else {
-            let outcome = Outcome::Error(Condition::ResourceConstraint);
-            self.answers.push(Answer { ask, outcome });
-            return;
-        };
-        let link = out.next_link();
-        out.dialed.push((link, self.side));
-        let (ours, theirs) = pair.clone();
-        let stream = Outbound::new(now, ours, theirs, Purpose::Verify, terms, self.limits());
-        self.connect(link, &pair, None, &stream, out);
-        self.insert(link, Stream::Out(Box::new(stream)));
-        self.verifiers.insert(pair, link);
-        let told = self.with(now, link, out, |stream, turn| {
-            if let Stream::Out(stream) = stream
-                && let Some(ask) = stream.ask(ask, turn)
-            {
-                turn.answers.push(Answer { ask, outcome: Outcome::Error(Condition::ResourceConstraint) });
-            }
-            Ok(Flow::On)
-        });
-        if let Err(fault) = told {
-            out.note(Level::Debug, self.side, link, fault.condition, fault.text);
-        }
+        Some(slot.stream)
     }
 
     fn connect(
@@ -354,6 +303,10 @@ impl Backend for XmppBackend {
                         if self.was_external_refused(now, &pair) {
                             stream.without_external();
                         }
+                        self.go_on(now, &pair, &mut stream);
+                        if self.draining {
+                            stream.without_back();
+                        }
                         self.lives.open(&pair.1);
                         self.connect(link, &pair, node, &stream, out);
                         self.insert(link, Stream::Out(Box::new(stream)));
@@ -399,6 +352,15 @@ impl Backend for XmppBackend {
         result
     }
 
+    fn paused(&mut self, now: Instant, link: LinkId, paused: bool, out: &mut Outbox) {
+        self.run(now, link, out, |stream, turn| {
+            if let Stream::In(stream) = stream {
+                stream.set_unread(paused, turn);
+            }
+            Ok(Flow::On)
+        });
+    }
+
     fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent {
         let ready = match self.streams.get(&link) {
             Some(Slot { stream: Stream::Out(stream), .. }) if stream.is_ready() => {
@@ -416,6 +378,9 @@ impl Backend for XmppBackend {
                 }
                 true
             }
+            Some(Slot { stream: Stream::In(stream), .. }) => {
+                stream.takes_back(stanza.from.domain(), stanza.to.domain())
+            }
             _ => false,
         };
         if !ready {
@@ -423,8 +388,9 @@ impl Backend for XmppBackend {
         }
         let slices = crate::delay::slices(self.side, &stanza, now);
         self.run(now, link, out, |stream, turn| {
-            if let Stream::Out(stream) = stream {
-                stream.carry(slices, turn);
+            match stream {
+                Stream::In(stream) => stream.carry_back(slices, turn),
+                Stream::Out(stream) => stream.carry(slices, turn),
             }
             Ok(Flow::On)
         });
@@ -438,6 +404,7 @@ impl Backend for XmppBackend {
                     return SentRun::Alone(run);
                 }
             }
+            Some(Slot { stream: Stream::In(_), .. }) => return SentRun::Alone(run),
             _ => return SentRun::NotNow(run),
         }
         self.run(now, link, out, |stream, turn| {
@@ -449,7 +416,14 @@ impl Backend for XmppBackend {
         SentRun::OnWrite(run)
     }
 
+    fn outlives(&self, link: LinkId) -> bool {
+        self.is_resumable(link)
+    }
+
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {
+        if self.suspend(now, link) {
+            return;
+        }
         let text: Arc<str> = match why {
             Closed::Eof => "the peer closed the connection".into(),
             Closed::Broken(text) => Arc::clone(text),
@@ -472,9 +446,15 @@ impl Backend for XmppBackend {
     }
 
     fn ended(&mut self, now: Instant, ended: &Ended, out: &mut Outbox) {
+        if self.sessions.keep(ended.link) {
+            self.sessions.ended(ended);
+            self.answer_claim(now, ended.link, out);
+            return;
+        }
         self.run(now, ended.link, out, |stream, turn| {
-            if let Stream::In(stream) = stream {
-                return Ok(stream.end_of(ended, turn));
+            match stream {
+                Stream::In(stream) => return Ok(stream.end_of(ended, turn)),
+                Stream::Out(stream) => stream.end_of(ended, turn),
             }
             Ok(Flow::On)
         });
@@ -501,14 +481,20 @@ impl Backend for XmppBackend {
         out.arrivals.push_back(made::presence(composed, now));
     }
 
-    /// What XMPP hands over is the answer to a ping, read on another shard than the one that asked.
+    /// What XMPP hands over: the answer to a ping, read on another shard than the one that asked; that a partner lives; the wish to go on with a stream, and the
+    /// answer to it.
     fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) {
-        match Pong::from_bytes(&bytes) {
-            Some(pong) => self.pong(now, &pong, out),
-            None => {
-                let text = "an XMPP backend was given a message that is no answer to a ping; dropped";
-                out.note(Level::Error, self.side, link, "handoff", text);
-            }
+        if let Some(claim) = Claim::from_bytes(&bytes, link) {
+            self.claim(now, &claim, out);
+        } else if let Some(claimed) = Claimed::from_bytes(&bytes, link) {
+            self.claimed(now, claimed, out);
+        } else if let Some(theirs) = Alive::from_bytes(&bytes) {
+            self.lives.heard(&theirs, now);
+        } else if let Some(pong) = Pong::from_bytes(&bytes) {
+            self.pong(now, &pong, out);
+        } else {
+            let text = "an XMPP backend was given a message of another shard that it cannot read; dropped";
+            out.note(Level::Error, self.side, link, "handoff", text);
         }
     }
 
@@ -533,16 +519,22 @@ impl Backend for XmppBackend {
 
     fn drain(&mut self, now: Instant, out: &mut Outbox) {
         self.draining = true;
+        out.unchained.extend(self.sessions.clear());
         for link in self.links() {
             self.run(now, link, out, |stream, turn| match stream {
                 Stream::In(stream) => Ok(stream.finish(turn)),
+                // What brings stanzas ends; what is left to go out goes on another.
+                Stream::Out(stream) if stream.is_heard_back() => Ok(stream.finish(None, turn)),
                 Stream::Out(_) => Ok(Flow::On),
             });
         }
     }
 
     fn is_listening(&self) -> bool {
-        self.streams.values().any(|slot| matches!(&slot.stream, Stream::In(stream) if stream.may_speak()))
+        self.streams.values().any(|slot| match &slot.stream {
+            Stream::In(stream) => stream.may_speak(),
+            Stream::Out(stream) => stream.is_heard_back(),
+        })
     }
 
     fn leave(&mut self, now: Instant, out: &mut Outbox) {
@@ -557,6 +549,7 @@ impl Backend for XmppBackend {
 
     fn wake(&mut self, now: Instant, out: &mut Outbox) {
         while let Some(link) = self.timers.pop(now) {
+            self.session_due(now, link, out);
             self.run(now, link, out, |stream, turn| match stream {
                 Stream::In(stream) => stream.wake(turn),
                 Stream::Out(stream) => Ok(stream.wake(turn)),

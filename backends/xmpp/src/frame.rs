@@ -26,6 +26,7 @@
 
 mod characters;
 mod declaration;
+mod editions;
 mod element;
 mod header;
 mod namespaces;
@@ -47,6 +48,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use plain::{End, HEADS_MAX, Rules};
 use scanner::{Scanner, Step};
 use std::collections::VecDeque;
+use turnout_core::limits;
 use turnout_core::run::Head;
 
 /// What one stream may ask of us. Exceeding any is `policy-violation`.
@@ -72,13 +74,13 @@ pub struct FrameLimits {
 impl Default for FrameLimits {
     fn default() -> Self {
         Self {
-            stanza_bytes_max: 256 * 1024,
-            header_bytes_max: 16 * 1024,
-            depth_max: 64,
-            attributes_max: 64,
-            namespaces_max: 64,
-            name_bytes_max: 1024,
-            tag_bytes_max: 32 * 1024,
+            stanza_bytes_max: limits::STANZA_BYTES_MAX,
+            header_bytes_max: limits::STREAM_HEADER_BYTES_MAX,
+            depth_max: limits::STANZA_DEPTH_MAX,
+            attributes_max: limits::TAG_ATTRIBUTES_MAX,
+            namespaces_max: limits::NAMESPACES_MAX,
+            name_bytes_max: limits::NAME_BYTES_MAX,
+            tag_bytes_max: limits::TAG_BYTES_MAX,
         }
     }
 }

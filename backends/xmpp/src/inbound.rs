@@ -20,13 +20,16 @@ use crate::terms::{self, Terms};
 use crate::turn::{Flow, Step, Turn, fault};
 use crate::write;
 
-mod acks;
+pub(crate) mod acks;
+mod back;
 mod header;
 mod opening;
 mod proof;
 mod runs;
+mod unread;
 
 use acks::Acks;
+use back::Back;
 
 /// How long a peer may take to answer our end of the stream with its own (RFC 6120 §4.4).
 pub(crate) const LINGER: Duration = Duration::from_secs(10);
@@ -60,6 +63,7 @@ enum What {
     Verify,
     StreamError,
     Management,
+    Bidi,
     WrongNamespace,
     Unknown,
 }
@@ -80,8 +84,8 @@ pub(crate) struct Inbound {
     secured: Option<Secured>,
     /// SASL has succeeded.
     authenticated: bool,
-    /// It is counted among the partner's connections.
-    counted: bool,
+    /// The partner among whose connections it is counted.
+    counted: Option<Domain>,
     pairs: Pairs,
     sasl_failures: u32,
     dialback_failures: u32,
@@ -89,6 +93,12 @@ pub(crate) struct Inbound {
     heard: Instant,
     /// What we acknowledge, once the peer has asked us to.
     acks: Option<Acks>,
+    /// The id of the stream it wants to resume, while it is not known whether that can be.
+    resuming: Option<String>,
+    /// The way back, where the peer has asked for one.
+    back: Option<Back>,
+    /// It is not read; when the peer was last shown that we live.
+    unread: Option<Instant>,
 }
 
 type Refused = (StreamCondition, String);
@@ -108,31 +118,37 @@ impl Inbound {
             lang: None,
             secured: None,
             authenticated: false,
-            counted: false,
+            counted: None,
             pairs: Pairs::default(),
             sasl_failures: 0,
             dialback_failures: 0,
             started: now,
             heard: now,
             acks: None,
+            resuming: None,
+            back: None,
+            unread: None,
         }
     }
 
     /// The partner this stream counts for: one that has proven to be his.
     pub(crate) fn account(&self) -> Option<&Domain> {
-        self.terms.as_ref().filter(|_| self.counted).map(|terms| &terms.account)
+        self.counted.as_ref()
     }
 
-    /// The peer has proven who it is, so from now on it counts among the partner's connections. Not before: else anybody could
-    /// take up all of a partner's places by claiming his name.
-    fn count(&mut self, turn: &mut Turn<'_>) -> Result<(), Refused> {
-        let Some(terms) = self.terms.as_ref().filter(|_| !self.counted) else { return Ok(()) };
+    /// The peer has proven to be `theirs`, so from now on it counts among the partner's connections. Not before: else anybody could
+    /// take up all of a partner's places by claiming his name. Not by what the header says alone: it need not say anything.
+    fn count(&mut self, theirs: &Domain, turn: &mut Turn<'_>) -> Result<(), Refused> {
+        if self.counted.is_some() {
+            return Ok(());
+        }
+        let Some(terms) = Terms::of(turn.world, turn.side, theirs) else { return Ok(()) };
         let count = turn.accounts.get(&terms.account).copied().unwrap_or(0);
         if count >= terms.connections_max {
             return Err(too_many(count));
         }
         turn.accounts.insert(terms.account.clone(), count + 1);
-        self.counted = true;
+        self.counted = Some(terms.account);
         Ok(())
     }
 
@@ -140,6 +156,7 @@ impl Inbound {
     pub(crate) fn secured(&mut self, secured: Secured) {
         self.framer.restart();
         self.pairs.clear();
+        self.back = None;
         self.secured = Some(secured);
         self.phase = Phase::Header;
     }
@@ -226,18 +243,23 @@ impl Inbound {
             let text = "the configuration no longer allows this stream";
             return self.fail(turn, StreamCondition::PolicyViolation, text, false);
         }
+        // It goes on being counted for the partner it was counted for.
         if let (Some(terms), Some(theirs)) = (&mut self.terms, &self.theirs)
             && let Some(new) = Terms::of(world, side, theirs)
         {
-            // It goes on being counted for the partner it was counted for.
-            let account = terms.account.clone();
-            *terms = Terms { account, ..new };
+            *terms = new;
         }
         Ok(Flow::On)
     }
 
     /// When [`Self::wake`] is wanted.
     pub(crate) fn wake_at(&self, world: &World) -> Instant {
+        let due = self.beat_at().unwrap_or_else(|| self.end_at(world));
+        self.back_due().map_or(due, |back| back.min(due))
+    }
+
+    /// When it ends, if nothing happens.
+    fn end_at(&self, world: &World) -> Instant {
         let limits = world.policy.limits();
         match self.phase {
             Phase::Leaving(since) | Phase::Closing(since) => since + LINGER,
@@ -248,7 +270,16 @@ impl Inbound {
 
     /// The time may be up.
     pub(crate) fn wake(&mut self, turn: &mut Turn<'_>) -> Step {
-        if turn.now < self.wake_at(turn.world) {
+        if self.look_after_back(turn) == Flow::Over {
+            return Ok(Flow::Over);
+        }
+        if let Some(beat) = self.beat_at() {
+            if turn.now >= beat {
+                self.beat(turn);
+            }
+            return Ok(Flow::On);
+        }
+        if turn.now < self.end_at(turn.world) {
             return Ok(Flow::On);
         }
         match self.phase {
@@ -326,6 +357,10 @@ impl Inbound {
             let text = "the SASL challenge has to be answered first".to_owned();
             return self.fail_with(turn, (StreamCondition::NotAuthorized, text));
         }
+        if self.resuming.is_some() && matches!(what, What::Stanza | What::Management) {
+            let text = "nothing is to be sent before the answer to <resume/>".to_owned();
+            return self.fail_with(turn, (StreamCondition::PolicyViolation, text));
+        }
         match what {
             What::Stanza => self.stanza(element, turn),
             What::StartTls => self.start_tls(turn),
@@ -344,6 +379,7 @@ impl Inbound {
                 Ok(self.ended(turn))
             }
             What::Management => self.manage(&element, turn),
+            What::Bidi => self.ask_back(turn),
             What::WrongNamespace => {
                 let text = "stanzas between servers are in the namespace jabber:server".to_owned();
                 self.fail_with(turn, (StreamCondition::InvalidNamespace, text))
@@ -442,6 +478,7 @@ fn what(element: &Element) -> What {
         (Namespace::Dialback, "verify") => What::Verify,
         (Namespace::Streams, "error") => What::StreamError,
         (Namespace::StreamManagement, _) => What::Management,
+        (Namespace::Bidi, "bidi") => What::Bidi,
         (Namespace::Client | Namespace::None, "message" | "presence" | "iq") => What::WrongNamespace,
         _ => What::Unknown,
     }

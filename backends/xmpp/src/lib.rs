@@ -27,6 +27,7 @@ mod pairs;
 pub mod parse;
 pub mod probe;
 mod random;
+mod sessions;
 mod terms;
 mod turn;
 pub mod write;

@@ -254,6 +254,23 @@ impl Pong {
     }
 }
 
+/// That a partner lives though he cannot be heard, as one shard tells it to another.
+pub(crate) struct Alive;
+
+impl Alive {
+    const WORD: &[u8] = b"alive ";
+
+    /// What is told.
+    pub(crate) fn to_bytes(theirs: &Domain) -> Bytes {
+        [Self::WORD, theirs.as_bytes()].concat().into()
+    }
+
+    /// Reads what another shard told.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Domain> {
+        Domain::parse(std::str::from_utf8(bytes.strip_prefix(Self::WORD)?).ok()?).ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,6 +310,17 @@ mod tests {
         for bad in [&b""[..], b"contoso.com", b"contoso.com partner.example", b"\xff b c", b"a@b c d"] {
             assert_eq!(Pong::from_bytes(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn who_cannot_be_heard_is_told_apart_from_an_answer() {
+        let theirs = domain("m\u{fc}nchen.example");
+        let told = Alive::to_bytes(&theirs);
+        assert_eq!(Alive::from_bytes(&told), Some(theirs));
+        assert_eq!(Pong::from_bytes(&told), None);
+        let pong =
+            Pong { id: id(LinkId::dialed(2, 9), "f"), ours: domain("alive"), theirs: domain("b.test") };
+        assert_eq!(Alive::from_bytes(&pong.to_bytes()), None);
     }
 
     #[test]

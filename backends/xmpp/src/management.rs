@@ -1,8 +1,10 @@
 //! The elements of stream management (XEP-0198), read and written. Invariant: counters are compared modulo 2^32 (§4), and no more
 //! than the stanzas that are on their way is ever taken as acknowledged.
 //!
-//! Streams are not resumed: a link that is gone is dialed anew, and what it had not acknowledged goes out first. `max`, `location` and
-//! `id` of `<enabled/>` are therefore neither given nor read.
+//! `location` of `<enabled/>` is neither given nor read: where a peer is found is for its SRV records or our configuration to say, not for
+//! the peer.
+
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -18,7 +20,10 @@ pub(crate) const REQUEST: &[u8] = b"<r xmlns='urn:xmpp:sm:3'/>";
 /// `<enable/>` without resumption (§3).
 pub(crate) const ENABLE: &[u8] = b"<enable xmlns='urn:xmpp:sm:3'/>";
 
-/// `<enabled/>` without resumption (§3): also the answer to a peer that asked for it (XM-04).
+/// `<enable/>` with resumption (§5).
+pub(crate) const ENABLE_RESUME: &[u8] = b"<enable xmlns='urn:xmpp:sm:3' resume='true'/>";
+
+/// `<enabled/>` without resumption (§3).
 pub(crate) const ENABLED: &[u8] = b"<enabled xmlns='urn:xmpp:sm:3'/>";
 
 /// `<a/>`: so many stanzas are handled (§4).
@@ -28,6 +33,64 @@ pub(crate) fn answer(handled: u32) -> Bytes {
         write::attribute(out, "h", &handled.to_string());
         out.extend_from_slice(b"/>");
     })
+}
+
+/// `<enabled/>` with resumption: the id, and for how long (§5).
+pub(crate) fn enabled(id: &str, seconds: u32) -> Bytes {
+    negotiate::bytes(|out| {
+        out.extend_from_slice(b"<enabled xmlns='urn:xmpp:sm:3'");
+        write::attribute(out, "id", id);
+        write::attribute(out, "resume", "true");
+        write::attribute(out, "max", &seconds.to_string());
+        out.extend_from_slice(b"/>");
+    })
+}
+
+/// `<resume/>` or `<resumed/>`: the id, and so many stanzas are handled (§5).
+pub(crate) fn resumption(name: &str, id: &str, handled: u32) -> Bytes {
+    negotiate::bytes(|out| {
+        out.extend_from_slice(b"<");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b" xmlns='urn:xmpp:sm:3'");
+        write::attribute(out, "previd", id);
+        write::attribute(out, "h", &handled.to_string());
+        out.extend_from_slice(b"/>");
+    })
+}
+
+/// Longest id of a peer's that is remembered, in bytes.
+const ID_BYTES_MAX: usize = 512;
+
+/// Longest time a peer's word on how long it remembers is believed.
+const REMEMBERED_MAX: Duration = Duration::from_secs(600);
+
+/// How long a peer is thought to remember that does not say.
+const REMEMBERED: Duration = Duration::from_secs(300);
+
+/// What an `<enabled/>` says of resumption: the id and how long it is good for; `None` where there is none.
+pub(crate) fn resumable(element: &Element, header: &StreamHeader) -> Option<(String, Duration)> {
+    let tree = Tree::of(element, header).ok()?;
+    let root = tree.root();
+    if !is_true(root.attribute("resume")?) {
+        return None;
+    }
+    let id = root.attribute("id").filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX)?;
+    let said = root.attribute("max").and_then(|max| max.trim().parse().ok()).map(Duration::from_secs);
+    Some((id.to_owned(), said.unwrap_or(REMEMBERED).min(REMEMBERED_MAX)))
+}
+
+/// Whether an `<enable/>` asks for resumption.
+pub(crate) fn wants_resumption(element: &Element, header: &StreamHeader) -> bool {
+    Tree::of(element, header).is_ok_and(|tree| tree.root().attribute("resume").is_some_and(is_true))
+}
+
+/// The id in a `<resume/>` or `<resumed/>`.
+pub(crate) fn previd(element: &Element, header: &StreamHeader) -> Option<String> {
+    Tree::of(element, header).ok()?.root().attribute("previd").map(str::to_owned)
+}
+
+fn is_true(value: &str) -> bool {
+    matches!(value.trim(), "true" | "1")
 }
 
 /// `<failed/>` with a stanza error condition (§3).

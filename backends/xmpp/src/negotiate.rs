@@ -11,6 +11,9 @@ use crate::frame::{Element, Namespace, StreamHeader};
 use crate::parse::Tree;
 use crate::write::{self, Header};
 
+/// The wish for stanzas both ways (XEP-0288 §2): another namespace than that of the feature.
+pub(crate) const BIDI: &[u8] = b"<bidi xmlns='urn:xmpp:bidi'/>";
+
 /// What a peer offers that we use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Offered {
@@ -22,6 +25,8 @@ pub(crate) struct Offered {
     pub(crate) external: bool,
     /// Stream management (XEP-0198).
     pub(crate) acks: bool,
+    /// Both ways on one stream (XEP-0288).
+    pub(crate) bidi: bool,
     /// What the peer takes (XEP-0478).
     pub(crate) bounds: Bounds,
 }
@@ -41,6 +46,7 @@ pub(crate) fn offered(element: &Element, header: &StreamHeader) -> Offered {
         starttls_required: starttls.is_some_and(|node| node.child(Namespace::Tls, "required").is_some()),
         external,
         acks: root.child(Namespace::StreamManagement, "sm").is_some(),
+        bidi: root.child(Namespace::BidiFeature, "bidi").is_some(),
         bounds: Bounds::offered(root),
     }
 }

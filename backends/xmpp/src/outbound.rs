@@ -4,6 +4,7 @@
 //! is told, and the attempt ends.
 
 use std::time::{Duration, Instant};
+use turnout_core::limits::VERIFY_ASKS_MAX as ASKS_MAX;
 
 use bytes::{Bytes, BytesMut};
 use turnout_core::io::{Close, Event, Level, Output, Secured, TlsRole, TrustId};
@@ -19,7 +20,6 @@ use crate::error::StreamCondition;
 use crate::frame::{Element, Frame, FrameLimits, Framer, Namespace, StreamHeader};
 use crate::inbound::LINGER;
 use crate::liveness::Pulse;
-use crate::management;
 use crate::negotiate::{self, Offered};
 use crate::terms::{self, Terms};
 use crate::turn::{Flow, Step, Turn};
@@ -27,16 +27,16 @@ use crate::write::{self, Header};
 
 mod acks;
 mod alive;
+mod back;
 mod end;
 mod proof;
 
 pub(crate) use end::not_allowed;
 
 use acks::Acks;
+pub(crate) use acks::{Acks as SentAcks, Broken};
+use back::Back;
 use end::Failure;
-
-/// Keys one verify stream may be asked to show at a time.
-const ASKS_MAX: usize = 256;
 
 /// How long a verify stream without a question stays open for the next one.
 const VERIFY_IDLE: Duration = Duration::from_secs(5);
@@ -69,6 +69,8 @@ enum Phase {
     DialbackAsked(Box<StreamHeader>),
     /// We asked for stream management.
     EnableAsked(Box<StreamHeader>),
+    /// We asked to go on with a stream that broke off.
+    ResumeAsked(Box<StreamHeader>),
     /// It carries what it is for.
     Ready(Box<StreamHeader>),
     /// We said the last word at this time.
@@ -106,6 +108,10 @@ pub(crate) struct Outbound {
     bounds: Bounds,
     /// The peer acknowledges.
     acks: Option<Acks>,
+    /// What it is to go on from.
+    broken: Option<Broken>,
+    /// What the peer sends back on it, where we asked it to.
+    back: Option<Back>,
 }
 
 impl Outbound {
@@ -137,6 +143,8 @@ impl Outbound {
             offers_acks: false,
             bounds: Bounds::default(),
             acks: None,
+            broken: None,
+            back: None,
         }
     }
 
@@ -272,6 +280,7 @@ impl Outbound {
                 Ok(None) => return Ok(Flow::On),
                 Ok(Some(Frame::KeepAlive)) => Flow::On,
                 Ok(Some(Frame::Open(header))) => self.header(header, turn),
+                Ok(Some(Frame::Element(element))) if self.takes(&element) => self.stanza(element, turn)?,
                 Ok(Some(Frame::Element(element))) => self.element(&element, turn)?,
                 Ok(Some(Frame::Close)) => self.ended(None, turn),
                 Err(error) => return self.fail(turn, error.condition, &error.text, error.too_big),
@@ -341,6 +350,9 @@ impl Outbound {
                     Phase::EnableAsked(_) => {
                         "it offered stream management and did not answer <enable/>; stream_management = false goes without"
                     }
+                    Phase::ResumeAsked(_) => {
+                        "it offered stream management and did not answer <resume/>; resumption_seconds = 0 goes without"
+                    }
                     _ => "it did not answer our dialback element; can it reach us at our own domain?",
                 };
                 let failure = Failure {
@@ -383,11 +395,13 @@ impl Outbound {
             }
             (_, _, Phase::Closing(_)) => Ok(Flow::On),
             (Namespace::StreamManagement, "enabled" | "failed", Phase::EnableAsked(_)) => {
-                Ok(self.enabled(name.local == "enabled", turn))
+                Ok(self.enabled(element, turn))
             }
-            // No stanza comes on this stream, so none is handled.
+            (Namespace::StreamManagement, "resumed" | "failed", Phase::ResumeAsked(_)) => {
+                self.resumed(element, turn)
+            }
             (Namespace::StreamManagement, "r", _) if self.is_acknowledged() => {
-                turn.send(management::answer(0));
+                self.tell_handled(turn);
                 Ok(Flow::On)
             }
             (Namespace::Streams, "error", phase) => {
@@ -462,6 +476,7 @@ impl Outbound {
 
     /// We are taken for who we are: what is left is to ask for acknowledgements.
     fn ready(&mut self, header: Box<StreamHeader>, turn: &mut Turn<'_>) -> Flow {
+        self.open_back(&header);
         match self.ask_to_enable(header, turn) {
             Some(header) => self.established(header, turn),
             None => Flow::On,
@@ -498,6 +513,7 @@ impl Phase {
             | Self::SaslAsked(header)
             | Self::DialbackAsked(header)
             | Self::EnableAsked(header)
+            | Self::ResumeAsked(header)
             | Self::Ready(header) => Some(header),
             Self::Dialing | Self::Handshake | Self::Header | Self::Closing(_) => None,
         }

@@ -2,9 +2,7 @@
 //! only if it was proven itself, on this stream and since it was opened last; a proof of one pair says nothing of another.
 
 use turnout_core::jid::Domain;
-
-/// Pairs one stream may have, proven or asked for.
-pub(crate) const PAIRS_MAX: usize = 64;
+pub(crate) use turnout_core::limits::STREAM_PAIRS_MAX as PAIRS_MAX;
 
 #[derive(Debug)]
 struct Pair {

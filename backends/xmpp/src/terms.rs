@@ -26,8 +26,12 @@ pub(crate) struct Terms {
     pub(crate) connections_max: u32,
     /// The partner's primary domain: one count for all its domains.
     pub(crate) account: Domain,
+    /// Whether the configuration names it, and not just admits anybody.
+    pub(crate) is_listed: bool,
     /// Whether its silence is asked about with pings; never that of the gateway, which white space has to do for.
     pub(crate) keep_alive: bool,
+    /// Whether a stream may carry stanzas both ways; never one of the gateway, which knows nothing of it.
+    pub(crate) bidi: bool,
 }
 
 impl Terms {
@@ -55,7 +59,9 @@ impl Terms {
                     pins: Vec::new(),
                     connections_max: world.policy.limits().connections_max,
                     account: theirs.clone(),
+                    is_listed: true,
                     keep_alive: false,
+                    bidi: false,
                 })
             }
         }
@@ -78,7 +84,9 @@ impl Terms {
             pins: view.pins.to_vec(),
             connections_max: view.connections_max,
             account: view.primary_domain.unwrap_or(theirs).clone(),
+            is_listed: view.primary_domain.is_some(),
             keep_alive: view.keep_alive,
+            bidi: view.bidi,
         })
     }
 

@@ -15,6 +15,7 @@ use crate::error::StreamCondition;
 use crate::issuers::Issuers;
 use crate::liveness::Lives;
 use crate::random::Random;
+use crate::sessions::Claim;
 use turnout_core::backend::Fault;
 
 /// One input's worth of work on one link.
@@ -35,6 +36,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) asks: &'a mut Vec<Ask>,
     /// What those servers said.
     pub(crate) answers: &'a mut Vec<Answer>,
+    /// Streams of before that peers want to resume.
+    pub(crate) claims: &'a mut Vec<Claim>,
     /// Addresses read lately.
     pub(crate) addresses: &'a mut Addresses,
     /// Streams in, by the partner they count for.

@@ -162,6 +162,8 @@ pub struct Features {
     pub dialback: bool,
     /// Stream management (XEP-0198 §2).
     pub acks: bool,
+    /// Both ways on one stream (XEP-0288).
+    pub bidi: bool,
     /// What is taken (XEP-0478).
     pub bounds: Option<Bounds>,
 }
@@ -179,6 +181,9 @@ pub fn features(out: &mut BytesMut, features: &Features) {
     }
     if features.dialback {
         put(out, &["<dialback xmlns='", Namespace::DialbackFeature.name(), "'><errors/></dialback>"]);
+    }
+    if features.bidi {
+        out.extend_from_slice(b"<bidi xmlns='urn:xmpp:features:bidi'/>");
     }
     if features.acks {
         empty(out, "sm", Namespace::StreamManagement);

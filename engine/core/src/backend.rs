@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::contact::Contact;
 use crate::home::HostPort;
-use crate::io::{Closed, Door, Ended, LinkId, Outbox, Secured, Side};
+use crate::io::{Closed, Door, Ended, Found, LinkId, Outbox, Secured, Side};
 use crate::jid::{Domain, Jid};
 use crate::refusal::Refusal;
 use crate::run::Run;
@@ -123,6 +123,10 @@ pub trait Backend: Send {
     /// Plain text arrived. Whole stanzas go to `out.arrivals`.
     fn receive(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) -> Result<(), Fault>;
 
+    /// From now on the link is not read, or it is read again: while it is not, its peer's silence means nothing. What was read
+    /// before may still come.
+    fn paused(&mut self, _now: Instant, _link: LinkId, _paused: bool, _out: &mut Outbox) {}
+
     /// Sends one stanza to the destination the link was dialed for.
     fn send(&mut self, now: Instant, link: LinkId, stanza: Stanza, out: &mut Outbox) -> Sent;
 
@@ -162,6 +166,13 @@ pub trait Backend: Send {
         (0, 0)
     }
 
+    /// A connection is gone, and [`Backend::closed`] is about to say so: whether its peer may come back to what it carried (XEP-0198 §5). Then
+    /// what a dialed link held is kept apart until the next one of its destination is ready, and `Event::Resumed` may say how much of it
+    /// has arrived; and the ends of what came in on an accepted one go on to be told, until it is named in `Outbox::unchained`.
+    fn outlives(&self, _link: LinkId) -> bool {
+        false
+    }
+
     /// A connection is gone or never came (`Failed` is told as `Closed::Broken`). For a dialed link that has stanzas depending
     /// on it the shard knows by itself; kept stanzas are the backend's to end or to move to another link.
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox);
@@ -179,6 +190,11 @@ pub trait Backend: Send {
 
     /// A message read by another shard's instance that this shard must decide on (see `Handoff::Message`).
     fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox);
+
+    /// The same, with what the other instance found in it (see `Handoff::Read`): this one may read it anew as well.
+    fn adopt_read(&mut self, now: Instant, link: LinkId, bytes: Bytes, _found: Found, out: &mut Outbox) {
+        self.adopt(now, link, bytes, out);
+    }
 
     /// How many stanzas for this bare JID are kept, so that a move of that user waits for them.
     fn kept_for(&self, bare: &str) -> usize;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::contact::{Contact, Pair, Record, SHOWN_MAX};
-use crate::limits::{CONTACTS_MAX, CONTACTS_PER_USER_MAX};
+use crate::limits::{ASKING_PER_DOMAIN_MAX, ASKING_PER_USER_MAX, CONTACTS_MAX, CONTACTS_PER_USER_MAX};
 use crate::stanza::PresenceType;
 
 /// Which way a stanza of a pair goes.
@@ -77,6 +77,56 @@ pub struct Contacts {
     users: HashMap<Arc<str>, BTreeMap<Arc<str>, Contact>>,
     count: usize,
     counts: ContactCounts,
+    questions: Questions,
+}
+
+/// Contacts that are nothing but a question of the partner's user that nobody has answered: what strangers can make without end.
+/// Invariant: each such contact counts once for its local user and once for its domain, and nobody is remembered who has none.
+#[derive(Debug, Default)]
+struct Questions {
+    of_domains: HashMap<String, usize>,
+    of_users: HashMap<String, usize>,
+}
+
+impl Questions {
+    fn is_one(contact: &Contact) -> bool {
+        contact.asking && *contact == Contact { asking: true, ..Contact::default() }
+    }
+
+    /// Whether there is room for another one.
+    fn has_room(&self, local: &str, partner: &str) -> bool {
+        let of_domain = self.of_domains.get(domain_of(partner)).copied().unwrap_or(0);
+        let of_user = self.of_users.get(local).copied().unwrap_or(0);
+        of_domain < ASKING_PER_DOMAIN_MAX && of_user < ASKING_PER_USER_MAX
+    }
+
+    /// A contact has become another one.
+    fn turn(&mut self, local: &str, partner: &str, before: &Contact, after: &Contact) {
+        match (Self::is_one(before), Self::is_one(after)) {
+            (false, true) => {
+                *self.of_domains.entry_ref(domain_of(partner)).or_insert(0) += 1;
+                *self.of_users.entry_ref(local).or_insert(0) += 1;
+            }
+            (true, false) => {
+                less(&mut self.of_domains, domain_of(partner));
+                less(&mut self.of_users, local);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn less(counts: &mut HashMap<String, usize>, key: &str) {
+    let Some(count) = counts.get_mut(key) else { return };
+    *count = count.saturating_sub(1);
+    if *count == 0 {
+        counts.remove(key);
+    }
+}
+
+/// The domain of a bare address.
+fn domain_of(bare: &str) -> &str {
+    bare.split_once('@').map_or(bare, |(_, domain)| domain)
 }
 
 /// How many contacts there are in each state. The first four exclude each other and make up the whole.
@@ -182,9 +232,13 @@ impl Contacts {
             return;
         }
         let after = contact.clone();
-        let before = self.users.entry(pair.local).or_default().insert(pair.partner, contact);
+        let Pair { local, partner } = pair;
+        let contacts = self.users.entry(Arc::clone(&local)).or_default();
+        let before = contacts.insert(Arc::clone(&partner), contact);
         self.count += usize::from(before.is_none());
-        self.counts.turn(&before.unwrap_or_default(), &after);
+        let before = before.unwrap_or_default();
+        self.counts.turn(&before, &after);
+        self.questions.turn(&local, &partner, &before, &after);
     }
 
     /// The contact of a pair as a record for the store.
@@ -201,11 +255,25 @@ impl Contacts {
         self.change(local, partner, |contact| contact.introduced = true).unwrap_or(false)
     }
 
-    /// Forgets which resources of a local user a partner's user was shown, and says which.
-    pub fn take_shown(&mut self, local: &str, partner: &str) -> Vec<Arc<str>> {
+    /// All of them, in no order: local user, partner's user, contact.
+    pub fn all(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &Contact)> {
+        self.users.iter().flat_map(|(local, contacts)| {
+            contacts.iter().map(move |(partner, contact)| (local, partner, contact))
+        })
+    }
+
+    /// Forgets which of such resources of a local user a partner's user was shown, and says which they were.
+    pub fn take_shown(
+        &mut self,
+        local: &str,
+        partner: &str,
+        ends: impl FnMut(&Arc<str>) -> bool,
+    ) -> Vec<Arc<str>> {
         let mut shown = Vec::new();
         if self.get(local, partner).is_some() {
-            self.change(local, partner, |contact| shown = std::mem::take(&mut contact.shown));
+            self.change(local, partner, |contact| {
+                (shown, contact.shown) = std::mem::take(&mut contact.shown).into_iter().partition(ends);
+            });
         }
         shown
     }
@@ -287,6 +355,7 @@ impl Contacts {
             change(contact);
             let changed = *contact != before;
             self.counts.turn(&before, contact);
+            self.questions.turn(local, partner, &before, contact);
             if contact.is_empty() {
                 contacts.remove(partner);
                 self.count -= 1;
@@ -305,8 +374,12 @@ impl Contacts {
         if self.count >= CONTACTS_MAX || own >= CONTACTS_PER_USER_MAX {
             return None;
         }
+        if Questions::is_one(&contact) && !self.questions.has_room(local, partner) {
+            return None;
+        }
         self.count += 1;
         self.counts.turn(&Contact::default(), &contact);
+        self.questions.turn(local, partner, &Contact::default(), &contact);
         self.users.entry(local.into()).or_default().insert(partner.into(), contact);
         Some(true)
     }

@@ -45,12 +45,15 @@ pub struct User {
     pub xmpp_enabled: bool,
     /// `Enabled`: the account is in use.
     pub enabled: bool,
+    /// `msRTCSIP-TargetHomeServer` is set: a server is moving him just now. Says nothing about the way: he lives at `residence`
+    /// until the source says otherwise.
+    pub moving: bool,
 }
 
 impl User {
     /// A user in good standing, for whom nothing is switched off.
     pub fn at(residence: Residence) -> Self {
-        Self { residence, federation_enabled: true, xmpp_enabled: true, enabled: true }
+        Self { residence, federation_enabled: true, xmpp_enabled: true, enabled: true, moving: false }
     }
 
     /// Whether nothing stands against his talking to XMPP partners.

@@ -2,12 +2,17 @@
 //! that comes back as an input: `Connect` comes back as `Connected` or `Failed`, `StartTls` as `Secured` or `Closed`, `Transmit`
 //! as `Written`, `Persist` as `Persisted`, `Spool` as `Spooled`, `Handoff` arrives at another shard.
 
-use std::collections::VecDeque;
+mod arrivals;
+mod link_id;
+mod outbox;
+
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::backend::Destination;
 use crate::contact::{Pair, Record};
 use crate::contacts::{Forget, Toward};
 use crate::directory::Snapshot;
@@ -15,13 +20,13 @@ use crate::durable::{Entry, EntryKey, Opened};
 use crate::home::{HomeId, HostPort};
 use crate::jid::{Domain, Jid};
 use crate::refusal::Refusal;
-use crate::run::{Head, Load, Run};
+use crate::run::Run;
 use crate::stanza::{Origin, PresenceType, Stanza};
 use crate::world::World;
 
-mod link_id;
-
+pub use arrivals::Arrivals;
 pub use link_id::LinkId;
+pub use outbox::Outbox;
 
 /// One side of the router: the partners outside, or one home inside. Each side has one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -203,6 +208,36 @@ pub struct Ended {
     pub count: u32,
 }
 
+/// What a backend found in a message, for the instance of it on another shard.
+pub type Found = Arc<dyn Any + Send + Sync>;
+/// What shards tell each other of links that bring more than goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// To the link's shard: too much of what the link brought waits on this shard.
+    Stop {
+        /// The link.
+        link: LinkId,
+        /// The shard that says so.
+        shard: u16,
+        /// Which stop of that shard's it is: answered with it.
+        turn: u64,
+    },
+    /// To the link's shard: no longer.
+    Go {
+        /// The link.
+        link: LinkId,
+        /// The shard that says so.
+        shard: u16,
+    },
+    /// The answer to `Stop` after some time: the link is read again, so what it brings beyond its share is to be refused.
+    Refuse {
+        /// The link.
+        link: LinkId,
+        /// The stop it answers.
+        turn: u64,
+    },
+}
+
 /// What one shard sends another, over a bounded ring that keeps order.
 #[derive(Debug)]
 pub enum Handoff {
@@ -214,6 +249,8 @@ pub enum Handoff {
     Fact(Box<Fact>),
     /// What the router asked in a user's name did not arrive: for the shard that owns the local user.
     InVain(Box<Fact>),
+    /// A connection with this legacy gateway has ended: is it still there?
+    Doubt(HomeId),
     /// The verdict on a stanza, for the backend that waits for it.
     Verdict(Origin, Result<(), Refusal>),
     /// A link of the sender's shard is chained ([`Outbox::chained`]), or is no more.
@@ -222,6 +259,8 @@ pub enum Handoff {
     Ended(Ended),
     /// A stanza with this entry, which the receiving shard wrote, found its end.
     Unspooled(EntryKey),
+    /// Back-pressure between the shard of a link and those of the destinations it brings for.
+    Pressure(Pressure),
     /// Bytes a backend read on a link of its own and another shard must decide on (a SIP message, whole; the answer to an XMPP ping).
     Message {
         /// The side it came in on.
@@ -230,6 +269,18 @@ pub enum Handoff {
         link: LinkId,
         /// The message.
         bytes: Bytes,
+    },
+    /// As [`Handoff::Message`], with what the backend that read it found in it: what it is to mean is for the same backend to know, and
+    /// nothing of it is read or copied twice.
+    Read {
+        /// The side it came in on.
+        side: Side,
+        /// The link it came in on.
+        link: LinkId,
+        /// The message.
+        bytes: Bytes,
+        /// What was found.
+        found: Found,
     },
     /// Bytes to write on a link the receiving shard owns.
     Transmit {
@@ -379,6 +430,11 @@ pub enum Output {
     Transmit(LinkId, Bytes),
     /// End a connection. `Input::Closed` follows.
     Close(LinkId, Close),
+    /// Read no more from this link until [`Output::Resume`]. What was read already may still come, in its order; what is written
+    /// goes on. The link may be gone.
+    Pause(LinkId),
+    /// Read from this link again.
+    Resume(LinkId),
     /// Give to another shard.
     Handoff(u16, Handoff),
     /// Give to the store; comes back as [`Input::Persisted`] with this number or a higher one. Numbers grow.
@@ -411,170 +467,17 @@ pub enum Event {
     Acknowledging(LinkId),
     /// The peer of such a link has so many stanzas more, in the order they were sent.
     Acknowledged(LinkId, u32),
+    /// A dialed link goes on where a suspended one of the same destination broke off ([`Backend::outlives`]): its peer has so many stanzas
+    /// more of what was sent on that one. Before [`Event::Ready`].
+    ///
+    /// [`Backend::outlives`]: crate::backend::Backend::outlives
+    Resumed(LinkId, u32),
+    /// An accepted link takes stanzas too, for this destination, from now on (XEP-0288).
+    WayBack(LinkId, Destination),
     /// A kept stanza found its end.
     Done(Box<Stanza>, Result<(), Refusal>),
     /// A local user of a SIP home wrote to this partner user first (bare JIDs): he may answer (requirement 11).
     Introduced(Jid, Jid),
-}
-
-/// Stanzas that backends read or made and the shard has not looked at, in order.
-#[derive(Debug, Default)]
-pub struct Arrivals {
-    queue: VecDeque<Load>,
-}
-
-impl Arrivals {
-    /// Appends a stanza.
-    pub fn push_back(&mut self, stanza: Stanza) {
-        self.queue.push_back(Load::One(stanza));
-    }
-
-    /// Appends a run.
-    pub fn push_run(&mut self, run: Run) {
-        self.queue.push_back(Load::Run(run));
-    }
-
-    /// Takes the oldest.
-    pub fn pop_front(&mut self) -> Option<Load> {
-        self.queue.pop_front()
-    }
-
-    /// Takes all, each stanza alone.
-    pub fn drain(&mut self, _all: std::ops::RangeFull) -> impl Iterator<Item = Stanza> + use<> {
-        let stanzas: Vec<Stanza> = self.iter().collect();
-        self.queue.clear();
-        stanzas.into_iter()
-    }
-
-    /// How many pieces there are, runs counted as one.
-    pub(crate) fn pieces(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// The newest, if it is a stanza alone.
-    pub(crate) fn last_mut(&mut self) -> Option<&mut Stanza> {
-        match self.queue.back_mut()? {
-            Load::One(stanza) => Some(stanza),
-            Load::Run(_) => None,
-        }
-    }
-
-    /// All of them, each alone; copies what it shows.
-    pub fn iter(&self) -> impl Iterator<Item = Stanza> {
-        self.queue.iter().flat_map(|load| load.clone().into_stanzas())
-    }
-
-    /// How many stanzas there are.
-    pub fn len(&self) -> usize {
-        self.queue.iter().map(Load::len).sum()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-}
-
-impl Extend<Stanza> for Arrivals {
-    fn extend<T: IntoIterator<Item = Stanza>>(&mut self, stanzas: T) {
-        self.queue.extend(stanzas.into_iter().map(Load::One));
-    }
-}
-
-/// Where a shard and its backends put what they want done. One a shard; emptied by the driver.
-#[derive(Debug)]
-pub struct Outbox {
-    /// To be done by the driver, in order.
-    pub outputs: Vec<Output>,
-    /// Whole stanzas that backends read or made, in order.
-    pub arrivals: Arrivals,
-    /// What backends tell the shard, in order.
-    pub events: VecDeque<Event>,
-    /// Links that backends dialed by themselves (dialback verification), with their side.
-    pub dialed: Vec<(LinkId, Side)>,
-    /// Accepted links whose backend is to hear of the end of every stanza that arrives on them from now on
-    /// ([`Backend::ended`](crate::backend::Backend::ended)). Heeded before `arrivals`.
-    pub chained: Vec<LinkId>,
-    /// Room for heads that runs have given back, to be used again.
-    spare: Vec<Vec<Head>>,
-    shard: u16,
-    count: u64,
-}
-
-/// Rooms for heads kept for use.
-const SPARE_MAX: usize = 64;
-
-impl Outbox {
-    /// An empty outbox for shard `shard`.
-    pub fn new(shard: u16) -> Self {
-        Self {
-            outputs: Vec::new(),
-            arrivals: Arrivals::default(),
-            events: VecDeque::new(),
-            dialed: Vec::new(),
-            chained: Vec::new(),
-            spare: Vec::new(),
-            shard,
-            count: 0,
-        }
-    }
-
-    /// The shard it belongs to.
-    pub fn shard(&self) -> u16 {
-        self.shard
-    }
-
-    /// Room for the heads of a run.
-    pub fn heads(&mut self) -> Vec<Head> {
-        self.spare.pop().unwrap_or_default()
-    }
-
-    /// Gives room back.
-    pub fn give_back(&mut self, mut heads: Vec<Head>) {
-        if heads.capacity() > 0 && self.spare.len() < SPARE_MAX {
-            heads.clear();
-            self.spare.push(heads);
-        }
-    }
-
-    /// A name for a new link.
-    pub fn next_link(&mut self) -> LinkId {
-        self.count += 1;
-        LinkId::dialed(self.shard, self.count)
-    }
-
-    /// Connects. `link` comes from [`Outbox::next_link`] or from the shard.
-    pub fn connect(&mut self, connect: Connect) {
-        self.outputs.push(Output::Connect(Box::new(connect)));
-    }
-
-    /// Writes bytes to a link, which may belong to another shard.
-    pub fn transmit(&mut self, link: LinkId, bytes: Bytes) {
-        if bytes.is_empty() {
-            return;
-        }
-        if link.shard() == self.shard {
-            self.outputs.push(Output::Transmit(link, bytes));
-        } else {
-            self.outputs.push(Output::Handoff(link.shard(), Handoff::Transmit { link, bytes }));
-        }
-    }
-
-    /// Ends a connection.
-    pub fn close(&mut self, link: LinkId, close: Close) {
-        self.outputs.push(Output::Close(link, close));
-    }
-
-    /// A line for the log.
-    pub fn note(&mut self, level: Level, side: Side, link: LinkId, about: &str, text: impl Into<String>) {
-        self.outputs.push(Output::Note(Note {
-            level,
-            side: Some(side),
-            link: Some(link),
-            about: about.into(),
-            text: text.into(),
-        }));
-    }
 }
 
 /// The earlier of two deadlines.

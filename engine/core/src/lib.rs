@@ -13,6 +13,7 @@ pub mod contact;
 pub mod contacts;
 pub mod directory;
 pub mod durable;
+pub mod flow;
 pub mod home;
 pub mod io;
 pub mod jid;

@@ -20,6 +20,41 @@ pub const LINK_CREDIT_STANZAS: usize = 8192;
 /// the way to a peer 100 ms away at 40 MB/s.
 pub const LINK_UNACKNOWLEDGED_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Bytes that what one link brought may have waiting for one destination in one shard, unless configured: beyond it the link is not
+/// read, or what it brings for that destination is refused.
+pub const SHARE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Bytes of such a share at which the link is read again. Beside it the destination's own link has its credit to work on.
+pub const SHARE_BYTES_RESUME: usize = 128 * 1024;
+
+/// Bytes of a share that count as too many once the spools of the shard are half full.
+pub const SHARE_BYTES_PRESSED: usize = 256 * 1024;
+
+/// Smallest and largest share that may be configured.
+pub const SHARE_BYTES_FLOOR: usize = SHARE_BYTES_PRESSED;
+/// See [`SHARE_BYTES_FLOOR`].
+pub const SHARE_BYTES_CEILING: usize = SPOOL_BYTES_MAX / 4;
+
+/// Milliseconds one destination may stop a link that brings for others too. After that the link is read, and what it brings for
+/// that destination beyond its share is refused.
+pub const PAUSE_SHARED_MILLIS: u64 = 1_000;
+
+/// Seconds for which a link that has brought for a second destination counts as one that brings for several.
+pub const SHARED_SECONDS: u64 = 60;
+
+/// Seconds after which a link that takes nothing of what waits for it is cut. Longer than anything waits in a spool, as a peer that is
+/// itself held up takes as long at the most to let go.
+pub const STALL_SECONDS: u64 = 90;
+
+/// Most stanzas a second that a rate may be configured to; more is no limit.
+pub const RATE_PER_SECOND_MAX: u32 = 1_000_000;
+
+/// Senders one shard keeps count of.
+pub const SENDERS_MAX: usize = 65_536;
+
+/// Partners one shard keeps count of.
+pub const PARTNER_RATES_MAX: usize = 65_536;
+
 /// Stanzas one destination may have waiting in one shard.
 pub const SPOOL_STANZAS_MAX: usize = 262_144;
 
@@ -75,6 +110,131 @@ pub const TOLD_CONTACTS_MAX: usize = 1_000;
 /// Presence stanzas one shard may have waiting for the store or for their turn.
 pub const PRESENCE_WAITING_MAX: usize = 262_144;
 
+/// Contacts of one partner domain that are nothing but questions without an answer, in one shard: whoever has users without number
+/// is not to take the places of other domains.
+pub const ASKING_PER_DOMAIN_MAX: usize = 4_096;
+
+/// The same for one local user, of all domains: strangers' questions are not to take the places of his contacts.
+pub const ASKING_PER_USER_MAX: usize = 1_000;
+
+/// Users' presence that watchers nobody has granted it ask for at a time, of one partner domain, in one shard: each is a request to a
+/// pool, and takes its turn among those of watchers who may see.
+pub const LOOKS_PER_DOMAIN_MAX: usize = 256;
+
+/// Streams on which dialback keys are verified, on one side of one shard.
+pub const VERIFY_STREAMS_MAX: usize = 512;
+
+/// How many there may be when one is opened for a domain that is no configured partner: anybody can claim names without number, and
+/// those who are known are to be heard all the same.
+pub const VERIFY_STREAMS_UNLISTED_MAX: usize = 256;
+
+/// Bytes of the headers, and of the body, of what somebody says over SIP who has not shown to be the pool.
+pub const SIP_STRANGER_BYTES_MAX: usize = 16 * 1024;
+
+/// Elements inside each other in a stanza, the stanza counting one.
+pub const STANZA_DEPTH_MAX: usize = 64;
+
+/// Attributes of one tag, declarations of namespaces included. Looking for one that comes twice costs up to its square a tag.
+pub const TAG_ATTRIBUTES_MAX: usize = 64;
+
+/// Declarations of namespaces in scope at one point. Resolving a prefix costs up to as many comparisons.
+pub const NAMESPACES_MAX: usize = 64;
+
+/// Bytes of the name of an element or attribute, prefix included.
+pub const NAME_BYTES_MAX: usize = 1024;
+
+/// Bytes of one tag.
+pub const TAG_BYTES_MAX: usize = 32 * 1024;
+
+/// Bytes of a stream header, and of the XML declaration in front of it.
+pub const STREAM_HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a SIP message in front of its body.
+pub const SIP_HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// Header fields of a SIP message; a folded one counts once.
+pub const SIP_HEADERS_MAX: usize = 256;
+
+/// Bytes of the body of a SIP message, unless the configuration takes larger texts.
+pub const SIP_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Connections one home's servers may have open to us.
+pub const HOME_CONNECTIONS_MAX: usize = 4096;
+
+/// Most bytes of namespace declarations on a header, prefixes and names. What a stanza borrows of them is written on it when it goes
+/// on, so they bound by how much a stanza grows (B-08). Servers declare about a hundred.
+pub const STREAM_DECLARED_BYTES_MAX: usize = 512;
+
+/// Most bytes of a header's `xml:lang`, which goes on with every stanza that has none. RFC 5646 §4.4.1 asks for room for 35.
+pub const STREAM_LANG_BYTES_MAX: usize = 64;
+
+/// Pairs one stream may have, proven or asked for.
+pub const STREAM_PAIRS_MAX: usize = 64;
+
+/// SASL failures after which a stream is closed (RFC 6120 §6.4.5 recommends 2 to 5 retries).
+pub const SASL_FAILURES_MAX: u32 = 3;
+
+/// Longest dialback key that is taken to its server, in bytes. XEP-0185 makes keys of 64; each waits here for its answer, up
+/// to 64 on a stream of somebody who has proven nothing.
+pub const DIALBACK_KEY_BYTES_MAX: usize = 1024;
+
+/// Dialback keys that may fail on one stream before it is closed.
+pub const DIALBACK_FAILURES_MAX: u32 = 16;
+
+/// Keys one verify stream may be asked to show at a time.
+pub const VERIFY_ASKS_MAX: usize = 256;
+
+/// Transactions of each side one instance holds.
+pub const SIP_TRANSACTIONS_MAX: usize = 131_072;
+
+/// Texts one pair may have waiting.
+pub const SIP_QUEUE_MAX: usize = 4096;
+
+/// Texts one instance may hold.
+pub const SIP_KEPT_MAX: usize = 65_536;
+
+/// Sessions one instance may hold, beside those that only remember typing and receipts.
+pub const SIP_SESSIONS_MAX: usize = 65_536;
+
+/// Dialogs one pair may have: one for each device of the local user that wrote lately.
+pub const SIP_DIALOGS_PER_SESSION_MAX: usize = 4;
+
+/// Pairs of users of one instance for which typing and receipts are remembered; the others talk without.
+pub const SIP_TALKS_MAX: usize = 16_384;
+
+/// Watches one instance may hold.
+pub const SIP_WATCHES_MAX: usize = 262_144;
+
+/// Subscriptions one instance may hold.
+pub const SIP_SUBSCRIPTIONS_MAX: usize = 262_144;
+
+/// Subscriptions one pair of users may have: one for each device of the local user.
+pub const SIP_SUBSCRIPTIONS_PER_PAIR_MAX: usize = 16;
+
+/// Pairs one local user may have in one role.
+pub const SIP_PAIRS_PER_USER_MAX: usize = 10_000;
+
+/// How deep multiparts may nest.
+pub const MULTIPART_DEPTH_MAX: usize = 4;
+
+/// Parts a body may have.
+pub const MULTIPART_PARTS_MAX: usize = 16;
+
+/// Longest boundary (RFC 2046 §5.1.1).
+pub const MULTIPART_BOUNDARY_BYTES_MAX: usize = 70;
+
+/// Longest document, in bytes.
+pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+
+/// Elements within each other.
+pub const DOCUMENT_DEPTH_MAX: usize = 32;
+
+/// Elements of a document.
+pub const DOCUMENT_ELEMENTS_MAX: usize = 4096;
+
+/// Attributes of an element, declarations of namespaces among them.
+pub const DOCUMENT_ATTRIBUTES_MAX: usize = 64;
+
 /// Longest text of an error told to a peer, in bytes.
 pub const ERROR_TEXT_BYTES_MAX: usize = 256;
 
@@ -85,7 +245,12 @@ pub const ATTEMPTS_MAX: u8 = 3;
 pub const SHARDS_MAX: usize = 256;
 
 const _: () = assert!(STANZA_BYTES_MAX >= STANZA_BYTES_FLOOR);
+const _: () = assert!(ASKING_PER_USER_MAX < CONTACTS_PER_USER_MAX && ASKING_PER_DOMAIN_MAX < CONTACTS_MAX);
+const _: () = assert!(VERIFY_STREAMS_UNLISTED_MAX < VERIFY_STREAMS_MAX);
 const _: () = assert!(SPOOL_BYTES_MAX >= 64 * STANZA_BYTES_MAX);
+const _: () = assert!(SHARE_BYTES_RESUME < SHARE_BYTES_PRESSED && SHARE_BYTES_PRESSED <= SHARE_BYTES_MAX);
+const _: () = assert!(SHARE_BYTES_FLOOR <= SHARE_BYTES_MAX && SHARE_BYTES_MAX <= SHARE_BYTES_CEILING);
+const _: () = assert!(STALL_SECONDS > SPOOL_AGE_SECONDS && PAUSE_SHARED_MILLIS < SHARED_SECONDS * 1000);
 const _: () = assert!(LINK_UNACKNOWLEDGED_BYTES >= LINK_CREDIT_BYTES);
 const _: () = assert!(SHARD_SPOOL_BYTES_MAX >= SPOOL_BYTES_MAX);
 const _: () = assert!(SPOOL_AGE_SIP_SECONDS < 32 && SPOOL_AGE_SIP_SECONDS < SPOOL_AGE_SECONDS);

@@ -3,11 +3,14 @@
 //! it has (XEP-0198); on any other, what the driver has given to the kernel to the last byte.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::backend::Destination;
+use crate::flow::FlowLimits;
 use crate::io::{LinkId, Side};
-use crate::limits::{LINK_CREDIT_BYTES, LINK_CREDIT_STANZAS, LINK_UNACKNOWLEDGED_BYTES};
+use crate::limits::LINK_UNACKNOWLEDGED_BYTES;
 use crate::run::{Load, Run};
+use crate::shard::Brought;
 use crate::stanza::Stanza;
 
 /// State, credit and counters of a connection.
@@ -24,6 +27,10 @@ pub struct Link {
     made: usize,
     opened: bool,
     acks: Option<Acks>,
+    /// What it brings.
+    pub(crate) brought: Brought,
+    /// Octets written when it was last seen to take some, and when that was; nothing while nothing waits.
+    seen: Option<(u64, Instant)>,
 }
 
 /// What is known on a link that acknowledges.
@@ -48,6 +55,8 @@ impl Link {
             made: 0,
             opened: false,
             acks: None,
+            brought: Brought::default(),
+            seen: None,
         }
     }
 
@@ -56,9 +65,14 @@ impl Link {
         self.side
     }
 
-    /// What the shard dialed it for.
+    /// What the shard dialed it for, or uses it for.
     pub fn destination(&self) -> Option<&Destination> {
         self.destination.as_ref()
+    }
+
+    /// From now on it is the way to this destination. Only of a link that carried nothing.
+    pub fn set_destination(&mut self, destination: Destination) {
+        self.destination = Some(destination);
     }
 
     /// The connection exists (it was accepted or the dial came back).
@@ -69,6 +83,11 @@ impl Link {
     /// Whether the connection exists.
     pub fn is_opened(&self) -> bool {
         self.opened
+    }
+
+    /// The connection is gone, and what was sent on it may yet be acknowledged on another.
+    pub fn suspend(&mut self) {
+        self.opened = false;
     }
 
     /// So many bytes more were given to the driver.
@@ -187,10 +206,25 @@ impl Link {
     }
 
     /// Whether it may be given more.
-    pub fn has_credit(&self) -> bool {
-        self.queued - self.written < LINK_CREDIT_BYTES
-            && self.stanzas < LINK_CREDIT_STANZAS
+    pub fn has_credit(&self, flow: &FlowLimits) -> bool {
+        self.queued - self.written < flow.link_credit_bytes
+            && self.stanzas < flow.link_credit_stanzas
             && self.acks.as_ref().is_none_or(|acks| self.queued - acks.settled < LINK_UNACKNOWLEDGED_BYTES)
+    }
+
+    /// Since when it has taken nothing of what waits for it, as far as was looked.
+    pub fn stalled_since(&mut self, now: Instant) -> Option<Instant> {
+        if self.queued == self.written {
+            self.seen = None;
+        } else if self.seen.is_none_or(|(written, _)| written != self.written) {
+            self.seen = Some((self.written, now));
+        }
+        self.seen.map(|(_, at)| at)
+    }
+
+    /// Bytes given to the driver and not written.
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.queued - self.written
     }
 
     /// Whether a stanza not yet written is between users for whom `is` says yes: asked with bare addresses, the recipient's and
@@ -222,7 +256,7 @@ pub enum Written {
         /// How many.
         count: usize,
         /// When they arrived.
-        arrived: std::time::Instant,
+        arrived: Instant,
         /// The side they arrived on.
         side: Side,
         /// The link they arrived on.

@@ -140,6 +140,8 @@ pub struct Partner {
     pub require_tls_for_dialback: bool,
     /// Whether the partner's silence is looked into with pings, and a stream to it cut when it stops answering them.
     pub keep_alive: bool,
+    /// Whether one stream may carry stanzas both ways (XEP-0288), whoever opened it.
+    pub bidi: bool,
     /// Most connections to and from this partner; `None` means the gateway-wide figure.
     pub connections_max: Option<u32>,
     /// Where to connect instead of asking the DNS.
@@ -162,6 +164,7 @@ impl Partner {
             dialback: defaults.dialback,
             require_tls_for_dialback: defaults.require_tls_for_dialback,
             keep_alive: defaults.keep_alive,
+            bidi: defaults.bidi,
             connections_max: None,
             proxy: None,
             trust: None,
@@ -185,6 +188,8 @@ pub struct PartnerDefaults {
     pub require_tls_for_dialback: bool,
     /// Silence looked into.
     pub keep_alive: bool,
+    /// Both ways on one stream.
+    pub bidi: bool,
 }
 
 impl Default for PartnerDefaults {
@@ -197,6 +202,7 @@ impl Default for PartnerDefaults {
             dialback: true,
             require_tls_for_dialback: false,
             keep_alive: true,
+            bidi: false,
         }
     }
 }
@@ -216,6 +222,10 @@ pub struct GatewayLimits {
     pub keep_alive_seconds: u32,
     /// Acknowledge, and have acknowledged, what passes on streams whose peer can (XEP-0198).
     pub stream_management: bool,
+    /// Write every message to the log as it comes in, its text included (the legacy gateway's EnableLoggingAllMessageBodies).
+    pub log_message_bodies: bool,
+    /// How long a stream whose connection broke may be resumed (XEP-0198 §5); 0: never.
+    pub resumption_seconds: u32,
 }
 
 impl Default for GatewayLimits {
@@ -228,6 +238,8 @@ impl Default for GatewayLimits {
             idle_seconds: 600,
             keep_alive_seconds: 300,
             stream_management: true,
+            log_message_bodies: false,
+            resumption_seconds: 60,
         }
     }
 }
@@ -271,6 +283,8 @@ pub struct PartnerView<'a> {
     pub methods: Methods,
     /// Silence looked into.
     pub keep_alive: bool,
+    /// Both ways on one stream.
+    pub bidi: bool,
     /// Most connections to and from this partner.
     pub connections_max: u32,
     /// Where to connect instead of asking the DNS.
@@ -404,6 +418,7 @@ impl Policy {
                 sasl: self.defaults.sasl,
                 methods: self.default_methods,
                 keep_alive: self.defaults.keep_alive,
+                bidi: self.defaults.bidi,
                 connections_max: self.limits.connections_per_partner_max,
                 proxy: None,
                 trust: None,
@@ -423,6 +438,7 @@ impl Policy {
             sasl: partner.sasl,
             methods: *methods,
             keep_alive: partner.keep_alive,
+            bidi: partner.bidi,
             connections_max: partner.connections_max.unwrap_or(self.limits.connections_per_partner_max),
             proxy: partner.proxy.as_ref(),
             trust: partner.trust,

@@ -1,10 +1,14 @@
 //! The nodes of one home. Invariant: as long as the same nodes are healthy, one key always gets the same node (rendezvous
-//! hashing), so a domain pair or a pair of users keeps its link and with it its order; a node that fails loses only its own keys.
+//! hashing), so a domain pair or a pair of users keeps its link and with it its order; a node that fails loses only its own keys, and
+//! has them back when it has been seen to work.
+//!
+//! A node that failed rests. When its rest is over it is *half open*: as long as another node is healthy nothing is trusted to it but one
+//! attempt at a time, and only the success of that makes it healthy again. Where no node is healthy, all that have rested are tried.
 
 use std::time::{Duration, Instant};
 
 use crate::home::HostPort;
-use crate::limits::BACKOFF_SECONDS_MAX;
+use crate::limits::{BACKOFF_SECONDS_MAX, CONNECT_SECONDS};
 use crate::placement::score;
 use crate::random::Random;
 
@@ -17,7 +21,24 @@ pub struct Node {
     pub failures: u32,
     /// Not to be tried before this.
     pub down_until: Option<Instant>,
+    /// When it was tried while it was half open, and has not been heard of since.
+    probed: Option<Instant>,
     name: String,
+}
+
+impl Node {
+    fn is_healthy(&self) -> bool {
+        self.failures == 0
+    }
+
+    fn has_rested(&self, now: Instant) -> bool {
+        self.down_until.is_none_or(|until| until <= now)
+    }
+
+    /// Whether somebody is trying it. An attempt of which nothing was heard is forgotten.
+    fn is_probed(&self, now: Instant) -> bool {
+        self.probed.is_some_and(|at| now < at + Duration::from_secs(CONNECT_SECONDS))
+    }
 }
 
 /// The nodes of a home.
@@ -31,7 +52,13 @@ impl Pool {
     pub fn new(hosts: &[HostPort]) -> Self {
         let nodes = hosts
             .iter()
-            .map(|host| Node { host: host.clone(), failures: 0, down_until: None, name: host.to_string() })
+            .map(|host| Node {
+                host: host.clone(),
+                failures: 0,
+                down_until: None,
+                probed: None,
+                name: host.to_string(),
+            })
             .collect();
         Self { nodes }
     }
@@ -41,15 +68,41 @@ impl Pool {
     /// # Errors
     /// Every node is waiting after a failure.
     pub fn pick(&self, key: &str, now: Instant) -> Result<u16, Option<Instant>> {
-        let up = self
-            .nodes
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| node.down_until.is_none_or(|until| until <= now));
-        match up.max_by_key(|(_, node)| score(key, &node.name)) {
-            Some((index, _)) => Ok(u16::try_from(index).unwrap_or(u16::MAX)),
-            None => Err(self.nodes.iter().filter_map(|node| node.down_until).min()),
+        self.best(key, Node::is_healthy)
+            .or_else(|| self.best(key, |node| node.has_rested(now)))
+            .ok_or_else(|| self.nodes.iter().filter_map(|node| node.down_until).min())
+    }
+
+    /// The node to be dialed for a key: as [`Pool::pick`], or one that is half open, to see whether it works.
+    ///
+    /// # Errors
+    /// As [`Pool::pick`].
+    pub fn pick_to_dial(&mut self, key: &str, now: Instant) -> Result<u16, Option<Instant>> {
+        let open = |node: &Node| node.is_healthy() || (node.has_rested(now) && !node.is_probed(now));
+        let picked = match self.best(key, open).filter(|_| self.nodes.iter().any(Node::is_healthy)) {
+            Some(index) => index,
+            None => self.pick(key, now)?,
+        };
+        self.probe(picked, now);
+        Ok(picked)
+    }
+
+    /// The node is tried: until it is heard of, nobody else tries it while it is half open.
+    pub fn probe(&mut self, index: u16, now: Instant) {
+        if let Some(node) = self.nodes.get_mut(usize::from(index)).filter(|node| !node.is_healthy()) {
+            node.probed = Some(now);
         }
+    }
+
+    /// Whether the node has failed and was not seen to work since.
+    pub fn is_failing(&self, index: u16) -> bool {
+        self.node(index).is_some_and(|node| !node.is_healthy())
+    }
+
+    fn best(&self, key: &str, may: impl Fn(&Node) -> bool) -> Option<u16> {
+        let nodes = self.nodes.iter().enumerate().filter(|(_, node)| may(node));
+        let (index, _) = nodes.max_by_key(|(_, node)| score(key, &node.name))?;
+        Some(u16::try_from(index).unwrap_or(u16::MAX))
     }
 
     /// The node with this index.
@@ -67,6 +120,7 @@ impl Pool {
         if let Some(node) = self.nodes.get_mut(usize::from(index)) {
             node.failures = node.failures.saturating_add(1);
             node.down_until = Some(now + backoff(node.failures, random));
+            node.probed = None;
         }
     }
 
@@ -75,6 +129,7 @@ impl Pool {
         if let Some(node) = self.nodes.get_mut(usize::from(index)) {
             node.failures = 0;
             node.down_until = None;
+            node.probed = None;
         }
     }
 }
@@ -115,6 +170,36 @@ mod tests {
         assert!(pool.pick("x", again).is_ok());
         pool.succeed(1);
         assert_eq!(pool.pick("x", now), Ok(1));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+    fn a_node_that_failed_is_tried_by_one_before_it_is_trusted() {
+        let start = Instant::now();
+        let mut pool = Pool::new(&hosts(&["a", "b"]));
+        let mut random = Random::new(1);
+        let keys: Vec<String> = (0..100).map(|n| format!("pair {n}")).collect();
+        let own: Vec<&String> = keys.iter().filter(|key| pool.pick(key, start) == Ok(0)).collect();
+        pool.fail(0, start, &mut random);
+        assert!(keys.iter().all(|key| pool.pick_to_dial(key, start) == Ok(1)), "it rests");
+        let rested = start + Duration::from_secs(BACKOFF_SECONDS_MAX);
+        assert!(keys.iter().all(|key| pool.pick(key, rested) == Ok(1)), "nothing is trusted to it");
+        assert_eq!(pool.pick_to_dial(own[0], rested), Ok(0), "one tries it");
+        assert!(keys.iter().all(|key| pool.pick_to_dial(key, rested) == Ok(1)), "and nobody else");
+        pool.fail(0, rested, &mut random);
+        let again = rested + Duration::from_secs(BACKOFF_SECONDS_MAX);
+        assert_eq!(pool.pick_to_dial(own[1], again), Ok(0));
+        let unheard = again + Duration::from_secs(CONNECT_SECONDS);
+        assert_eq!(pool.pick_to_dial(own[2], unheard), Ok(0), "an attempt nothing was heard of is forgotten");
+        pool.succeed(0);
+        assert!(own.iter().all(|key| pool.pick(key, unheard) == Ok(0)), "its own keys are back");
+        pool.fail(0, unheard, &mut random);
+        pool.fail(1, unheard, &mut random);
+        let late = unheard + Duration::from_secs(BACKOFF_SECONDS_MAX);
+        assert!(
+            own.iter().all(|key| pool.pick_to_dial(key, late) == Ok(0)),
+            "where nobody is healthy all are tried"
+        );
     }
 
     #[test]

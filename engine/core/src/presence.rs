@@ -42,9 +42,13 @@ pub struct PresenceRules {
     /// A partner's user who is shown as available to a pool is asked again after this, so that nobody stays available for ever
     /// whose server has died.
     pub check: Duration,
-    /// Longest life of a SIP subscription without refresh, either way (`SubscriptionRefreshInterval` of the legacy gateway).
+    /// Longest life of a SIP subscription without refresh (`SubscriptionRefreshInterval` of the legacy gateway), and the time
+    /// after which a legacy gateway is asked anew how all its watched users are.
     pub subscription: Duration,
-    /// A pool that cannot be reached for so long leaves its users shown as unavailable.
+    /// Longest life a pool's subscription to a partner's user is granted. After a crash of the router, which ends no
+    /// subscription, the pool may believe his last state for as long.
+    pub lease: Duration,
+    /// A pool or a gateway that cannot be reached for so long leaves its users shown as unavailable.
     pub stale: Duration,
     /// Probes and requests sent to one partner domain, and subscriptions sent to one pool, in one second, when many are due.
     pub per_second: u32,
@@ -85,6 +89,7 @@ impl Default for PresenceRules {
             durable: false,
             check: Duration::from_secs(600),
             subscription: Duration::from_secs(28_800),
+            lease: Duration::from_secs(3_600),
             stale: Duration::from_secs(60),
             per_second: 200,
             rich: false,

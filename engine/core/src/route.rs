@@ -325,7 +325,8 @@ fn describe(world: &World, bare: &str, user: Option<&User>) -> String {
     };
     let mark = |on: bool| if on { "yes" } else { "no" };
     format!(
-        "{bare} {place}; enabled {}, federation {}, XMPP {}",
+        "{bare} {place}{}; enabled {}, federation {}, XMPP {}",
+        if user.moving { " and is being moved by a server" } else { "" },
         mark(user.enabled),
         mark(user.federation_enabled),
         mark(user.xmpp_enabled)

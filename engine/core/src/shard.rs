@@ -4,6 +4,7 @@
 //!
 //! > Hand a shard one batch of inputs and the time; submit everything it put in the outbox; sleep until its deadline.
 
+mod back;
 mod deliver;
 mod disk;
 mod ends;
@@ -11,7 +12,13 @@ mod moving;
 mod nodes;
 mod pace;
 mod presence;
+mod pressure;
+mod rates;
+mod recorded;
+mod resume;
 mod runs;
+mod stalls;
+mod vigil;
 mod wishes;
 
 use std::sync::Arc;
@@ -22,7 +29,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::backend::{Backend, Destination, Verdict};
 use crate::directory::{Directory, User};
-use crate::home::BackendKind;
+use crate::home::{BackendKind, HomeId};
 use crate::io::{
     Close, Closed, Door, Event, Handoff, Input, Level, LinkId, Outbox, Output, Secured, Side, earlier,
 };
@@ -41,6 +48,10 @@ use deliver::Waiting;
 use disk::Disk;
 use moving::Holds;
 use presence::Presences;
+pub(crate) use pressure::Brought;
+use pressure::Pressures;
+use rates::Rates;
+use vigil::Vigils;
 
 /// How long a draining shard waits for the next hops before it bounces what is left.
 const DRAIN_SECONDS: u64 = 5;
@@ -56,6 +67,12 @@ enum Timer {
     Drain,
     /// Presence that waits for its turn may go on.
     Presence,
+    /// Look whether this gateway is there.
+    Vigil(HomeId),
+    /// A link has not been read for some time.
+    Paused(LinkId),
+    /// Look whether links take what waits for them.
+    Stalls,
 }
 
 /// How often every shard has to say that nothing is left before they may leave. A stanza crosses threads at most once, its bounce
@@ -71,11 +88,22 @@ pub struct Shard {
     backends: Vec<Box<dyn Backend>>,
     links: HashMap<LinkId, Link>,
     destinations: HashMap<Destination, Waiting>,
+    /// Accepted links that take stanzas for a destination, in use or not.
+    ways_back: HashMap<Destination, LinkId>,
     /// Per home.
     pools: Vec<Pool>,
     timers: Timers<Timer>,
     holds: Holds,
     presences: Presences,
+    vigils: Vigils,
+    pressures: Pressures,
+    rates: Rates,
+    /// A backend is giving a stanza back.
+    returning: bool,
+    /// It is going to be looked whether links stall.
+    watching: bool,
+    /// Something was given to a link since it was looked last whether that is so.
+    transmitted: bool,
     /// Links whose backends, here or on other shards, are told of the end of what arrived on them.
     chained: HashSet<LinkId>,
     /// The durable spool, where there is one.
@@ -139,10 +167,17 @@ impl Shard {
             backends,
             links: HashMap::new(),
             destinations: HashMap::new(),
+            ways_back: HashMap::new(),
             pools,
             timers: Timers::default(),
             holds: Holds::default(),
             presences: Presences::default(),
+            vigils: Vigils::default(),
+            pressures: Pressures::default(),
+            rates: Rates::default(),
+            returning: false,
+            watching: false,
+            transmitted: false,
             chained: HashSet::new(),
             disk: None,
             came: 0,
@@ -202,6 +237,9 @@ impl Shard {
                 Timer::Moves => self.look_again(now, out),
                 Timer::Drain => self.drain_due(now, out),
                 Timer::Presence => self.presence_due(now, out),
+                Timer::Vigil(home) => self.vigil_due(now, home, out),
+                Timer::Paused(link) => self.pause_due(now, link, out),
+                Timer::Stalls => self.look_for_stalls(now, out),
             }
             self.pump(now, out);
         }
@@ -224,6 +262,7 @@ impl Shard {
         self.spooled_bytes_bound = self.destinations.values().map(|waiting| waiting.spool.bytes()).sum();
         self.tally.spooled_bytes = self.spooled_bytes_bound as u64;
         self.tally.moving_users = self.holds.users() as u64;
+        self.tally.paused_links = self.pressures.paused() as u64;
         self.tally.contacts = self.presences.contacts.counts();
         self.tally.presence_waiting = self.presences.stanzas() as u64;
         self.tally.wishes_waiting = self.presences.wishes.len() as u64;
@@ -318,6 +357,7 @@ impl Shard {
             Handoff::Run(run) => self.adopt_run(now, run, out),
             Handoff::Fact(fact) => self.learn(now, &fact, out),
             Handoff::InVain(fact) => self.wish_again(now, &fact, out),
+            Handoff::Doubt(home) => self.doubted(now, home),
             Handoff::Verdict(origin, verdict) => match verdict {
                 Ok(()) => self.backend(origin.side).settle(now, &origin, Verdict::Delivered, out),
                 Err(refusal) => {
@@ -330,9 +370,13 @@ impl Shard {
             Handoff::Chained(link, false) => {
                 self.chained.remove(&link);
             }
+            Handoff::Pressure(pressure) => self.pressure(now, pressure, out),
             Handoff::Ended(ended) => self.backend(ended.side).ended(now, &ended, out),
             Handoff::Unspooled(key) => self.unspooled(now, key, out),
             Handoff::Message { side, link, bytes } => self.backend(side).adopt(now, link, bytes, out),
+            Handoff::Read { side, link, bytes, found } => {
+                self.backend(side).adopt_read(now, link, bytes, found, out);
+            }
             Handoff::Transmit { link, bytes } => {
                 if self.links.contains_key(&link) {
                     out.transmit(link, bytes);
@@ -359,11 +403,15 @@ impl Shard {
     fn pump(&mut self, now: Instant, out: &mut Outbox) {
         loop {
             self.account(out);
+            self.watch(now);
             for (link, side) in out.dialed.drain(..) {
                 self.links.entry(link).or_insert_with(|| Link::new(side, None));
             }
             while let Some(link) = out.chained.pop() {
                 self.chain(link, out);
+            }
+            while let Some(link) = out.unchained.pop() {
+                self.unchain(link, out);
             }
             if let Some(load) = out.arrivals.pop_front() {
                 match load {
@@ -385,6 +433,7 @@ impl Shard {
                 && let Some(link) = self.links.get_mut(link)
             {
                 link.queue(bytes.len());
+                self.transmitted = true;
             }
         }
         self.accounted = out.outputs.len();
@@ -400,6 +449,8 @@ impl Shard {
                 }
             }
             Event::Acknowledged(link, count) => self.acknowledged(now, link, count, out),
+            Event::Resumed(link, count) => self.resumed(now, link, count, out),
+            Event::WayBack(link, destination) => self.way_back(now, link, destination, out),
             Event::Done(stanza, Ok(())) => self.delivered(now, *stanza, out),
             Event::Done(stanza, Err(refusal)) => self.given_back(now, *stanza, refusal, out),
             Event::Introduced(local, partner) => self.introduce(&local, &partner, out),
@@ -414,11 +465,20 @@ impl Shard {
         let side = stanza.origin.side;
         if !stanza.made {
             self.side(side).received += 1;
+            self.record(&stanza, out);
         }
-        self.arrive_uncounted(now, stanza, out);
+        self.arrive_charged(now, stanza, out);
     }
 
-    /// A stanza that has been counted waits for the end of a move, or goes its way.
+    /// A stanza that has been counted is charged to who sent it.
+    fn arrive_charged(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
+        match self.charge(now, &stanza) {
+            None => self.arrive_uncounted(now, stanza, out),
+            Some(refusal) => self.refuse(now, stanza, refusal, out),
+        }
+    }
+
+    /// A stanza that has been counted and charged waits for the end of a move, or goes its way.
     fn arrive_uncounted(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
         if let Some(stanza) = self.hold_back(stanza, out) {
             match stanza {
@@ -468,6 +528,13 @@ impl Shard {
         }
     }
 
+    /// Notes for whom a link of this shard brings.
+    fn note_brought(&mut self, now: Instant, side: Side, link: LinkId, from: &str, to: &str) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.brought.note(now, side, from, to);
+        }
+    }
+
     /// The side a stanza is delivered to, for the counters: the other one of a local user.
     fn side_towards(&self, stanza: &Stanza) -> Side {
         match stanza.origin.side {
@@ -486,6 +553,7 @@ impl Shard {
             self.draining.get_or_insert(Draining { deadline, leaving, owed: true, gave_up: false });
         (draining.leaving, draining.owed) = (leaving, true);
         if first {
+            self.read_all(now, out);
             for index in 0..self.backends.len() {
                 self.backends[index].drain(now, out);
                 self.pump(now, out);
@@ -542,9 +610,23 @@ impl Shard {
     /// A connection is gone.
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {
         let Some(state) = self.links.remove(&link) else { return };
-        self.unchain(link, out);
-        self.backend(state.side()).closed(now, link, why, out);
-        self.link_lost(now, link, state, why, out);
+        self.no_way_back(link);
+        self.forget_pause(link);
+        let side = state.side();
+        if *why != Closed::Ours {
+            self.doubt(now, side, out);
+        }
+        if !self.backend(side).outlives(link) {
+            self.unchain(link, out);
+            self.backend(side).closed(now, link, why, out);
+            self.link_lost(now, link, state, why, out);
+        } else if let Some(state) = self.suspend(link, state) {
+            self.backend(side).closed(now, link, why, out);
+            self.link_lost(now, link, state, why, out);
+        } else {
+            self.backend(side).closed(now, link, why, out);
+            self.look_for_another(now, link, out);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
+use crate::io::LinkId;
 use crate::limits::{SPOOL_AGE_SECONDS, SPOOL_AGE_SIP_SECONDS, SPOOL_BYTES_MAX, SPOOL_STANZAS_MAX};
 use crate::placement::score;
 use crate::run::{Load, Run};
@@ -17,12 +18,16 @@ use crate::stanza::Stanza;
 pub struct Spool {
     /// Given back by a backend: older than all of `queue` that is of the same two users.
     returned: VecDeque<Stanza>,
+    /// How many of those were given back since anything was taken out or put back, by when they arrived.
+    fresh: Vec<(Instant, usize)>,
     queue: VecDeque<Load>,
     /// Stanzas in `queue`.
     queued: usize,
     /// How many wait of each pair of users; those of runs are not counted, as the order of a run is kept by its stream.
     pairs: HashMap<u64, u32>,
     bytes: usize,
+    /// Bytes by the link they arrived on.
+    shares: HashMap<LinkId, usize>,
     made: usize,
     next_expiry: Option<Instant>,
 }
@@ -72,6 +77,7 @@ impl Spool {
         }
         run.settle_down();
         self.bytes += bytes;
+        self.share_in(run.link, bytes);
         self.expire_by(expiry_of(run.arrived, 0));
         self.queued += run.len();
         self.queue.push_back(Load::Run(run));
@@ -81,6 +87,7 @@ impl Spool {
     /// Puts back a run that was just taken.
     pub fn put_back_run(&mut self, run: Run) {
         self.bytes += run.bytes_left();
+        self.share_in(run.link, run.bytes_left());
         self.expire_by(expiry_of(run.arrived, 0));
         self.queued += run.len();
         self.queue.push_front(Load::Run(run));
@@ -89,6 +96,7 @@ impl Spool {
     /// Puts back what was taken out and not delivered, in front and in its order. Not limited: it was within the limits of the
     /// link before.
     pub fn put_back(&mut self, stanzas: impl DoubleEndedIterator<Item = Stanza>) {
+        self.fresh.clear();
         for stanza in stanzas.rev() {
             self.count_in(&stanza);
             if stanza.attempts > 0 {
@@ -100,17 +108,45 @@ impl Spool {
         }
     }
 
-    /// Takes in what a backend kept and gave back: before everything that was never given, among its like in the order of
-    /// arrival. Not limited: it was within the limits of the backend before.
+    /// Takes in what a backend kept and gives back just now: before everything that was never given, among its like in the order of
+    /// arrival. Of what came in the same read, what waits here meanwhile is younger. Not limited: it was within the limits of the
+    /// backend before.
     pub fn restore(&mut self, stanza: Stanza) {
+        let (later, alike) = self.later_and_alike(stanza.arrived);
+        let place = match self.fresh.iter_mut().find(|(arrived, _)| *arrived == stanza.arrived) {
+            Some((_, count)) => {
+                *count += 1;
+                (*count - 1).min(alike)
+            }
+            None => {
+                self.fresh.push((stanza.arrived, 1));
+                0
+            }
+        };
         self.count_in(&stanza);
-        // A backend gives back in order, so this looks at one or two.
-        let later = self.returned.iter().rev().take_while(|other| other.arrived > stanza.arrived).count();
+        self.returned.insert(self.returned.len() - later - alike + place, stanza);
+    }
+
+    /// The same for what was given back before and comes from another spool: of what came in the same read, it is the youngest.
+    pub fn restore_behind(&mut self, stanza: Stanza) {
+        let (later, _) = self.later_and_alike(stanza.arrived);
+        self.count_in(&stanza);
         self.returned.insert(self.returned.len() - later, stanza);
+    }
+
+    /// How many were given back that arrived later, and how many in the same read. Backends give back in order, so this looks at few.
+    fn later_and_alike(&self, arrived: Instant) -> (usize, usize) {
+        let mut last = self.returned.iter().rev().map(|other| other.arrived).peekable();
+        let mut later = 0;
+        while last.next_if(|at| *at > arrived).is_some() {
+            later += 1;
+        }
+        (later, last.take_while(|at| *at == arrived).count())
     }
 
     /// Takes the oldest.
     pub fn pop(&mut self) -> Option<Load> {
+        self.fresh.clear();
         let load = match self.returned.pop_front() {
             Some(stanza) => Load::One(stanza),
             None => {
@@ -121,7 +157,10 @@ impl Spool {
         };
         match &load {
             Load::One(stanza) => self.count_out(stanza),
-            Load::Run(run) => self.bytes -= run.bytes_left(),
+            Load::Run(run) => {
+                self.bytes -= run.bytes_left();
+                self.share_out(run.link, run.bytes_left());
+            }
         }
         if self.is_empty() {
             self.next_expiry = None;
@@ -131,11 +170,13 @@ impl Spool {
 
     /// Takes all, oldest first, each alone.
     pub fn take(&mut self) -> VecDeque<Stanza> {
+        self.fresh.clear();
         self.bytes = 0;
         self.made = 0;
         self.queued = 0;
         self.next_expiry = None;
         self.pairs.clear();
+        self.shares.clear();
         let mut all = std::mem::take(&mut self.returned);
         all.extend(std::mem::take(&mut self.queue).into_iter().flat_map(Load::into_stanzas));
         all
@@ -191,6 +232,16 @@ impl Spool {
         self.bytes
     }
 
+    /// Bytes waiting of what this link brought.
+    pub fn share(&self, link: LinkId) -> usize {
+        self.shares.get(&link).copied().unwrap_or(0)
+    }
+
+    /// The most bytes that wait of what one link brought.
+    pub fn largest_share(&self) -> usize {
+        self.shares.values().copied().max().unwrap_or(0)
+    }
+
     /// Stanzas waiting that the router made itself.
     pub fn made(&self) -> usize {
         self.made
@@ -207,7 +258,23 @@ impl Spool {
         self.next_expiry = Some(self.next_expiry.map_or(expiry, |at| at.min(expiry)));
     }
 
+    fn share_in(&mut self, link: LinkId, bytes: usize) {
+        if link != LinkId::NONE {
+            *self.shares.entry(link).or_default() += bytes;
+        }
+    }
+
+    fn share_out(&mut self, link: LinkId, bytes: usize) {
+        if let Some(share) = self.shares.get_mut(&link) {
+            *share = share.saturating_sub(bytes);
+            if *share == 0 {
+                self.shares.remove(&link);
+            }
+        }
+    }
+
     fn count_in(&mut self, stanza: &Stanza) {
+        self.share_in(source(stanza), stanza.len());
         self.bytes += stanza.len();
         self.made += usize::from(stanza.made);
         self.expire_by(expiry(stanza));
@@ -215,6 +282,7 @@ impl Spool {
     }
 
     fn count_out(&mut self, stanza: &Stanza) {
+        self.share_out(source(stanza), stanza.len());
         self.bytes -= stanza.len();
         self.made -= usize::from(stanza.made);
         if let Some(count) = self.pairs.get_mut(&pair(stanza)) {
@@ -224,6 +292,11 @@ impl Spool {
             }
         }
     }
+}
+
+/// The link whose share a stanza is of; what the router makes is of none.
+fn source(stanza: &Stanza) -> LinkId {
+    if stanza.made { LinkId::NONE } else { stanza.origin.link }
 }
 
 /// A number for two users and a direction.

@@ -171,6 +171,8 @@ pub struct SideTally {
     pub repeated: u64,
     /// Links ended by a fault of the peer.
     pub faults: u64,
+    /// Links cut because they took nothing of what waited for them.
+    pub stalled: u64,
     /// Links open now.
     pub links: u64,
     /// Subscriptions to presence open now towards this side: the home tells us of its users.
@@ -204,6 +206,16 @@ pub struct Tally {
     pub presence_waiting: u64,
     /// Questions of the router's own about presence that wait for their turn, or for a home that could not be reached.
     pub wishes_waiting: u64,
+    /// Stanzas refused because their partner sent more than his rate.
+    pub too_fast_partners: u64,
+    /// Stanzas refused because their sender sent more than his rate.
+    pub too_fast_senders: u64,
+    /// Links not read now, as what they brought does not go out.
+    pub paused_links: u64,
+    /// Times a link was no longer read for that reason.
+    pub pauses: u64,
+    /// Stanzas for a user whom the pool does not know that the directory says he is on: it lags behind a move.
+    pub strays: u64,
     /// Turns of the loop: a watchdog looks whether it moves.
     pub turns: u64,
 }

@@ -1,10 +1,12 @@
 //! One generation of the configuration, as the shards see it. Invariant: immutable; a reload builds a new one and swaps it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use crate::flow::FlowLimits;
 use crate::home::{HomeId, Homes};
 use crate::io::{Side, TrustId};
 use crate::jid::Domain;
@@ -12,7 +14,6 @@ use crate::policy::Policy;
 use crate::presence::PresenceRules;
 
 /// Everything a shard may ask the configuration.
-#[derive(Debug)]
 pub struct World {
     /// Counts reloads, from 1.
     pub generation: u64,
@@ -34,8 +35,20 @@ pub struct World {
     pub enforce_introductions: bool,
     /// Presence and subscriptions.
     pub presence: PresenceRules,
+    /// How much may wait and how fast it may come.
+    pub flow: FlowLimits,
     /// Number of shards.
     pub shards: u16,
+}
+
+impl fmt::Debug for World {
+    /// Never shows the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World")
+            .field("generation", &self.generation)
+            .field("domains", &self.domains)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Settings of a SIP home.

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 #![allow(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
 
+#[path = "presence/gateway.rs"]
+mod gateway;
 #[path = "presence/rig.rs"]
 mod rig;
 
@@ -127,7 +129,8 @@ fn after_a_restart_every_watcher_is_served_and_nobody_is_asked() {
         ]
     );
     assert_eq!(rig.partner_hears(), [] as [String; 0]);
-    assert_eq!(rig.gateway_hears(), [] as [String; 0], "the gateway serves its own users");
+    let asked = ["probe bob@partner.example anna@contoso.com"];
+    assert_eq!(rig.gateway_hears(), asked, "only the gateway knows how its users are");
     rig.check();
 }
 
@@ -313,6 +316,8 @@ fn ten_thousand_users_move_in_one_order() {
     let users: Vec<String> = (0..USERS).map(Rig::legacy_user).collect();
     let both = Contact { to: true, from: true, shown: vec!["old".into()], ..Contact::default() };
     rig.remember(users.iter().map(|user| record(user, both.clone())).collect());
+    rig.pass(Duration::from_secs(30));
+    assert_eq!(rig.gateway_hears().len(), USERS, "after the start it is asked how each of them is");
     rig.move_users(users.iter().map(|user| user.as_str().into()).collect(), true);
     let gone = rig.partner_hears();
     assert_eq!(gone.len(), USERS, "what the old home showed ends at once");

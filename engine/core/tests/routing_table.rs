@@ -116,6 +116,7 @@ fn world(unlisted: Unlisted) -> World {
         stanza_bytes_max: 262_144,
         enforce_introductions: true,
         presence: turnout_core::presence::PresenceRules::default(),
+        flow: turnout_core::flow::FlowLimits::default(),
         shards: 1,
     }
 }
@@ -336,4 +337,37 @@ fn what_is_told_and_what_is_dropped_is_as_documented() {
 fn every_drop_rule_is_in_the_document() {
     let in_doc: Vec<String> = rows(&["drop rule", "means"]).into_iter().map(|row| row[0].clone()).collect();
     assert_eq!(DropRule::ALL.map(DropRule::as_str).to_vec(), in_doc);
+}
+
+/// B-35: a partner cannot tell which of the users he may not reach there are: the words are the same, and so is the work but for one
+/// comparison, counted in findings.
+#[test]
+fn users_that_cannot_be_reached_are_one_like_the_other() {
+    let (world, directory) = (world(Unlisted::Refuse), directory());
+    let view = View { world: &world, directory: &directory };
+    let from = Jid::parse(BOB).unwrap();
+    let names =
+        ["nobody", "disabled", "no-federation", "no-xmpp", "cloud", "unassigned", "branch", "elsewhere"];
+    for kind in [
+        CHAT,
+        Kind::Presence(PresenceType::Subscribe),
+        Kind::Presence(PresenceType::Probe),
+        Kind::Iq(IqType::Get),
+    ] {
+        let (mut said, mut findings) = (Vec::new(), Vec::new());
+        for name in names {
+            let to = Jid::parse(&format!("{name}@contoso.com")).unwrap();
+            let asked =
+                Asked { side: Side::Partners, from: &from, to: &to, kind, made: false, was_home: None };
+            let mut count = 0;
+            let refusal = route(view, &asked, &mut |_, _| count += 1).unwrap_err();
+            let Refusal { condition, error_type, text, bounce, retry, .. } = refusal;
+            said.push((condition, error_type, text, bounce, retry));
+            findings.push(count);
+        }
+        said.dedup();
+        assert_eq!(said.len(), 1, "{kind:?}: {said:?}");
+        let (least, most) = (findings.iter().min().unwrap(), findings.iter().max().unwrap());
+        assert!(most - least <= 1, "{kind:?}: {findings:?}");
+    }
 }

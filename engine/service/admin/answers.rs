@@ -75,10 +75,22 @@ pub struct DirectoryStatus {
     pub users: u64,
     /// Users moved by hand whom the source does not show in their new home yet.
     pub changed_users: u64,
-    /// When it was loaded, in seconds since 1970.
+    /// When its source was known to say so, in seconds since 1970.
     pub loaded_unix: u64,
     /// How long ago that was.
     pub age_seconds: u64,
+    /// `csv` or `ldap`.
+    pub source: String,
+    /// The directory server that was read last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The users are those of the last good load, from the disk: the source could not be had at the start.
+    pub from_disk: bool,
+    /// Why the last look at the source failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
+    /// Users by class: `home`, `cloud`, `unassigned`, `branch`, `unknown_pool`; those whom a server is moving are `moving` as well.
+    pub classes: BTreeMap<String, u64>,
 }
 
 /// The sum check: `received = delivered + bounced + dropped + held + between_shards`.
@@ -178,6 +190,12 @@ pub struct UserAnswer {
     pub xmpp_enabled: bool,
     /// He was moved by hand, and the directory's source does not say so yet.
     pub changed: bool,
+    /// Where the source has him, if he was moved by hand: a home's name, or as `residence`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_says: Option<String>,
+    /// A server is moving him; until it is done he lives where he lived.
+    #[serde(default)]
+    pub moving: bool,
 }
 
 /// `GET /api/users/{jid}`.
@@ -258,6 +276,8 @@ pub struct MovedAnswer {
     pub in_time: bool,
     /// How long their stanzas were held.
     pub held_millis: u64,
+    /// Whether a restart will know of it: the source says so, or the store has it on disk.
+    pub remembered: bool,
 }
 
 /// The answer to `POST /api/reload`.

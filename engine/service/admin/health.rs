@@ -94,7 +94,7 @@ fn unready(look: &Look) -> Vec<String> {
     if look.addresses.is_empty() {
         complaints.push("nothing is listening".to_owned());
     }
-    if look.directory_loaded_unix == 0 {
+    if look.standing.confirmed_unix == 0 {
         complaints.push("the directory has not been loaded".to_owned());
     }
     if let Some(why) = look.store.as_ref().and_then(|store| store.failing.as_ref()) {

@@ -32,7 +32,7 @@ function show(status, homes, now) {
   at("facts").textContent =
     `${status.domains.join(", ")} · version ${status.version} · driver ${status.driver} · ${status.shards.length} shards · ` +
     `up ${count(status.uptime_seconds)} s · configuration ${status.generation} · ${count(status.directory.users)} users, ` +
-    `${count(status.directory.changed_users)} moved by hand, loaded ${count(status.directory.age_seconds)} s ago`;
+    `${count(status.directory.changed_users)} moved by hand, ${status.directory.from_disk ? 'from the disk, confirmed' : 'confirmed'} ${count(status.directory.age_seconds)} s ago${status.directory.failing ? ': ' + status.directory.failing : ''}`;
   fill("flows", [["passed on", status.stanzas.passed], ["made here", status.stanzas.made]].map(
     ([name, flow]) => [name, count(flow.received), count(flow.delivered), count(flow.bounced), count(flow.dropped)]));
   at("sums").textContent = `${count(status.stanzas.held)} held, ${count(status.spool_bytes)} bytes in spools, ` +

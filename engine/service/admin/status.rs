@@ -102,8 +102,13 @@ pub(super) fn of(look: &Look, alive: bool) -> Status {
         directory: DirectoryStatus {
             users: look.directory.snapshot().len() as u64,
             changed_users: look.directory.overlay().len() as u64,
-            loaded_unix: look.directory_loaded_unix,
+            loaded_unix: look.standing.confirmed_unix,
             age_seconds: look.directory_age_seconds(),
+            source: look.standing.source.to_owned(),
+            server: look.standing.server.clone(),
+            from_disk: look.standing.from_disk,
+            failing: look.standing.failing.clone(),
+            classes: look.standing.classes.by_name().map(|(class, users)| (class.to_owned(), users)).into(),
         },
         stanzas: Stanzas {
             passed: flow(&totals.passed),

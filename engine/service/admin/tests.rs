@@ -33,7 +33,7 @@ async fn rig(change: impl Fn(&mut Look) + Send + 'static) -> Rig {
 }
 
 async fn router(mut asked: Receiver<Ask>, change: impl Fn(&mut Look), told: Told) {
-    let moved = |users| MovedAnswer { users, in_time: true, held_millis: 3 };
+    let moved = |users| MovedAnswer { users, in_time: true, held_millis: 3, remembered: true };
     while let Some(ask) = asked.recv().await {
         match ask {
             Ask::Look(done) => {
@@ -110,7 +110,10 @@ async fn status_shows_the_sums() {
     assert_eq!(status["uptime_seconds"], 100);
     assert_eq!(
         status["directory"],
-        json!({"users": 3, "changed_users": 0, "loaded_unix": 1060, "age_seconds": 40})
+        json!({
+            "users": 3, "changed_users": 0, "loaded_unix": 1060, "age_seconds": 40, "source": "csv", "from_disk": false,
+            "classes": {"home": 3, "cloud": 0, "unassigned": 0, "branch": 1, "unknown_pool": 0, "moving": 0}
+        })
     );
     assert_eq!(status["sides"][1]["delivery_p50_us"], 100);
     assert_eq!(status["sides"][2]["delivery_p50_us"], Value::Null);
@@ -231,7 +234,10 @@ async fn moves_reach_the_router() {
     let rig = rig(|_| ()).await;
     let (code, moved) =
         rig.post("/api/users/move", r#"{"user": "ALICE@contoso.com", "home": "sfb2019"}"#).await;
-    assert_eq!((code, moved), (200, json!({"users": 1, "in_time": true, "held_millis": 3})));
+    assert_eq!(
+        (code, moved),
+        (200, json!({"users": 1, "in_time": true, "held_millis": 3, "remembered": true}))
+    );
     let both = r#"{"users": ["alice@contoso.com", "bob@contoso.com"], "home": "legacy"}"#;
     assert_eq!(rig.post("/api/users/move", both).await.0, 200);
     let told = ["alice@contoso.com to sfb2019", "alice@contoso.com bob@contoso.com to legacy"];
@@ -342,7 +348,7 @@ async fn readiness_says_what_is_missing() {
     check(|_| (), &[]).await;
     check(|look| look.draining = true, &["the router is stopping"]).await;
     check(|look| look.addresses.clear(), &["nothing is listening"]).await;
-    check(|look| look.directory_loaded_unix = 0, &["the directory has not been loaded"]).await;
+    check(|look| look.standing.confirmed_unix = 0, &["the directory has not been loaded"]).await;
     let fails =
         |look: &mut Look| look.store.as_mut().unwrap().failing = Some("contacts.redb: full".to_owned());
     check(fails, &["the store of contacts cannot be written: contacts.redb: full"]).await;

@@ -146,13 +146,20 @@ fn home(world: &Arc<World>, name: &str) -> Result<(), Failure> {
 
 /// A user of the directory.
 pub(super) fn answer(world: &World, directory: &Directory, bare: &str, user: &User) -> UserAnswer {
-    let (residence, home, pool) = match user.residence {
+    let place = |residence| match residence {
         Residence::Home(id) => ("home", Some(world.side_name(Side::Home(id))), None),
         Residence::Cloud => ("cloud", None, None),
         Residence::Unassigned => ("unassigned", None, None),
         Residence::Branch => ("branch", None, None),
         Residence::UnknownPool(pool) => ("unknown_pool", None, directory.pool_name(pool)),
     };
+    let (residence, home, pool) = place(user.residence);
+    let changed = directory.overlay().look_up(bare).is_some();
+    let source = if changed { directory.snapshot().look_up(bare) } else { None };
+    let source_says = source.map(|source| {
+        let (residence, home, pool) = place(source.residence);
+        home.or(pool).unwrap_or(residence).to_owned()
+    });
     UserAnswer {
         user: bare.to_owned(),
         home: home.map(str::to_owned),
@@ -161,6 +168,8 @@ pub(super) fn answer(world: &World, directory: &Directory, bare: &str, user: &Us
         enabled: user.enabled,
         federation_enabled: user.federation_enabled,
         xmpp_enabled: user.xmpp_enabled,
-        changed: directory.overlay().look_up(bare).is_some(),
+        changed,
+        source_says,
+        moving: user.moving,
     }
 }

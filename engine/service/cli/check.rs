@@ -1,5 +1,6 @@
 //! `turnout check`: everything that can be known before a router runs.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,9 +11,11 @@ use turnout_core::home::BackendKind;
 use turnout_core::io::TrustId;
 use turnout_core::policy::Negotiation;
 
+mod users;
+
 use super::{GREEN, Loaded, RED, YELLOW, load, painted};
 use crate::config::{Config, ConfigErrors, KeyPair, Mistake};
-use crate::directory::meter::Audience;
+use crate::directory::standing::Classes;
 use crate::driver::Kind;
 use crate::spool::folder::{Folder, Seen as Spool};
 use crate::store::file::{ContactFile, Seen};
@@ -22,9 +25,6 @@ use crate::tls::{TlsContext, TrustTable};
 
 /// A certificate that ends within this is worth a warning, in seconds.
 const EXPIRY_WARNING_SECONDS: i64 = 30 * 86_400;
-
-/// Rows of the directory that are reported one by one.
-const ROWS_LISTED_MAX: usize = 20;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -65,6 +65,14 @@ pub struct Summary {
     pub spooled: Option<u64>,
     /// Users no home serves: in the cloud, without a pool, on branch appliances, on unknown pools.
     pub users_without_home: u64,
+    /// Users by class.
+    pub classes: Classes,
+    /// Users by granted policy (`7=6`), where the source is a directory.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<String, u64>,
+    /// The directory server that was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
 }
 
 /// The result of a check.
@@ -115,6 +123,7 @@ impl Checked {
                 summary.users_without_home,
                 summary.driver
             )?;
+            summary.print_classes(out)?;
             if let Some(contacts) = summary.contacts {
                 writeln!(out, "{contacts} contact(s) in the store")?;
             }
@@ -345,7 +354,7 @@ fn covers(names: &Names, domain: &str, ascii: &str) -> bool {
         || names.xmpp_addresses.iter().any(|name| name == domain || name == ascii)
 }
 
-/// Reads the directory, and tries the driver out.
+/// Tries the driver out, and reads the users.
 fn users(config: &Config, findings: &mut Findings<'_>) -> Summary {
     let driver = match Kind::choose(config.engine.driver) {
         Ok(kind) => kind.name(),
@@ -363,41 +372,10 @@ fn users(config: &Config, findings: &mut Findings<'_>) -> Summary {
         contacts: None,
         spooled: None,
         users_without_home: 0,
+        classes: Classes::default(),
+        policies: BTreeMap::new(),
+        server: None,
     };
-    let report = match crate::directory::load(config, Audience::Command) {
-        Ok((_, report)) => report,
-        Err(what) => {
-            findings.add(Severity::Error, "directory.file", what, "");
-            return summary;
-        }
-    };
-    for ((_, count), users) in summary.homes.iter_mut().zip(&report.homes) {
-        *count = *users;
-    }
-    let unknown: u64 = report.unknown_pools.values().sum();
-    summary.users = report.users;
-    summary.users_without_home = report.cloud + report.unassigned + report.branch + unknown;
-    let key = "directory.file";
-    for skipped in report.skipped.iter().take(ROWS_LISTED_MAX) {
-        let what =
-            format!("{}:{}: row skipped: {}", config.directory.file.display(), skipped.line, skipped.why);
-        findings.add(Severity::Warning, key, what, "correct the row in its source");
-    }
-    if report.skipped_rows > ROWS_LISTED_MAX as u64 {
-        let what = format!("{} rows skipped in all", report.skipped_rows);
-        findings.add(Severity::Warning, key, what, "see those above");
-    }
-    for (pool, users) in &report.unknown_pools {
-        let what = format!("{users} user(s) live on {pool:?}, which no home names: they cannot be reached");
-        findings.add(
-            Severity::Warning,
-            key,
-            what,
-            "add the pool to the registrar_pools of a home, or to branch_pools",
-        );
-    }
-    if report.users == 0 {
-        findings.add(Severity::Warning, key, "there are no users", "check the export");
-    }
+    users::read(config, &mut summary, findings);
     summary
 }

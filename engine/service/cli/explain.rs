@@ -16,6 +16,7 @@ use turnout_core::world::World;
 
 use super::{ExplainArgs, GREEN, KindName, RED, load, painted};
 use crate::directory::meter::Audience;
+use crate::directory::source::Source;
 
 /// One step of the decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -75,8 +76,8 @@ pub fn explain(args: &ExplainArgs, now: SystemTime) -> Result<Explained, CannotE
         .config
         .world(1, Arc::from([0_u8; 32].as_slice()))
         .map_err(|errors| finding(errors.to_string()))?;
-    let (snapshot, _) = crate::directory::load(&loaded.config, Audience::Command).map_err(finding)?;
-    let directory = Directory::new(Arc::new(snapshot), Arc::new(Overlay::new(0)));
+    let (_, users) = Source::load(&loaded.config, Audience::Command).map_err(finding)?;
+    let directory = Directory::new(users.snapshot, Arc::new(Overlay::new(0)));
     let side = side(args, &world, &directory, &from)?;
     let asked = Asked { side, kind, from: &from, to: &to, made: false, was_home: None };
     let (decision, steps) = route::explain(View { world: &world, directory: &directory }, &asked);

@@ -265,6 +265,12 @@ async fn relocate(
         "; not all that was under way had arrived: is the old side slow or down?"
     };
     writeln!(out, "{} moved to {home}, their stanzas held for {} ms{late}", moved.users, moved.held_millis)?;
+    if !moved.remembered {
+        writeln!(
+            out,
+            "a restart forgets this until the directory's source says the same: presence.store is not set, or cannot be written now"
+        )?;
+    }
     Ok(())
 }
 
@@ -300,7 +306,13 @@ fn line(user: &UserAnswer) -> String {
     };
     let mut marks = Vec::new();
     if user.changed {
-        marks.push("moved by hand");
+        marks.push(match &user.source_says {
+            Some(source) => format!("moved by hand, the source says {source}"),
+            None => "moved by hand".to_owned(),
+        });
+    }
+    if user.moving {
+        marks.push("being moved by a server".to_owned());
     }
     for (on, mark) in [
         (user.enabled, "disabled"),
@@ -308,7 +320,7 @@ fn line(user: &UserAnswer) -> String {
         (user.xmpp_enabled, "no XMPP"),
     ] {
         if !on {
-            marks.push(mark);
+            marks.push(mark.to_owned());
         }
     }
     let marks = if marks.is_empty() { String::new() } else { format!("  [{}]", marks.join(", ")) };

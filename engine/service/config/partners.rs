@@ -36,6 +36,7 @@ fn shared(table: &Table<'_, '_>, otherwise: &PartnerDefaults) -> PartnerDefaults
             .flag("require_tls_for_dialback")
             .unwrap_or(otherwise.require_tls_for_dialback),
         keep_alive: table.flag("keep_alive").unwrap_or(otherwise.keep_alive),
+        bidi: table.flag("bidi").unwrap_or(otherwise.bidi),
     }
 }
 

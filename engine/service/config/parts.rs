@@ -13,7 +13,7 @@ use turnout_core::policy::{GatewayLimits, Negotiation};
 
 use super::partners::PartnerEntry;
 use super::read::{At, Spot, Table};
-use super::{DirectoryConfig, DriverChoice, EngineConfig, Federation, HomeConfig, KeyPair};
+use super::{DriverChoice, EngineConfig, Federation, HomeConfig, KeyPair, LogConfig};
 use crate::spool::Durable;
 use crate::spool::journal::Settings;
 
@@ -74,6 +74,9 @@ pub(super) fn limits(table: &Table<'_, '_>) -> GatewayLimits {
         idle_seconds: number("idle_seconds", 10..=604_800, otherwise.idle_seconds),
         keep_alive_seconds: number("keep_alive_seconds", 5..=604_800, otherwise.keep_alive_seconds),
         stream_management: table.flag("stream_management").unwrap_or(otherwise.stream_management),
+        // It is a key of another table.
+        log_message_bodies: otherwise.log_message_bodies,
+        resumption_seconds: number("resumption_seconds", 0..=600, otherwise.resumption_seconds),
     };
     if made.connections_per_partner_max > made.connections_max {
         table.book.wrong(
@@ -211,7 +214,8 @@ fn home(name: &str, table: &Table<'_, '_>) -> Option<HomeEntry> {
         table.missing("backend", "write backend = \"xmpp\" for a legacy gateway, \"sip\" for a 2019 pool");
     }
     let connect = connect(table);
-    let registrar_pools: Vec<At<String>> = table.list("registrar_pools").unwrap_or_default();
+    let mut registrar_pools: Vec<At<String>> = table.list("registrar_pools").unwrap_or_default();
+    registrar_pools.extend(table.list("registrar_pool_dns").unwrap_or_default());
     if registrar_pools.is_empty() {
         table.missing("registrar_pools", "list the pools whose users live here, as Get-CsUser shows them");
     }
@@ -353,36 +357,21 @@ fn trusted_names(table: &Table<'_, '_>, tls: Negotiation, connect: &[At<HostPort
     names
 }
 
-/// `[directory]`, and the pools that are branch appliances.
-pub(super) fn directory(table: &Table<'_, '_>) -> Option<(DirectoryConfig, Vec<String>)> {
-    match table.text("source").as_ref().map(|at| at.value.as_str()) {
-        None | Some("csv") => {}
-        Some("ldap") => table.book.wrong(
-            &table.spot_of("source"),
-            "\"ldap\" is not available in this version",
-            "export the users (Get-CsUser | Export-Csv) and write source = \"csv\"",
-        ),
+/// What `[engine]` says of the log.
+pub(super) fn log(table: &Table<'_, '_>) -> LogConfig {
+    let redacted = match table.text("log_users").as_ref().map(|at| at.value.as_str()) {
+        None | Some("plain") => false,
+        Some("redacted") => true,
         Some(other) => {
-            table.book.wrong(&table.spot_of("source"), format!("{other:?} is not one of: csv"), "");
+            table.book.wrong(
+                &table.spot_of("log_users"),
+                format!("{other:?} is not one of: plain, redacted"),
+                "",
+            );
+            false
         }
-    }
-    let file = table.file("file");
-    if file.is_none() && !table.has("file") {
-        table.missing("file", "give the users, as Get-CsUser | Export-Csv wrote them");
-    }
-    let texts = |key| -> Vec<String> {
-        let list: Option<Vec<At<String>>> = table.list(key);
-        list.unwrap_or_default().into_iter().map(|at| at.value).collect()
     };
-    let branch_pools = texts("branch_pools");
-    let xmpp_access_policies = texts("xmpp_access_policies");
-    let default_xmpp_access = table.flag("default_xmpp_access").unwrap_or(false);
-    let shrink_percent_max =
-        table.number("shrink_percent_max", 0..=100).and_then(|n| u8::try_from(n).ok()).unwrap_or(20);
-    table.finish();
-    let config =
-        DirectoryConfig { file: file?, default_xmpp_access, xmpp_access_policies, shrink_percent_max };
-    Some((config, branch_pools))
+    LogConfig { redacted, key_file: table.file("log_users_key_file") }
 }
 
 /// `[engine]`.
@@ -400,13 +389,6 @@ pub(super) fn engine(table: &Table<'_, '_>) -> EngineConfig {
             DriverChoice::Auto
         }
     };
-    if table.flag("log_message_bodies") == Some(true) {
-        table.book.wrong(
-            &table.spot_of("log_message_bodies"),
-            "message bodies are never logged by this version",
-            "write false, or remove the key",
-        );
-    }
     let shards = table.number("shards", 0..=limits::SHARDS_MAX as u64);
     let made = EngineConfig {
         shards: shards.and_then(|n| u16::try_from(n).ok()).unwrap_or(0),

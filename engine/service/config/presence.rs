@@ -22,6 +22,7 @@ pub(super) fn presence(table: &Table<'_, '_>) -> (PresenceRules, Option<PathBuf>
         durable: store.is_some(),
         check: seconds("check_seconds", 5..=86_400, otherwise.check),
         subscription: seconds("subscription_seconds", 60..=604_800, otherwise.subscription),
+        lease: seconds("lease_seconds", 60..=604_800, otherwise.lease),
         stale: seconds("stale_seconds", 1..=3600, otherwise.stale),
         per_second: table
             .number("requests_per_second", 1..=100_000)

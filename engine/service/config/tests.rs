@@ -205,18 +205,32 @@ fn values_that_cannot_be_used() {
     );
     check(&with("[engine]\nshards = 1000"), &["engine.shards", "from 0 to 256"]);
     check(&with("[engine]\ndriver = \"epoll\""), &["engine.driver", "\"epoll\"", "auto, io_uring, poll"]);
-    check(&with("[engine]\nlog_message_bodies = true"), &["log_message_bodies", "never logged"]);
+    check(&with("[engine]\nlog_users = \"hashed\""), &["log_users", "plain, redacted"]);
+    check(&with("[engine]\nlog_message_bodies = 1"), &["log_message_bodies"]);
     check(&with("[spool]\nmode = \"disk\""), &["spool.mode", "\"disk\"", "memory, durable"]);
     check(&with("[spool]\nbytes_max = 1000"), &["spool.bytes_max", "from 67108864"]);
+    flow_that_cannot_be(&|extra: &str| with(&format!("[flow]\n{extra}")));
     presence_that_cannot_be(&|extra: &str| with(&format!("[presence]\n{extra}")));
     check(&with("[dns]\nservers = [\"ns.contoso.com\"]"), &["dns.servers[0]", "10.0.0.2:53"]);
     check(&with("[admin]\nlisten = \"localhost\""), &["admin.listen", "IP address"]);
     check(&with("[surprise]\nx = 1"), &["surprise: unknown key", "allowed here: admin, directory"]);
 }
 
+fn flow_that_cannot_be(with: &dyn Fn(&str) -> String) {
+    check(&with("share_bytes_max = 262143"), &["flow.share_bytes_max", "from 262144 to 16777216"]);
+    check(&with("share_bytes_max = 16777217"), &["flow.share_bytes_max", "from 262144 to 16777216"]);
+    check(&with("partner_per_second = 1000001"), &["flow.partner_per_second", "from 0 to 1000000"]);
+    check(&with("sender_burst = 0"), &["flow.sender_burst", "from 1 to 10000000"]);
+    check(
+        &with("sender_per_second = 100\nsender_burst = 9"),
+        &["flow.sender_burst", "9 is less than a tenth"],
+    );
+}
+
 fn presence_that_cannot_be(with: &dyn Fn(&str) -> String) {
     check(&with("check_seconds = 4"), &["presence.check_seconds", "from 5 to 86400"]);
     check(&with("subscription_seconds = 59"), &["presence.subscription_seconds", "from 60 to 604800"]);
+    check(&with("lease_seconds = 59"), &["presence.lease_seconds", "from 60 to 604800"]);
     check(&with("stale_seconds = 0"), &["presence.stale_seconds", "from 1 to 3600"]);
     check(&with("requests_per_second = 0"), &["presence.requests_per_second", "from 1 to 100000"]);
     check(&with("store = \"\""), &["presence.store", "is empty"]);
@@ -232,15 +246,15 @@ fn presence_that_cannot_be(with: &dyn Fn(&str) -> String) {
 
 #[test]
 fn presence_is_what_the_shards_see() {
-    let text = "[presence]\nstore = \"state/contacts.redb\"\ncheck_seconds = 30\nsubscription_seconds = 3600\n\
+    let text = "[presence]\nstore = \"state/contacts.redb\"\ncheck_seconds = 30\nsubscription_seconds = 3600\nlease_seconds = 90\n\
                 stale_seconds = 9\nrequests_per_second = 7\nrich = true\n\
                 [presence.activities]\nworking = \"dnd\"\nmeal = \"chat\"\nshopping = \"none\"\n";
     let config = parse(&[&small(), text].concat()).unwrap();
     assert_eq!(config.store.as_deref(), Some(Path::new("/base/state/contacts.redb")));
     let rules = &config.presence;
     assert!(rules.durable && rules.rich);
-    let seconds = [rules.check, rules.subscription, rules.stale].map(|time| time.as_secs());
-    assert_eq!((seconds, rules.per_second), ([30, 3600, 9], 7));
+    let seconds = [rules.check, rules.subscription, rules.lease, rules.stale].map(|time| time.as_secs());
+    assert_eq!((seconds, rules.per_second), ([30, 3600, 90, 9], 7));
     let shows = ["working", "meal", "shopping", "vacation", "unheard-of"].map(|word| rules.show_of(word));
     assert_eq!(shows, [Some(Show::Dnd), Some(Show::Chat), None, Some(Show::Xa), None]);
     assert_eq!(rules.activities.len(), PresenceRules::default().activities.len());

@@ -1,10 +1,11 @@
 //! From a configuration to what the shards see of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use sha2::{Digest, Sha256};
 use turnout_core::home::{BackendKind, HomeId};
 use turnout_core::io::TrustId;
 use turnout_core::jid::Domain;
@@ -99,8 +100,22 @@ impl Config {
             stanza_bytes_max: self.federation.stanza_bytes_max,
             enforce_introductions: self.federation.enforce_introductions,
             presence: self.presence.clone(),
+            flow: self.flow,
             shards: self.shards(),
         })
+    }
+
+    /// What the words for users in the log are made with; `None` where users are called by their names.
+    ///
+    /// # Errors
+    /// When `engine.log_users_key_file` cannot be read or holds fewer than 16 bytes.
+    pub fn log_key(&self, random: [u8; 32]) -> Result<Option<[u8; 32]>, ConfigErrors> {
+        if !self.log.redacted {
+            return Ok(None);
+        }
+        let Some(path) = &self.log.key_file else { return Ok(Some(random)) };
+        let secret = self.secret_of("engine.log_users_key_file", path)?;
+        Ok(Some(Sha256::digest(&secret).into()))
     }
 
     /// The secret of dialback keys: the content of `federation.dialback_secret_file`, or `random`.
@@ -111,9 +126,14 @@ impl Config {
         let Some(path) = &self.federation.dialback_secret_file else {
             return Ok(Arc::from(random.as_slice()));
         };
+        self.secret_of("federation.dialback_secret_file", path).map(Arc::from)
+    }
+
+    /// The content of a file with a secret; what is wrong with it never says what is in it.
+    fn secret_of(&self, key: &'static str, path: &Path) -> Result<Vec<u8>, ConfigErrors> {
         let secret = std::fs::read(path).map_err(|error| {
             ConfigErrors(vec![self.mistake(
-                "federation.dialback_secret_file",
+                key,
                 format!("cannot read {}: {error}", path.display()),
                 "correct the path or the file's permissions",
             )])
@@ -121,12 +141,12 @@ impl Config {
         let secret = secret.trim_ascii();
         if secret.len() < 16 {
             return Err(ConfigErrors(vec![self.mistake(
-                "federation.dialback_secret_file",
+                key,
                 format!("{} holds {} bytes, fewer than 16", path.display(), secret.len()),
                 "write a longer secret: openssl rand -hex 32",
             )]));
         }
-        Ok(Arc::from(secret))
+        Ok(secret.to_vec())
     }
 
     fn sip_home(&self, home: &HomeConfig) -> Result<SipHome, Box<Mistake>> {

@@ -16,27 +16,25 @@
 //! once, from start to end. A row that cannot be read is skipped, counted and reported with its line; when too many
 //! are, the file is refused as a whole, because then it is more likely the file that is wrong than the rows.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use turnout_core::directory::{AccessPolicies, AddError, Snapshot, SnapshotBuilder, User};
-use turnout_core::home::{Homes, Residence};
-use turnout_core::jid::prepare;
+use turnout_core::directory::{AccessPolicies, Snapshot};
+use turnout_core::home::Homes;
 
-mod address;
+use super::report::{Place, Report};
+use super::roll::{Facts, Fault, Roll};
+
 mod columns;
 mod error;
 #[cfg(test)]
 mod tests;
 mod text;
-mod words;
 
 pub use error::CsvError;
 pub(crate) use text::Text;
 pub use text::TextFault;
 
 use columns::Columns;
-use words::Words;
 
 /// Most octets of one record, its line ends included.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
@@ -56,38 +54,6 @@ impl Default for CsvLimits {
     fn default() -> Self {
         Self { skipped_percent_max: 10, skipped_listed_max: 100, users_max: 20_000_000 }
     }
-}
-
-/// A row that was skipped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
-    /// The line it starts on, the first of the file being 1; where blank lines go before it, the first of them.
-    pub line: u64,
-    /// What is wrong with it.
-    pub why: String,
-}
-
-/// What was found in a file.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Report {
-    /// Rows, without the header.
-    pub rows: u64,
-    /// Users taken.
-    pub users: u64,
-    /// Rows skipped.
-    pub skipped_rows: u64,
-    /// The first of the skipped rows.
-    pub skipped: Vec<Skipped>,
-    /// Users by home, in the order of home ids.
-    pub homes: Vec<u64>,
-    /// Users in the cloud.
-    pub cloud: u64,
-    /// Users with no pool.
-    pub unassigned: u64,
-    /// Users on survivable branch appliances.
-    pub branch: u64,
-    /// Users by pool, for pools that no home names.
-    pub unknown_pools: BTreeMap<String, u64>,
 }
 
 /// How far reading has come.
@@ -124,34 +90,26 @@ pub fn read(
         .from_reader(Text::new(source).map_err(|error| CsvError::reading(error, 1))?);
     let mut record = ::csv::ByteRecord::new();
     let columns = header(&mut rows, &mut record)?;
-    let report = Report { homes: vec![0; homes.len()], ..Report::default() };
-    let mut load = Load {
-        words: Words::new(homes, policies),
-        columns,
-        builder: SnapshotBuilder::new(),
-        report,
-        jid: String::new(),
-        scratch: String::new(),
-    };
+    let mut load = Load { columns, roll: Roll::new(homes, policies) };
     while next(&mut rows, &mut record)? {
-        load.report.rows += 1;
-        if load.report.rows.is_multiple_of(PROGRESS_ROWS) {
-            progress(Progress { rows: load.report.rows, bytes: rows.get_ref().source_bytes() });
+        load.roll.report.rows += 1;
+        if load.roll.report.rows.is_multiple_of(PROGRESS_ROWS) {
+            progress(Progress { rows: load.roll.report.rows, bytes: rows.get_ref().source_bytes() });
         }
         let added = load.row(&record);
         let line = record.position().map_or(0, ::csv::Position::line);
         match added {
             Ok(()) => {}
-            Err(RowFault::Full) => {
-                return Err(CsvError::TooManyUsers { line, users_max: load.builder.len() });
+            Err(Fault::Full) => {
+                return Err(CsvError::TooManyUsers { line, users_max: load.roll.len() });
             }
-            Err(RowFault::Bad(why)) => load.skip(line, why, limits.skipped_listed_max),
+            Err(Fault::Bad(why)) => load.roll.report.skip(Place::Line(line), why, limits.skipped_listed_max),
         }
-        if load.builder.len() > limits.users_max {
+        if load.roll.len() > limits.users_max {
             return Err(CsvError::TooManyUsers { line, users_max: limits.users_max });
         }
     }
-    let report = load.report;
+    let (snapshot, report) = load.roll.finish();
     if u128::from(report.skipped_rows) * 100
         > u128::from(report.rows) * u128::from(limits.skipped_percent_max)
     {
@@ -160,7 +118,7 @@ pub fn read(
             percent_max: limits.skipped_percent_max,
         });
     }
-    Ok((load.builder.finish(), report))
+    Ok((snapshot, report))
 }
 
 /// The header, which may follow a `#TYPE` line.
@@ -191,74 +149,25 @@ fn next<R: Read>(
     })
 }
 
-/// Why a row adds no user.
-enum RowFault {
-    /// The row is bad and is passed over.
-    Bad(String),
-    /// There is no room for more.
-    Full,
-}
-
 /// A file being read.
 struct Load<'a> {
-    words: Words<'a>,
     columns: Columns,
-    builder: SnapshotBuilder,
-    report: Report,
-    /// The address of the row, before and after it is prepared.
-    jid: String,
-    scratch: String,
+    roll: Roll<'a>,
 }
 
 impl Load<'_> {
-    fn row(&mut self, record: &::csv::ByteRecord) -> Result<(), RowFault> {
-        let cells = self.columns.cells(record).map_err(RowFault::Bad)?;
-        let bad_address = |why: &dyn std::fmt::Display| {
-            RowFault::Bad(format!("SipAddress {}: {why}", error::quoted(cells.sip_address)))
-        };
-        address::jid_text(cells.sip_address, &mut self.jid).map_err(|why| bad_address(&why))?;
-        let residence = self.words.residence(cells.registrar_pool, cells.hosting_provider, &mut self.builder);
-        let user = User {
-            residence,
+    fn row(&mut self, record: &::csv::ByteRecord) -> Result<(), Fault> {
+        let cells = self.columns.cells(record).map_err(Fault::Bad)?;
+        let xmpp_enabled = self.roll.words.xmpp_enabled(cells.external_access_policy);
+        let facts = Facts {
+            address: cells.sip_address,
+            pool: cells.registrar_pool,
+            hosting_provider: cells.hosting_provider,
             federation_enabled: cells.enabled_for_federation,
-            xmpp_enabled: self.words.xmpp_enabled(cells.external_access_policy),
+            xmpp_enabled,
             enabled: cells.enabled,
+            moving: false,
         };
-        let jid = prepare(&self.jid, &mut self.scratch).map_err(|why| bad_address(&why))?;
-        self.builder.add(jid, user).map_err(|fault| match fault {
-            AddError::Full => RowFault::Full,
-            AddError::Duplicate | AddError::NotAUser => bad_address(&fault),
-        })?;
-        self.count(residence);
-        Ok(())
-    }
-
-    fn count(&mut self, residence: Residence) {
-        let report = &mut self.report;
-        report.users += 1;
-        match residence {
-            Residence::Home(id) => {
-                if let Some(users) = report.homes.get_mut(usize::from(id.0)) {
-                    *users += 1;
-                }
-            }
-            Residence::Cloud => report.cloud += 1,
-            Residence::Unassigned => report.unassigned += 1,
-            Residence::Branch => report.branch += 1,
-            Residence::UnknownPool(id) => {
-                let name = self.builder.pool_name(id).unwrap_or_default();
-                match report.unknown_pools.get_mut(name) {
-                    Some(users) => *users += 1,
-                    None => drop(report.unknown_pools.insert(name.to_owned(), 1)),
-                }
-            }
-        }
-    }
-
-    fn skip(&mut self, line: u64, why: String, listed_max: usize) {
-        self.report.skipped_rows += 1;
-        if self.report.skipped.len() < listed_max {
-            self.report.skipped.push(Skipped { line, why });
-        }
+        self.roll.add("SipAddress", &facts)
     }
 }

@@ -23,6 +23,9 @@ const SLICES_FEW: usize = 16;
 /// Plain text sealed at once: full records, and no more than stays in the cache until it is written.
 const SEAL_BYTES: usize = 128 * 1024;
 
+/// Bytes that a slice in a queue takes beside its text: its place, and what shares the text with others.
+const SLICE_COST: u64 = 64;
+
 /// Room for more slices than this is given back by [`Out::rest`].
 const KEPT_SLICES: usize = 8;
 
@@ -75,6 +78,12 @@ impl Out {
     /// Bytes of plain text that wait.
     pub(crate) fn waiting(&self) -> u64 {
         self.queued - self.written
+    }
+
+    /// What it costs to keep what waits: the bytes, and for each slice of them what remembering it takes. An answer of two bytes is
+    /// not kept for two.
+    pub(crate) fn weight(&self) -> u64 {
+        self.waiting() + SLICE_COST * (self.plain.len() + self.wire.len()) as u64
     }
 
     /// Whether nothing is on the wire.

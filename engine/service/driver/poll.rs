@@ -1,14 +1,16 @@
 //! The `poll` driver: epoll (kqueue elsewhere), edge-triggered, on the shard's own thread. Invariant: everything here lives on one
 //! thread and nothing in it waits but [`Driver::wait`]; a connection's bytes are read and written in order.
 //!
-//! A turn reads every socket that has something, up to [`sockets::TURN_BYTES`] in all and in rounds, so that a flood fills whole
+//! A turn reads every socket that has something, up to [`rounds::TURN_BYTES`] in all and in [`rounds`], so that a flood fills whole
 //! batches and starves nobody; what comes alone is passed on at once, at the price of three system calls: wait, read, write.
 //!
-//! Back-pressure: while hand-offs to other shards or contacts for the store do not fit, no socket is read. A connection that closes in order is given
+//! Back-pressure: a connection the shard has paused is not read; while hand-offs to other shards or contacts for the store do not fit,
+//! none is. A connection that closes in order is given
 //! [`sockets::LINGER`] to take what is queued and to close its own half.
 
 mod bell;
 mod connection;
+mod rounds;
 mod sockets;
 
 use crate::driver::limits::{
@@ -217,6 +219,7 @@ impl Poll {
             }
         }
         self.sockets.end_lingering(inputs);
+        self.sockets.look_at_doubted(inputs);
     }
 
     fn submit_one(&mut self, output: Output) {
@@ -236,6 +239,8 @@ impl Poll {
                     self.inputs.push(Input::Closed(link, Closed::Ours));
                 }
             }
+            Output::Pause(link) => self.sockets.pause(link, true),
+            Output::Resume(link) => self.sockets.pause(link, false),
             Output::Handoff(shard, handoff) => self.overflow.send(&self.post, shard, handoff),
             Output::Holding(id) => self.reports.push(Report::Holding(id)),
             Output::Settled(id) => self.reports.push(Report::Settled(id)),
@@ -301,7 +306,7 @@ impl Driver for Poll {
         }
         self.published = Some(now);
         self.dirty = false;
-        self.sockets.rest();
+        self.sockets.rest(now);
         self.post.set_load(self.index, self.sockets.len() as u64);
         self.outside.publish(self.index, shard);
     }

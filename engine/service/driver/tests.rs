@@ -17,6 +17,10 @@ use crate::resolve::Resolver;
 use crate::router::{backends, standard_backend};
 use crate::tls::TlsContext;
 
+mod silence;
+
+use silence::first_words_are_written_when_they_arrive;
+
 /// More than the kernel takes on both ends of a loopback connection, less than may wait.
 const MUCH: usize = 48 * 1024 * 1024;
 
@@ -546,6 +550,7 @@ on_both! {
     what_a_peer_reads_slowly_is_written_in_full
     a_connection_cut_in_the_middle_of_a_write_is_closed_once
     a_peer_that_is_gone_is_told
+    first_words_are_written_when_they_arrive
     tls_goes_both_ways
     nothing_is_read_while_hand_offs_do_not_fit
     mail_wakes_a_shard_that_sleeps

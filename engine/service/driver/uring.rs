@@ -4,7 +4,7 @@
 //! A turn is one call of the kernel: it takes what was queued, waits for the first completion or the deadline, and leaves all
 //! completions there are. Receives are multishot, on buffers that are lent to the shard; a connection has one gathered write under way.
 //!
-//! Back-pressure: while hand-offs to other shards or contacts for the store do not fit, the kernel is given no more buffers to fill, and what it filled
+//! Back-pressure: a connection the shard has paused is not received on; while hand-offs to other shards or contacts for the store do not fit, the kernel is given no more buffers to fill, and what it filled
 //! before waits here. A connection that closes in order is given [`LINGER`] to take what is queued and to close its own half.
 
 mod connection;
@@ -12,6 +12,7 @@ pub mod probe;
 mod ring;
 mod table;
 
+use crate::driver::doubt::Doubted;
 use crate::driver::limits::{
     HEARTBEAT, LINGER, MAIL_PER_TURN, OVERFLOW_MAX, PUBLISH_EVERY, STORE_AGAIN, UNSTORED_MAX,
 };
@@ -72,14 +73,20 @@ pub struct Uring {
     paused: bool,
     /// What the kernel received all the same.
     parked: Vec<Completion>,
-    /// Connections whose receive found no buffer.
+    /// Connections whose receive found no buffer: those that had one lately behind those that had none.
     starved: VecDeque<Place>,
+    /// Turns so far.
+    turns: u64,
+    /// Bytes received in this one.
+    turn_bytes: usize,
     /// Connections that were given something to write in this turn.
     touched: Vec<Place>,
     /// Connections for which too much waits, with what they had written when that was seen.
     watched: Vec<(Place, u64)>,
     /// Connections that close in order, until when.
     lingering: VecDeque<(Instant, Place)>,
+    /// Those of which it is not known whether what was written arrives.
+    doubted: Doubted<Place>,
     /// Connections that were busy lately.
     active: Vec<Place>,
 }
@@ -120,9 +127,12 @@ impl Uring {
             paused: false,
             parked: Vec::new(),
             starved: VecDeque::new(),
+            turns: 0,
+            turn_bytes: 0,
             touched: Vec::new(),
             watched: Vec::new(),
             lingering: VecDeque::new(),
+            doubted: Doubted::default(),
             active: Vec::new(),
         })
     }
@@ -176,8 +186,10 @@ impl Uring {
 
     /// Begins to receive, or begins anew.
     fn receive(&mut self, place: Place) {
-        if let Some(connection) = self.table.get(place).filter(|connection| !connection.is_ending()) {
+        let may = |connection: &&mut Connection| !connection.is_ending() && !connection.paused;
+        if let Some(connection) = self.table.get(place).filter(may) {
             connection.under_way += 1;
+            connection.receiving = true;
             self.ring.receive(connection.descriptor(), place.token(Operation::Receive));
         }
     }
@@ -189,9 +201,20 @@ impl Uring {
         if !std::mem::replace(&mut connection.active, true) {
             self.active.push(place);
         }
-        if let Err(why) = flushed {
-            self.end(place, why);
+        match flushed {
+            Ok(true) => self.doubted.add(place),
+            Ok(false) => (),
+            Err(why) => self.end(place, why),
         }
+    }
+
+    /// Looks what has arrived of what is doubted.
+    fn look_at_doubted(&mut self) {
+        let Some(mut list) = self.doubted.take() else { return };
+        list.retain(|place| {
+            self.table.get(*place).is_some_and(|connection| connection.look(&mut self.pending))
+        });
+        self.doubted.keep(list);
     }
 
     /// A connection is over: its operations are ended; the shard is told when they are.
@@ -253,6 +276,7 @@ impl Uring {
             && !more
         {
             connection.under_way -= 1;
+            connection.receiving = false;
         }
         if ending {
             if let Some(filled) = filled {
@@ -262,6 +286,7 @@ impl Uring {
         }
         match (result, filled) {
             (1.., Some(filled)) => {
+                self.turn_bytes += usize::try_from(result).unwrap_or(0);
                 self.take_in(place, filled);
                 if !more {
                     self.receive(place);
@@ -277,7 +302,9 @@ impl Uring {
     }
 
     fn take_in(&mut self, place: Place, filled: ring::buffers::Filled) {
+        let turns = self.turns;
         let Some(connection) = self.table.get(place) else { return };
+        connection.fed = turns;
         match connection.take_in(filled, &mut self.ring, &mut self.texts, &mut self.pending) {
             Ok(false) => (),
             Ok(true) => self.flush(place),
@@ -297,14 +324,37 @@ impl Uring {
                     self.end(place, why);
                 }
             }
-            libc::ENOBUFS if !more => self.starved.push_back(place),
+            libc::ENOBUFS if !more => self.starve(place),
             libc::ENOBUFS => (),
-            libc::EINTR | libc::EAGAIN => {
+            libc::EINTR | libc::EAGAIN | libc::ECANCELED => {
                 if !more {
                     self.receive(place);
                 }
             }
             error => self.end(place, broken(error)),
+        }
+    }
+
+    /// A connection waits for a buffer: whoever had one in this turn or the last goes behind all others.
+    fn starve(&mut self, place: Place) {
+        let turns = self.turns;
+        let fed = self.table.get(place).is_some_and(|connection| connection.fed + 1 >= turns);
+        if fed { self.starved.push_back(place) } else { self.starved.push_front(place) }
+    }
+
+    /// Receives no more on a connection, or again. What the kernel had received before it heard of it is handed on in its order: a few
+    /// buffers at most.
+    fn pause_one(&mut self, link: LinkId, paused: bool) {
+        let Some(place) = self.table.find(link) else { return };
+        let Some(connection) = self.table.get(place).filter(|connection| !connection.is_ending()) else {
+            return;
+        };
+        connection.paused = paused;
+        // A receive that is still ending begins anew when it has ended, if by then it is to.
+        if paused && connection.receiving {
+            self.ring.stop(place.token(Operation::Receive));
+        } else if !paused && !connection.receiving && !self.starved.contains(&place) {
+            self.receive(place);
         }
     }
 
@@ -350,6 +400,8 @@ impl Uring {
                 }
             }
             Output::Close(link, how) => self.close(link, how == Close::Abort),
+            Output::Pause(link) => self.pause_one(link, true),
+            Output::Resume(link) => self.pause_one(link, false),
             Output::Handoff(shard, handoff) => self.overflow.send(&self.post, shard, handoff),
             Output::Holding(id) => self.reports.push(Report::Holding(id)),
             Output::Settled(id) => self.reports.push(Report::Settled(id)),
@@ -387,6 +439,7 @@ impl Uring {
         // The first turn comes at once: until then nobody knows that the shard is there.
         let mut due = earlier(deadline, Some(self.published.map_or(now, |at| at + pause)));
         due = earlier(due, self.lingering.front().map(|(until, _)| *until));
+        due = earlier(due, self.doubted.due());
         if !self.overflow.is_empty() || !self.reports.is_empty() {
             due = earlier(due, Some(now + RETRY));
         }
@@ -418,6 +471,8 @@ impl Uring {
 
     /// What the kernel has completed becomes what happened.
     fn complete_all(&mut self) {
+        self.turns += 1;
+        self.turn_bytes = 0;
         let mut completions = std::mem::take(&mut self.completions);
         if !self.paused {
             completions.append(&mut self.parked);
@@ -430,6 +485,7 @@ impl Uring {
         self.feed_starved();
         self.cut_overfull();
         self.end_lingering();
+        self.look_at_doubted();
     }
 
     /// Receives that found no buffer begin anew, as many as there are buffers: one more would end at once.
@@ -437,7 +493,7 @@ impl Uring {
         if self.starved.is_empty() || self.paused {
             return;
         }
-        self.ring.buffers.starved(self.starved.len());
+        self.ring.buffers.starved(self.starved.len(), self.turn_bytes);
         for _ in 0..self.ring.buffers.given().min(self.starved.len()) {
             if let Some(place) = self.starved.pop_front() {
                 self.receive(place);
@@ -567,7 +623,7 @@ impl Driver for Uring {
         let table = &mut self.table;
         self.active.retain(|place| {
             let Some(connection) = table.get(*place) else { return false };
-            connection.active = !connection.rest();
+            connection.active = !connection.rest(now);
             connection.active
         });
         self.post.set_load(self.index, self.table.len() as u64);

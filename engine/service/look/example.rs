@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::directory::standing::{Classes, Standing};
 use turnout_core::contact::{Contact, Pair, Record};
 use turnout_core::contacts::{ContactCounts, Forget};
 use turnout_core::directory::{Directory, Overlay, SnapshotBuilder, User};
@@ -47,6 +48,7 @@ fn world() -> World {
         stanza_bytes_max: 65_536,
         enforce_introductions: true,
         presence: turnout_core::presence::PresenceRules::default(),
+        flow: turnout_core::flow::FlowLimits::default(),
         shards: 2,
     }
 }
@@ -71,7 +73,7 @@ fn first() -> Tally {
     dropped[DropRule::PresenceUnanswered as usize] = 3;
     let mut refusals = [0; Condition::ALL.len()];
     refusals[Condition::ALL.iter().position(|c| *c == Condition::ServiceUnavailable).unwrap()] = 2;
-    let mut legacy = SideTally { delivered: 6, links: 1, ..SideTally::default() };
+    let mut legacy = SideTally { delivered: 6, links: 1, stalled: 3, ..SideTally::default() };
     (0..6).for_each(|_| legacy.latency.observe_us(80));
     Tally {
         passed: Flow {
@@ -93,9 +95,14 @@ fn first() -> Tally {
         held: 5,
         spooled_bytes: 900,
         moving_users: 1,
+        too_fast_partners: 1,
+        too_fast_senders: 2,
+        paused_links: 2,
+        pauses: 9,
         contacts: ContactCounts { none: 1, to: 2, both: 4, asked: 1, vetoed: 1, ..ContactCounts::default() },
         presence_waiting: 1,
         wishes_waiting: 6,
+        strays: 0,
         turns: 100,
     }
 }
@@ -114,6 +121,7 @@ fn second() -> Tally {
         ],
         moving_users: 1,
         contacts: ContactCounts { both: 3, ..ContactCounts::default() },
+        strays: 0,
         turns: 50,
         ..Tally::default()
     }
@@ -132,7 +140,12 @@ pub(crate) fn look() -> Look {
         driver: "poll",
         addresses: vec![("federation.listen".to_owned(), "127.0.0.1:5269".parse().unwrap())],
         started_unix: 1_000,
-        directory_loaded_unix: 1_060,
+        standing: Standing {
+            source: "csv",
+            confirmed_unix: 1_060,
+            classes: Classes { home: 3, branch: 1, ..Classes::default() },
+            ..Standing::default()
+        },
         store: Some(StoreLook {
             contacts: 12,
             bytes: 4096,

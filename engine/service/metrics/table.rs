@@ -152,6 +152,31 @@ pub static METRICS: &[Metric] = &[
         help: "Users whose stanzas are held because they are being moved.",
         read: |now, out| out.put(&[], now.totals.moving_users),
     },
+    // Who brings more than goes out.
+    Metric {
+        name: "turnout_links_paused",
+        kind: Gauge,
+        labels: &[],
+        help: "Links not read now, as too much of what they brought waits for its way out.",
+        read: |now, out| out.put(&[], now.totals.paused_links),
+    },
+    Metric {
+        name: "turnout_link_pauses_total",
+        kind: Counter,
+        labels: &[],
+        help: "Times a link was no longer read for that reason.",
+        read: |now, out| out.put(&[], now.totals.pauses),
+    },
+    Metric {
+        name: "turnout_rate_refusals_total",
+        kind: Counter,
+        labels: &["whose"], // partner | sender
+        help: "Stanzas refused because their partner, or their sender, sent more than the rate configured in [flow].",
+        read: |now, out| {
+            let whose = ["partner", "sender"].iter().zip(now.totals.too_fast);
+            whose.for_each(|(whose, count)| out.put(&[whose], count));
+        },
+    },
     // Who sees whom.
     Metric {
         name: "turnout_contacts",
@@ -268,6 +293,13 @@ pub static METRICS: &[Metric] = &[
         read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.faults)),
     },
     Metric {
+        name: "turnout_links_stalled_total",
+        kind: Counter,
+        labels: SIDE,
+        help: "Links cut because the peer took nothing of what waited for it for 90 s.",
+        read: |now, out| now.totals.sides.iter().for_each(|(side, tally)| out.put(&[side], tally.stalled)),
+    },
+    Metric {
         name: "turnout_delivery_seconds",
         kind: Histogram,
         labels: SIDE,
@@ -307,8 +339,45 @@ pub static METRICS: &[Metric] = &[
         name: "turnout_directory_age_seconds",
         kind: Gauge,
         labels: &[],
-        help: "Time since the directory was loaded from its source.",
+        help: "Time since the directory's source was known to say what is in use.",
         read: |now, out| out.put(&[], now.look.directory_age_seconds()),
+    },
+    Metric {
+        name: "turnout_directory_class_users",
+        kind: Gauge,
+        labels: &["class"],
+        help: "Users by class: home, cloud, unassigned, branch, unknown_pool; moving are in one of these as well.",
+        read: |now, out| {
+            now.look.standing.classes.by_name().iter().for_each(|(class, users)| out.put(&[class], *users));
+        },
+    },
+    Metric {
+        name: "turnout_directory_strays_total",
+        kind: Counter,
+        labels: &[],
+        help: "Stanzas for users whom a pool did not know although the directory has them there.",
+        read: |now, out| out.put(&[], now.look.shards.iter().map(|shard| shard.tally.strays).sum()),
+    },
+    Metric {
+        name: "turnout_directory_failing",
+        kind: Gauge,
+        labels: &[],
+        help: "1 while the last look at the directory's source failed, else 0.",
+        read: |now, out| out.put(&[], u64::from(now.look.standing.failing.is_some())),
+    },
+    Metric {
+        name: "turnout_directory_failures_total",
+        kind: Counter,
+        labels: &[],
+        help: "Looks at the directory's source that failed.",
+        read: |now, out| out.put(&[], now.look.standing.failures),
+    },
+    Metric {
+        name: "turnout_directory_from_disk",
+        kind: Gauge,
+        labels: &[],
+        help: "1 while the users are those of the last good load, from the disk, else 0.",
+        read: |now, out| out.put(&[], u64::from(now.look.standing.from_disk)),
     },
     // The durable spool. Without one there is nothing here but turnout_spool_disk_failing.
     Metric {

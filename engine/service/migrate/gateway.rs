@@ -142,7 +142,8 @@ fn secrets(record: &Record, place: &str, made: &mut Imported) {
         Ok(Some(true)) => made.finding(
             Weight::Error,
             place,
-            "EnableLoggingAllMessageBodies True: turnout never logs message bodies. If the law wants them kept, archive them in the pools",
+            "EnableLoggingAllMessageBodies True: not carried over, as it writes what people say to the log; set engine.log_message_bodies = true \
+             if that is still wanted. If the law wants messages kept, archive them in the pools",
         ),
         Err(why) => made.finding(Weight::Error, place, why),
     }

@@ -187,7 +187,10 @@ fn settings_of_the_gateway_that_cannot_be() {
     check(r#"{"KeepAliveInterval":600}"#, "neither is taken");
     check(r#"{"ConnectionLimit":10}"#, "PartnerConnectionLimit 20 is above ConnectionLimit 10");
     check(r#"{"ConnectionLimit":"x"}"#, "not a whole number");
-    check(r#"{"ConnectionLimit":100,"EnableLoggingAllMessageBodies":true}"#, "never logs message bodies");
+    check(
+        r#"{"ConnectionLimit":100,"EnableLoggingAllMessageBodies":true}"#,
+        "engine.log_message_bodies = true",
+    );
     check(r#"{"Identity":"Global"}"#, "none of the settings");
     let error = gateway(&b"A\n1\n2\n"[..], "x").unwrap_err();
     assert!(error.to_string().contains("more than one object"));

@@ -9,7 +9,8 @@ use turnout_core::directory::AccessPolicies;
 use turnout_core::home::Homes;
 
 use super::{Imported, Weight, count, list, one_line, quoted};
-use crate::directory::csv::{self, CsvLimits, Report};
+use crate::directory::csv::{self, CsvLimits};
+use crate::directory::report::Report;
 use crate::exports::{self, ExportError, Format, Record, shown};
 
 /// Columns the router reads.
@@ -174,11 +175,7 @@ fn found(report: &Report, made: &mut Imported) {
         made.finding(Weight::Note, "", format!("{} {what}", count(users, "user")));
     }
     for skipped in report.skipped.iter().take(ROWS_LISTED_MAX) {
-        made.finding(
-            Weight::Error,
-            &format!("line {}", skipped.line),
-            format!("user passed over: {}", skipped.why),
-        );
+        made.finding(Weight::Error, &skipped.place.to_string(), format!("user passed over: {}", skipped.why));
     }
     if report.skipped_rows > ROWS_LISTED_MAX as u64 {
         made.finding(Weight::Error, "", format!("{} passed over in all", count(report.skipped_rows, "user")));

@@ -1,4 +1,5 @@
-//! Connecting: candidates in their order, the addresses of each with a short head start for the first.
+//! Connecting: the best host first and the others soon after, the addresses of each with a short head start for the first. Whoever
+//! answers first is taken; so a host that is down costs its head start, and not the time until it is given up.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,6 +15,9 @@ use super::{Candidate, Failure, Resolver};
 
 /// Head start of one address before the next of the same host is tried too (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
+
+/// Head start of one host before the next is tried too: long enough for a far server, and for one lost packet.
+const HOST_STAGGER: Duration = Duration::from_secs(1);
 
 /// How long one address may take.
 const ADDRESS_SECONDS: u64 = 8;
@@ -44,13 +48,32 @@ pub async fn connect(
     let attempt = async {
         let candidates = resolver.candidates(target, direct, random).await?;
         let mut worst = Unreachable::NotFound;
-        for candidate in &candidates {
-            match reach(resolver, candidate).await {
-                Ok(reached) => return Ok(reached),
-                Err((why, text)) => {
+        let mut waiting = candidates.into_iter();
+        let mut attempts: JoinSet<Result<Reached, Failure>> = JoinSet::new();
+        loop {
+            let next = waiting.next();
+            let last = next.is_none();
+            if let Some(candidate) = next {
+                let resolver = resolver.clone();
+                attempts.spawn(async move { reach(&resolver, &candidate).await });
+            }
+            let ended = if last {
+                attempts.join_next().await
+            } else {
+                match timeout(HOST_STAGGER, attempts.join_next()).await {
+                    Ok(ended) => ended,
+                    Err(_) => continue,
+                }
+            };
+            match ended {
+                // The others are given up where they are.
+                Some(Ok(Ok(reached))) => return Ok(reached),
+                Some(Ok(Err((why, text)))) => {
                     worst = worse(worst, why);
                     tried.push(text);
                 }
+                Some(Err(error)) => tried.push(error.to_string()),
+                None => break,
             }
         }
         Err((worst, String::new()))

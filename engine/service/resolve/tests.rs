@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use tokio::net::TcpListener;
+use turnout_core::limits::CONNECT_SECONDS;
 
 use super::*;
 
@@ -188,4 +189,32 @@ async fn the_next_host_is_tried_when_one_refuses() {
     assert!(text.contains(&closed.to_string()), "{text}");
     let (why, _) = connect(&resolver, &Target::Hosts(Vec::new()), false, &mut |_| 0).await.unwrap_err();
     assert_eq!(why, Unreachable::NotFound);
+}
+
+/// A listener whose queue is full: whoever connects hears nothing, as from a machine that is down.
+fn silent() -> (socket2::Socket, Vec<std::net::TcpStream>, u16) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut fill = Vec::new();
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+        fill.push(stream);
+        assert!(fill.len() < 100, "the queue has no end");
+    }
+    (socket, fill, address.port())
+}
+
+#[tokio::test]
+async fn hosts_that_are_down_cost_their_head_start_only() {
+    let resolver = Resolver::new(&["127.0.0.1:9".parse().unwrap()]).unwrap();
+    let there = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = there.local_addr().unwrap().port();
+    // One after the other they would take longer to be given up than an attempt may last.
+    let count = CONNECT_SECONDS.div_ceil(8);
+    let down: Vec<_> = (0..count).map(|_| silent()).collect();
+    let ports = down.iter().map(|(_, _, port)| *port).chain([port]);
+    let hosts = ports.map(|port| HostPort { host: "127.0.0.1".to_owned(), port }).collect();
+    let reached = connect(&resolver, &Target::Hosts(hosts), false, &mut |_| 0).await.unwrap();
+    assert_eq!(reached.stream.peer_addr().unwrap().port(), port);
 }

@@ -22,7 +22,7 @@ use crate::outside::Outside;
 use crate::turn;
 
 /// 32 bytes from the operating system.
-pub(super) fn random_bytes() -> Result<[u8; 32], String> {
+pub(crate) fn random_bytes() -> Result<[u8; 32], String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random numbers: {error}"))?;
     Ok(bytes)

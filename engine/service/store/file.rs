@@ -17,9 +17,13 @@ use redb::{StorageBackend, TableDefinition, TableError, WriteTransaction};
 use turnout_core::contact::{Contact, Pair, Record};
 
 use super::medium::{Scratch, Trouble, Watched};
+use super::moves::MovedTo;
 
 /// The rows.
 const CONTACTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("contacts");
+
+/// Users moved by name: bare address → [`MovedTo`] as JSON. A file of before has no such table.
+const MOVES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("moves");
 
 /// What is known of the file itself.
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
@@ -39,7 +43,8 @@ const COPY_ROWS: usize = 50_000;
 /// What to do about a file that cannot be used.
 const CURE: &str = "bring back a backup, or move the file away to begin without contacts (docs/operating.md says what is lost then)";
 
-/// Changes by key, in the order of the keys; no value means that the row goes.
+/// Changes by key, in the order of the keys; no value means that the row goes. A key that begins with a zero octet, as no address does, is
+/// that of a move.
 pub type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The open file.
@@ -114,6 +119,24 @@ impl ContactFile {
     /// A row that cannot be understood, with its key, a file that cannot be read, or what `visit` says.
     pub fn read(&self, visit: &mut dyn FnMut(Record) -> Result<(), String>) -> Result<u64, String> {
         read(&self.path, &self.database, visit)
+    }
+
+    /// The users who were moved by name.
+    ///
+    /// # Errors
+    /// A row that cannot be understood, or a file that cannot be read.
+    pub fn moves(&self) -> Result<Vec<(String, MovedTo)>, String> {
+        let mut moves = Vec::new();
+        each_move(&self.path, &self.database, &mut |key, value| {
+            let row = std::str::from_utf8(key).ok().zip(serde_json::from_slice(value).ok());
+            let (bare, to) = row.ok_or_else(|| {
+                let key = crate::log::escape(&String::from_utf8_lossy(key));
+                format!("{}: the move of {key} cannot be understood; {CURE}", self.path.display())
+            })?;
+            moves.push((bare.to_owned(), to));
+            Ok(())
+        })?;
+        Ok(moves)
     }
 
     /// Writes a batch and waits until it is on disk.
@@ -200,6 +223,11 @@ pub fn row(record: &Record) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
     Some(([local.as_bytes(), b"\0", partner.as_bytes()].concat(), value))
 }
 
+/// The key of a move in a [`Batch`].
+pub fn move_key(bare: &str) -> Vec<u8> {
+    [b"\0", bare.as_bytes()].concat()
+}
+
 /// The record of a row.
 fn record(key: &[u8], value: &[u8]) -> Option<Record> {
     let (local, partner) = std::str::from_utf8(key).ok()?.split_once('\0')?;
@@ -282,12 +310,32 @@ fn each_row(path: &Path, database: &Database, visit: &mut TakeRow<'_>) -> Result
     Ok(())
 }
 
+/// Gives all moves, by their users.
+fn each_move(path: &Path, database: &Database, visit: &mut TakeRow<'_>) -> Result<(), String> {
+    let failed = |error: redb::Error| told(path, &error);
+    let transaction = database.begin_read().map_err(|error| failed(error.into()))?;
+    let moves = match transaction.open_table(MOVES) {
+        Ok(moves) => moves,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        Err(error) => return Err(failed(error.into())),
+    };
+    for row in moves.iter().map_err(|error| failed(error.into()))? {
+        let (key, value) = row.map_err(|error| failed(error.into()))?;
+        visit(key.value(), value.value())?;
+    }
+    Ok(())
+}
+
 fn change(transaction: &WriteTransaction, batch: &Batch) -> Result<u64, redb::Error> {
-    let mut contacts = transaction.open_table(CONTACTS)?;
+    let (mut contacts, mut moves) = (transaction.open_table(CONTACTS)?, transaction.open_table(MOVES)?);
     for (key, value) in batch {
+        let (table, key) = match key.split_first() {
+            Some((0, bare)) => (&mut moves, bare),
+            _ => (&mut contacts, key.as_slice()),
+        };
         match value {
-            Some(value) => drop(contacts.insert(key.as_slice(), value.as_slice())?),
-            None => drop(contacts.remove(key.as_slice())?),
+            Some(value) => drop(table.insert(key, value.as_slice())?),
+            None => drop(table.remove(key)?),
         }
     }
     Ok(contacts.len()?)
@@ -296,7 +344,10 @@ fn change(transaction: &WriteTransaction, batch: &Batch) -> Result<u64, redb::Er
 /// Copies all rows of a file to a new one that takes its place. The old one is not written to.
 fn rewrite(path: &Path, trouble: &Arc<Trouble>) -> Result<(), String> {
     let old = open_by(path, &mut |file| Ok(Scratch::new(file)?))?;
-    write_anew(path, trouble, &mut |add| each_row(path, &old, add))
+    write_anew(path, trouble, &mut |add| {
+        each_row(path, &old, add)?;
+        each_move(path, &old, &mut |bare, value| add(&[b"\0", bare].concat(), value))
+    })
 }
 
 /// Writes a file with the rows that `fill` gives, under another name; it gets its own when all of it is on disk. So nobody ever sees

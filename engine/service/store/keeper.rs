@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::file::{Batch, Closed, ContactFile, row};
 use super::meter::Meter;
 use super::outlet::Delivery;
@@ -44,6 +46,8 @@ pub struct Keeper {
     given: Vec<u64>,
     /// The highest number each shard may be told and was not.
     owed: Vec<Option<u64>>,
+    /// Who else is told when the batch is on disk.
+    told: Vec<oneshot::Sender<()>>,
 }
 
 /// The file between two tries.
@@ -65,6 +69,7 @@ impl Keeper {
             batch: Batch::new(),
             given: Vec::new(),
             owed: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -120,6 +125,8 @@ impl Keeper {
         }
         self.given[index] = self.given[index].max(delivery.seq);
         self.meter.took(delivery.records.len());
+        self.batch.extend(delivery.moves);
+        self.told.extend(delivery.told);
         for record in &delivery.records {
             match row(record) {
                 Some((key, value)) => drop(self.batch.insert(key, value)),
@@ -194,8 +201,12 @@ impl Keeper {
         }
     }
 
-    /// Tells the shards.
+    /// Tells the shards, and whoever else asked.
     fn confirm(&mut self) {
+        for told in self.told.drain(..) {
+            // Whoever asked may have given up waiting.
+            told.send(()).unwrap_or_default();
+        }
         // A batch may be empty although something was given: then there is nothing to wait for.
         for (shard, (owed, given)) in (0_u16..).zip(self.owed.iter_mut().zip(&mut self.given)) {
             if *given > 0 {

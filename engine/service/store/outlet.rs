@@ -6,7 +6,10 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use hashbrown::HashMap;
+use tokio::sync::oneshot;
 use turnout_core::contact::{Pair, Record};
+
+use super::file::Batch;
 
 /// Records in one delivery.
 const DELIVERY_RECORDS_MAX: usize = 4096;
@@ -24,6 +27,10 @@ pub struct Delivery {
     pub seq: u64,
     /// The records, oldest first.
     pub records: Vec<Record>,
+    /// Moves by name, by [`move_key`](super::file::move_key); the control plane's, which is no shard.
+    pub moves: Batch,
+    /// Who is told when all of this is on disk.
+    pub told: Vec<oneshot::Sender<()>>,
 }
 
 /// The end that belongs to one shard.
@@ -91,7 +98,13 @@ impl Outlet {
         self.gone += count as u64;
         // What stays was first changed with this number: everything before it goes now.
         let seq = self.waiting.front().map_or(self.seq, |(first, _)| first.saturating_sub(1));
-        (count > 0).then_some(Delivery { shard: self.shard, seq, records })
+        (count > 0).then_some(Delivery {
+            shard: self.shard,
+            seq,
+            records,
+            moves: Batch::new(),
+            told: Vec::new(),
+        })
     }
 
     /// How many records wait.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use redb::{Database, TableDefinition};
 use turnout_core::contact::{Contact, Pair};
 
-use super::file::{Batch, Seen, row};
+use super::file::{Batch, Seen, move_key, row};
 use super::medium::Trouble;
+use super::moves::MovedTo;
 use super::*;
 use crate::mail::post_office;
 
@@ -69,6 +70,34 @@ fn what_is_written_is_read_and_what_is_empty_goes() {
     assert_eq!(file.write(&batch(&[gone.clone(), gone])).unwrap().rows, 1);
     file.close().unwrap();
     assert_eq!(all(&ContactFile::open(&folder.file()).unwrap()), [two]);
+}
+
+#[test]
+fn moves_lie_beside_contacts_and_go_with_them_to_a_new_file() {
+    let folder = Folder::new();
+    let file = ContactFile::open(&folder.file()).unwrap();
+    assert_eq!(file.moves().unwrap(), []);
+    let to = |home: &str| MovedTo { home: home.to_owned(), unix: 7 };
+    let row =
+        |bare: &str, to: Option<MovedTo>| (move_key(bare), to.map(|to| serde_json::to_vec(&to).unwrap()));
+    let mut rows = batch(&[record(1, &[])]);
+    rows.extend([row("a@x", Some(to("legacy"))), row("b@x", Some(to("sfb2019")))]);
+    assert_eq!(file.write(&rows).unwrap().rows, 1, "contacts are counted");
+    file.write(&Batch::from([row("a@x", None)])).unwrap();
+    let left = [("b@x".to_owned(), to("sfb2019"))];
+    assert_eq!(file.moves().unwrap(), left);
+
+    file.trouble().refuse_syncs.store(true, Ordering::Release);
+    file.write(&Batch::from([row("c@x", Some(to("legacy")))])).unwrap_err();
+    file.trouble().refuse_syncs.store(false, Ordering::Release);
+    let file = ContactFile::recover(file.fail()).unwrap();
+    // Of what was being written when the disk failed nobody knows.
+    let moves = file.moves().unwrap();
+    assert!(moves.starts_with(&left) && moves.len() <= 2, "{moves:?}");
+    assert_eq!(all(&file), [record(1, &[])]);
+
+    file.write(&Batch::from([(move_key("d@x"), Some(b"not what we write".to_vec()))])).unwrap();
+    assert!(file.moves().unwrap_err().contains("the move of d@x cannot be understood"));
 }
 
 #[test]
@@ -166,7 +195,7 @@ impl Bench {
     }
 
     fn give(&self, shard: u16, seq: u64, records: Vec<Record>) {
-        self.queue.send(Delivery { shard, seq, records }).unwrap();
+        self.queue.send(Delivery { shard, seq, records, moves: Batch::new(), told: vec![] }).unwrap();
     }
 
     fn told(&self) -> (u16, u64) {
@@ -223,7 +252,9 @@ fn a_shard_that_cannot_be_told_is_told_later() {
     });
     let file = ContactFile::open(&folder.file()).unwrap();
     let store = Store::spawn(file, taken, tell, Arc::default()).unwrap();
-    queue.send(Delivery { shard: 2, seq: 9, records: vec![record(1, &[])] }).unwrap();
+    queue
+        .send(Delivery { shard: 2, seq: 9, records: vec![record(1, &[])], moves: Batch::new(), told: vec![] })
+        .unwrap();
     assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok((2, 9)));
     drop(queue);
     store.stop();
@@ -310,7 +341,15 @@ fn every_shard_gets_its_own_and_nothing_comes_before() {
         seen += own;
     }
     assert_eq!((seen, store.look().contacts), (25_000, 25_000));
-    queue.send(Delivery { shard: 1, seq: 4, records: vec![record(1, &["x"])] }).unwrap();
+    queue
+        .send(Delivery {
+            shard: 1,
+            seq: 4,
+            records: vec![record(1, &["x"])],
+            moves: Batch::new(),
+            told: vec![],
+        })
+        .unwrap();
     let mail = runtime.block_on(boxes[1].recv()).unwrap();
     assert!(matches!(mail, Mail::Control(Input::Persisted(4))), "{mail:?}");
     store.stop();

@@ -36,7 +36,7 @@ def case(seconds: float = 90.0, router: bool = True) -> Callable[[CaseBody], Cas
 
 def load() -> dict[str, Case]:
     """All cases, the rig's own first."""
-    from . import (itself, itself_presence, handshakes, tracks, content, refusals, sessions, moves, peers, contacts, presence,  # noqa: F401
-                   typing, probing, returns, acks)
+    from . import (bidi, itself, itself_presence, handshakes, tracks, content, refusals, sessions, moves, peers, contacts, presence,  # noqa: F401
+                   typing, probing, returns, acks, directory)
 
     return CASES

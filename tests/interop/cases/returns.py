@@ -93,6 +93,73 @@ async def partner_restarts() -> None:
 
 
 @case(120)
+async def ejabberd_partner_restarts() -> None:
+    """The same with ejabberd: it is killed with a contact it had written down, and comes back."""
+    policy = Partner(PARTNER, sasl="required", dialback=False)
+    async with Estate(plan(partner="ejabberd", partner_dialback=False, policy=policy)) as estate:
+        pool, romeo = estate.pool, await estate.roster()
+        await pool.ask("present", user=MODERN, basic="open")
+        await befriend(estate, romeo)
+        # Mnesia writes what it was told to disk after a moment.
+        await asyncio.sleep(4)
+        await asyncio.get_running_loop().run_in_executor(None, estate.partner.stop)
+        seen = await pool.ask("seen", user=MODERN, peer=ROMEO, want={"basic": ""}, seconds=_TRUE_SECONDS)
+        if not seen["met"]:
+            await pool.sees(MODERN, ROMEO, 1.0, basic="closed")
+        await pool.ask("present", user=MODERN, basic="open", activity="away")
+        await estate.partner.start()
+        await estate.again(romeo)
+        await pool.sees(MODERN, ROMEO, _TRUE_SECONDS, state="active", basic="open")
+        await romeo.sees(MODERN, _TRUE_SECONDS, show="away")
+        _unasked(romeo, MODERN)
+        await pool.no_violations()
+
+
+@case(120)
+async def gateway_restarts() -> None:
+    """The gateway is killed: its user is shown gone, never unsubscribed. It comes back: she is asked for and seen, unasked."""
+    async with Estate(plan(partner="ejabberd", partner_dialback=False,
+                           policy=Partner(PARTNER, sasl="required", dialback=False))) as estate:
+        romeo, mover = await estate.roster(accepting=True), await estate.legacy_roster("mover", accepting=True)
+        romeo.ask(MOVER)
+        mover.ask(ROMEO)
+        await romeo.subscription(MOVER, "both")
+        await romeo.sees(MOVER)
+        prompts, begun = len(romeo.prompts()), time.monotonic()
+        await asyncio.get_running_loop().run_in_executor(None, estate.gateway.kill)
+        await romeo.misses(MOVER, _TRUE_SECONDS)
+        assert time.monotonic() - begun >= PRESENCE["stale_seconds"] - 1, "gone before the stated time was over"
+        _unasked(romeo, MOVER, prompts)
+        await estate.gateway.start()
+        await estate.again(mover)
+        mover.be("away", "back again")
+        await romeo.sees(MOVER, _TRUE_SECONDS, show="away")
+        await mover.sees(ROMEO, _TRUE_SECONDS)
+        _unasked(romeo, MOVER, prompts)
+
+
+@case(120)
+async def gateway_is_asked_after_a_restart_of_turnout() -> None:
+    """A legacy user leaves while turnout is dead: the gateway is asked, and she is shown gone though nothing is said twice."""
+    async with Estate(plan()) as estate:
+        turnout, romeo = estate.turnout, await estate.roster(accepting=True)
+        mover = await estate.legacy_roster("mover", accepting=True)
+        romeo.ask(MOVER)
+        mover.ask(ROMEO)
+        await romeo.subscription(MOVER, "both")
+        await romeo.sees(MOVER)
+        prompts = len(romeo.prompts())
+        await asyncio.get_running_loop().run_in_executor(None, turnout.kill)
+        await mover.user.logout()
+        await asyncio.sleep(1)
+        await turnout.start()
+        await romeo.misses(MOVER, _TRUE_SECONDS + 5)
+        await estate.again(mover)
+        await romeo.sees(MOVER, _TRUE_SECONDS)
+        _unasked(romeo, MOVER, prompts)
+
+
+@case(120)
 async def one_contact_moves() -> None:
     """A legacy user with a contact moves to 2019 and back: he is seen where he is, his old resource is ended, nobody is asked."""
     async with Estate(plan(gateway="ejabberd")) as estate:

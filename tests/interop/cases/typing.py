@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from rig.estate import Estate
+from rig.net import free_port
 from rig.poolctl import SkypePool
+from rig.sipp import Sipp
 
 from . import case
 from .contacts import plan
@@ -66,3 +69,46 @@ async def typing_to_somebody_who_says_nothing_of_it() -> None:
         alone = [r for r in romeo.user.inbox if r.name == "message" and not r.body]
         assert not alone, [r.canonical() for r in alone]
         await pool.no_violations()
+
+
+@case(120)
+async def typing_in_pager_mode() -> None:
+    """SIPp as a `simple` pool types (RFC 3994) and is told of typing once it has: a peer that never did would show it as text."""
+    async with Estate(plan(pool="simple-tcp")) as estate:
+        romeo, address = await estate.roster(), estate.pool_address[0]
+        active = '<active xmlns="http://jabber.org/protocol/chatstates"/>'
+        taker = Sipp("simple_uas", estate.dir / "sipp-uas", estate.pool_address, calls=4).start()
+        typists: list[Sipp] = []
+        await estate.warm(romeo.user)
+
+        async def types(state: str) -> None:
+            keys = {"user": MODERN, "peer": ROMEO, "state": state}
+            typists.append(Sipp("simple_typing", estate.dir / f"sipp-{state}", (address, free_port(address)), estate.sip_listener,
+                                keys=keys).start())
+            await typists[-1].finish(30)
+
+        try:
+            await asyncio.sleep(0.5)
+            romeo.user.say(MODERN, "first", extra=active)
+            romeo.types(MODERN, "composing")
+            romeo.user.say(MODERN, "second", extra=active)
+            end = time.monotonic() + 20
+            while len(taker.received("MESSAGE")) < 2:
+                assert time.monotonic() < end, f"SIPp got {taker.received('MESSAGE')}"
+                await asyncio.sleep(0.1)
+            await types("active")
+            await romeo.types_seen(MODERN, "composing")
+            await types("idle")
+            await asyncio.sleep(0.5)
+            assert romeo.states(MODERN)[-1] in ("active", "paused"), romeo.states(MODERN)
+            romeo.types(MODERN, "composing")
+            romeo.types(MODERN, "paused")
+            await taker.finish(30)
+            got = [(head, body) for head, body in taker.received("MESSAGE")]
+            typed = [body for head, body in got if "application/im-iscomposing+xml" in head]
+            assert [body for head, body in got if "text/plain" in head] == ["first", "second"], got
+            assert len(typed) == 2 and "<state>active</state>" in typed[0] and "<state>idle</state>" in typed[1], typed
+            assert not [r for r in romeo.user.inbox if r.kind == "error"], "typing caused an error"
+        finally:
+            for one in [taker, *typists]:
+                one.stop()

@@ -21,8 +21,9 @@ from .client import User
 from .dns import Dns, Zone
 from .ejabberd import Ejabberd
 from .jabberd2 import Jabberd2
+from .ldap import DIRECTORIES, Directory
 from .kamailio import Kamailio
-from .net import Block, free_port
+from .net import Block
 from .poolctl import SkypePool
 from .presence_server import PresenceServer
 from .prosody import Prosody
@@ -43,7 +44,8 @@ PARTNER, LOCAL = "partner.example", "contoso.com"
 _PARTNER, _GATEWAY, _OUTSIDE, _INSIDE, _POOL, _PROXY, _DNS, _DNS_GATEWAY = 2, 3, 4, 5, 6, 7, 53, 54
 # Taps: before the partner, before the gateway, before turnout's outside and inside listeners.
 _TAP_OUT, _TAP_IN, _TAP_OUTSIDE, _TAP_INSIDE = 12, 13, 14, 15
-_STRANGER, _AGENT = 16, 17
+_STRANGER, _AGENT, _DIRECTORY = 16, 17, 18
+_ADMIN_PORT = 9280
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Plan:
 
     `partner_cert`: good | server-only | self-signed | wrong-name | stranger | expired. `pool`: skype | simple | simple-tcp (both
     brought by the case) | presence (Kamailio with an agent behind it) | none. `presence`: keys of that table; none, no store.
+    `directory`: csv | slapd | samba.
     """
 
     partner: str = "prosody"
@@ -62,6 +65,8 @@ class Plan:
     partner_dialback: bool = True
     partner_direct_tls: bool = False
     partner_acknowledges: bool = False
+    partner_bidi: bool = False
+    shards: int = 2
     only_direct_tls: bool = False
     start_partner: bool = True
     policy: Partner = field(default_factory=lambda: Partner(PARTNER))
@@ -71,6 +76,7 @@ class Plan:
     proxy: bool = False
     taps: bool = False
     presence: dict[str, int | bool] = field(default_factory=dict)
+    directory: str = "csv"
     users: dict[str, str] = field(default_factory=lambda: {
         "legacy@contoso.com": "legacy", "modern@contoso.com": "sfb2019", "mover@contoso.com": "legacy"})
 
@@ -93,6 +99,7 @@ class Estate:
         self.proxy: Kamailio | None = None
         self.pool: SkypePool | None = None
         self.presence: PresenceServer | None = None
+        self.directory: Directory | None = None
         self.tap_out: Tap | None = None
         self.tap_in: Tap | None = None
         self.tap_before_outside: Tap | None = None
@@ -121,15 +128,21 @@ class Estate:
         self.gateway_dns = await self._dns("gateway", _DNS_GATEWAY, self._gateway_view())
         self.partner = PROGRAMS[p.partner](ServerSettings(
             PARTNER, self.at(_PARTNER), self._partner_identity(), self.ca.certificate, p.partner_tls, p.partner_verify,
-            p.partner_dialback, p.partner_direct_tls, p.partner_acknowledges), self.dns, self.dir / "partner")
+            p.partner_dialback, p.partner_direct_tls, p.partner_acknowledges, p.partner_bidi), self.dns, self.dir / "partner")
         self.gateway = PROGRAMS[p.gateway](ServerSettings(
             LOCAL, self.at(_GATEWAY), self.ca.issue("gateway", ["edge2015.contoso.com", LOCAL]), self.ca.certificate,
             p.gateway_tls, False, True, BYPASS and p.partner_direct_tls), self.gateway_dns, self.dir / "gateway")
+        if p.directory != "csv":
+            self.directory = DIRECTORIES[p.directory](self.at(_DIRECTORY), self.ca, self.dir / "directory")
+            self._stops.append(self.directory)
+            await self.directory.start()
+            for user, home in p.users.items():
+                self.directory.add(user, home)
         servers = [self.gateway] + ([self.partner] if p.start_partner else [])
         self._stops += servers
         if self._before is not None:
             self._before(self)
-        self.turnout = Turnout(self._settings(), self.dns, self.dir / "turnout", free_port())
+        self.turnout = Turnout(self._settings(), self.dns, self.dir / "turnout", (self.at(_INSIDE), _ADMIN_PORT))
         self._stops.append(self.turnout)
         if p.taps:
             await self._tap()
@@ -150,7 +163,8 @@ class Estate:
         zone = (Zone().host("xmpp.partner.example", partner_at).host("access.contoso.com", outside_at)
                 .host("edge2015.contoso.com", self.at(_GATEWAY)).host("pool2019.contoso.com", self.at(_POOL))
                 .host("agent.contoso.com", self.at(_AGENT)).host("sipproxy.contoso.com", self.at(_PROXY))
-                .host("turnout.contoso.com", self.at(_INSIDE)))
+                .host("turnout.contoso.com", self.at(_INSIDE)).host("dc1.contoso.com", self.at(_DIRECTORY))
+                .host("other.contoso.com", self.at(_DIRECTORY)))
         if not p.only_direct_tls:
             zone.service("_xmpp-server._tcp.partner.example", "xmpp.partner.example", 5269)
             zone.service("_xmpp-server._tcp.contoso.com", "access.contoso.com", 5269)
@@ -187,7 +201,8 @@ class Estate:
                           self.ca.certificate, "skype" if p.pool == "skype" else "simple", "tcp" if plain else "tls")
         gateway = f"{self.at(_TAP_IN)}:5269" if p.taps else "edge2015.contoso.com:5269"
         return Settings(self.at(_OUTSIDE), self.at(_INSIDE), gateway, self.ca.issue("turnout", [LOCAL]), self.ca.certificate,
-                        [p.policy], sip, p.users, p.inside_tls, direct_tls=True, presence=p.presence)
+                        [p.policy], sip, p.users, p.inside_tls, direct_tls=True, shards=p.shards, presence=p.presence,
+                        directory=self.directory.toml() if self.directory is not None else "")
 
     async def _tap(self) -> None:
         self.tap_out = Tap((self.at(_TAP_OUT), 5269), (self.at(_PARTNER), 5269))
@@ -297,6 +312,7 @@ class Estate:
     def report(self) -> str:
         """Tails of every log, for a failure."""
         paths = [self.dir / "turnout" / "turnout.log", *self.partner.logs(), *self.gateway.logs(), self.dir / "pool.log"]
+        paths += self.directory.logs() if self.directory is not None else []
         paths += [kamailio.log for kamailio in (self.proxy, self.presence) if kamailio is not None]
         out = []
         for path in paths:

@@ -6,9 +6,11 @@ import os
 import sqlite3
 from pathlib import Path
 
-from .net import free_port, wait_port
+from .net import wait_port
 from .proc import Process
 from .server import C2S_PORT, S2S_PORT, Server
+
+ROUTER_PORT = 5347
 
 # Tables and columns the modules below ask for. Written out because slim images leave the package's own schema file away.
 _TABLES = {
@@ -22,12 +24,12 @@ _TABLES = {
 }
 
 _ROUTER = """<router><id>router</id><log type='stdout'/>
-<local><ip>127.0.0.1</ip><port>{port}</port><users>{dir}/router-users.xml</users><secret>rig</secret></local>
+<local><ip>{address}</ip><port>{port}</port><users>{dir}/router-users.xml</users><secret>rig</secret></local>
 <check><interval>60</interval><keepalive>0</keepalive></check>
 <io><max_fds>1024</max_fds><limits><bytes>0</bytes><connects>0</connects></limits><access><order>allow,deny</order></access></io>
 <aliases/><aci><acl type='all'><user>jabberd</user></acl></aci></router>"""
 
-_LINK = """<router><ip>127.0.0.1</ip><port>{port}</port><user>jabberd</user><pass>rig</pass>
+_LINK = """<router><ip>{address}</ip><port>{port}</port><user>jabberd</user><pass>rig</pass>
 <retry><init>20</init><lost>3</lost><sleep>1</sleep></retry></router><log type='stdout'/>"""
 
 _SQLITE = "<sqlite><dbname>{dir}/sqlite.db</dbname><busy-timeout>2000</busy-timeout>{more}</sqlite>"
@@ -76,9 +78,8 @@ class Jabberd2(Server):
     async def start(self) -> None:
         s, here = self.settings, self.directory
         self._open_database()
-        port = free_port()
-        link = _LINK.format(port=port)
-        common = {"dir": here, "link": link, "domain": s.domain, "address": s.address, "lib": _library(), "port": port,
+        link = _LINK.format(address=s.address, port=ROUTER_PORT)
+        common = {"dir": here, "link": link, "domain": s.domain, "address": s.address, "lib": _library(), "port": ROUTER_PORT,
                   "c2s": C2S_PORT, "s2s": S2S_PORT,
                   "pem": "" if s.tls == "none" else f"<pemfile>{s.identity.both}</pemfile><cachain>{s.ca_file}</cachain>",
                   "require": "<require_tls/>" if s.tls == "required" else ""}
@@ -91,7 +92,7 @@ class Jabberd2(Server):
             self.processes.append(Process(f"jabberd2-{name}", [f"jabberd2-{name}", "-c", str(here / f"{name}.xml")],
                                           here / f"{name}.log", resolv=self.dns.files))
             if name == "router":
-                await wait_port("127.0.0.1", port, 20, self.processes[-1].alive)
+                await wait_port(s.address, ROUTER_PORT, 20, self.processes[-1].alive)
         await wait_port(s.address, C2S_PORT, 30, self.processes[2].alive)
         await wait_port(s.address, S2S_PORT, 30, self.processes[3].alive)
 

@@ -18,6 +18,12 @@ _ENTER = (
 )
 
 
+def seeing(resolv: tuple[Path, Path], argv: list[str]) -> list[str]:
+    """A command line whose program has these files as its resolv.conf and hosts."""
+    root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return ["unshare", *root, "--mount", "--propagation", "private", "sh", "-c", _ENTER, str(resolv[0]), str(resolv[1]), *argv]
+
+
 class Process:
     """One child with one log file."""
 
@@ -27,9 +33,7 @@ class Process:
         self.name = name
         self.log = log
         if resolv is not None:
-            root = [] if os.geteuid() == 0 else ["--map-root-user"]
-            argv = ["unshare", *root, "--mount", "--propagation", "private", "sh", "-c", _ENTER,
-                    str(resolv[0]), str(resolv[1]), *argv]
+            argv = seeing(resolv, argv)
         self._out = open(log, "ab")
         self.child = subprocess.Popen(
             argv, cwd=cwd, env={**os.environ, **(env or {})}, stdout=self._out, stderr=subprocess.STDOUT,

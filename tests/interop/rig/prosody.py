@@ -21,7 +21,7 @@ c2s_direct_tls_ports = {{ }}
 s2s_direct_tls_ports = {{ {direct} }}
 http_ports = {{ }}
 https_ports = {{ }}
-modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "posix"{dialback}{smacks} }}
+modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "posix"{dialback}{smacks}{bidi} }}
 modules_disabled = {{ "limits"{no_dialback} }}
 authentication = "internal_plain"
 storage = "internal"
@@ -54,7 +54,7 @@ class Prosody(Server):
         config.write_text(_CONFIG.format(
             dir=self.directory, data=data, address=s.address, c2s=C2S_PORT, s2s=S2S_PORT,
             direct=S2S_DIRECT_PORT if s.direct_tls else "", dialback=', "dialback"' if s.dialback else "",
-            smacks=', "smacks"' if s.acknowledges else "",
+            smacks=', "smacks"' if s.acknowledges else "", bidi=', "s2s_bidi"' if s.bidi else "",
             no_dialback=modules_off, require="true" if s.tls == "required" else "false",
             secure="true" if s.verify else "false", key=s.identity.key, cert=s.identity.certificate, ca=s.ca_file,
             domain=s.domain))

@@ -19,8 +19,8 @@ class ServerSettings:
     """How one server is to federate.
 
     `tls`: required | optional | none. `verify`: whether it insists on a valid certificate of its peer (else dialback will do).
-    `direct_tls`: listen for XEP-0368 connections as well (where the program can). `acknowledges`: stream management between servers
-    (Prosody alone).
+    `direct_tls`: listen for XEP-0368 connections as well (where the program can). `acknowledges`: stream management between servers,
+    `bidi`: both ways on one stream (Prosody alone).
     """
 
     domain: str
@@ -32,6 +32,7 @@ class ServerSettings:
     dialback: bool = True
     direct_tls: bool = False
     acknowledges: bool = False
+    bidi: bool = False
 
 
 class Server(ABC):

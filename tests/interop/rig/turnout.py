@@ -17,7 +17,7 @@ from typing import Any
 from .certs import Identity
 from .dns import Dns
 from .net import wait_port
-from .proc import Process
+from .proc import Process, seeing
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -38,6 +38,7 @@ class Partner:
     dialback: bool = True
     ca_file: Path | None = None
     proxy: str = ""
+    bidi: bool = False
 
     def toml(self) -> str:
         """The table as text."""
@@ -45,6 +46,8 @@ class Partner:
                  f'sasl = "{self.sasl}"', f"dialback = {str(self.dialback).lower()}"]
         if self.ca_file is not None:
             lines.append(f'ca_file = "{self.ca_file}"')
+        if self.bidi:
+            lines.append("bidi = true")
         if self.proxy:
             lines.append(f'proxy = "{self.proxy}"')
         return "\n".join(lines) + "\n"
@@ -88,7 +91,9 @@ class Settings:
     inside_tls: str = "optional"
     direct_tls: bool = True
     spool: str = "memory"
+    shards: int = 2
     presence: dict[str, int | bool] = field(default_factory=dict)
+    directory: str = ""
 
 
 _POOLS = {"legacy": "sfb2015.contoso.com", "sfb2019": "pool2019.contoso.com"}
@@ -109,12 +114,12 @@ def users_csv(users: dict[str, str]) -> str:
 class Turnout:
     """One running router."""
 
-    def __init__(self, settings: Settings, dns: Dns, directory: Path, admin_port: int) -> None:
+    def __init__(self, settings: Settings, dns: Dns, directory: Path, admin: tuple[str, int]) -> None:
         self.settings, self._dns, self._dir = settings, dns, directory
         directory.mkdir(parents=True, exist_ok=True)
         self.config = directory / "turnout.toml"
         self.log = directory / "turnout.log"
-        self.admin = ("127.0.0.1", admin_port)
+        self.admin = admin
         self.process: Process | None = None
 
     def toml(self) -> str:
@@ -128,8 +133,16 @@ class Turnout:
                  f'[home.legacy]\nbackend = "xmpp"\nconnect = ["{s.gateway}"]\nlisten = "{s.inside}:5269"\n'
                  f'tls = "{s.inside_tls}"\nregistrar_pools = ["lync2013.contoso.com", "sfb2015.contoso.com"]\n',
                  s.sip.toml() if s.sip is not None else "",
-                 '[directory]\nsource = "csv"\nfile = "users.csv"\nxmpp_access_policies = ["XmppUsers"]\n',
-                 '[engine]\nshards = 2\ndriver = "poll"\n',
+                 s.directory or '[directory]
+source = "csv"
+file = "users.csv"
+poll_seconds = 0
+xmpp_access_policies = ["XmppUsers"]
+',
+                 f'[engine]
+shards = {s.shards}
+driver = "poll"
+',
                  f'[spool]\nmode = "{s.spool}"\npath = "spool"\n',
                  self._presence(),
                  f'[dns]\nservers = ["{self._dns.address}:53"]\n',
@@ -145,7 +158,7 @@ class Turnout:
     async def start(self) -> None:
         """Write the files, start, wait until every listener accepts."""
         s = self.settings
-        self.config.write_text(self.toml())
+        self.write()
         (self._dir / "users.csv").write_text(users_csv(s.users), newline="")
         if not binary().exists():
             raise FileNotFoundError(f"turnout is not built: no {binary()}; run `cargo build` or set TURNOUT_BIN")
@@ -158,6 +171,16 @@ class Turnout:
         for address, port in ports:
             await wait_port(address, port, 20, self.process.alive)
         await self._ready()
+
+    def write(self) -> None:
+        """Write the configuration anew."""
+        self.config.write_text(self.toml())
+
+    async def reload(self) -> Any:
+        """Have it read its configuration and its users anew."""
+        request = urllib.request.Request(f"http://{self.admin[0]}:{self.admin[1]}/api/reload", b"{}",
+                                         {"Content-Type": "application/json"}, method="POST")
+        return await self._http(request, True)
 
     async def _ready(self) -> None:
         end = time.monotonic() + 20
@@ -194,7 +217,8 @@ class Turnout:
     async def command(self, *args: str, seconds: float = 20.0) -> subprocess.CompletedProcess[str]:
         """Run the program with other arguments, in the estate's directory."""
         def call() -> subprocess.CompletedProcess[str]:
-            return subprocess.run([str(binary()), *args], cwd=self._dir, capture_output=True, text=True, timeout=seconds, check=False)
+            argv = seeing(self._dns.files, [str(binary()), *args])
+            return subprocess.run(argv, cwd=self._dir, capture_output=True, text=True, timeout=seconds, check=False)
 
         return await asyncio.get_running_loop().run_in_executor(None, call)
 

@@ -28,6 +28,8 @@ pub struct Server {
     pub steps: Inbox<String>,
     /// Keys it gave out: it says `valid` to these.
     pub keys: Arc<Mutex<HashSet<String>>>,
+    /// It reads nothing for now.
+    pub deaf: Arc<AtomicBool>,
     stopped: Arc<AtomicBool>,
 }
 
@@ -39,6 +41,8 @@ struct Session {
     stanzas: Inbox<String>,
     steps: Inbox<String>,
     keys: Arc<Mutex<HashSet<String>>>,
+    deaf: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
 }
 
 /// Ids of streams, never twice.
@@ -52,10 +56,11 @@ impl Server {
             stanzas: Inbox::default(),
             steps: Inbox::default(),
             keys: Arc::default(),
+            deaf: Arc::default(),
             stopped: Arc::default(),
         };
         let (stanzas, steps, keys) = (server.stanzas.clone(), server.steps.clone(), Arc::clone(&server.keys));
-        let stopped = Arc::clone(&server.stopped);
+        let (deaf, stopped) = (Arc::clone(&server.deaf), Arc::clone(&server.stopped));
         std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
                 if stopped.load(Ordering::Relaxed) {
@@ -69,11 +74,20 @@ impl Server {
                     stanzas: stanzas.clone(),
                     steps: steps.clone(),
                     keys: Arc::clone(&keys),
+                    deaf: Arc::clone(&deaf),
+                    stopped: Arc::clone(&stopped),
                 };
                 std::thread::spawn(move || session.run());
             }
         });
         server
+    }
+
+    /// Goes away for good, without a word: what it had not read is lost, and nobody answers at its address.
+    pub fn vanish(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        // Wakes the listener.
+        drop(TcpStream::connect(self.address));
     }
 
     /// A key this server answers for.
@@ -85,15 +99,19 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stopped.store(true, Ordering::Relaxed);
-        // Wakes the listener.
-        drop(TcpStream::connect(self.address));
+        self.vanish();
     }
 }
 
 impl Session {
     fn run(mut self) {
         loop {
+            while self.deaf.load(Ordering::Relaxed) {
+                if self.stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
             match self.wire.poll() {
                 None => drop(self.wire.pump(super::inbox::PATIENCE)),
                 Some(Item::Header(text)) => self.header(&text),

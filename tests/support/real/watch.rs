@@ -1,13 +1,13 @@
 //! A backend under observation: the ledger hears what arrived and what was refused, from the edge of the backend itself.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use turnout_core::backend::{Backend, Destination, Fault, Sent, SentRun, Verdict};
 use turnout_core::home::HostPort;
-use turnout_core::io::{Closed, Door, Ended, Event, LinkId, Outbox, Secured};
+use turnout_core::io::{Closed, Door, Ended, Event, Found, LinkId, Outbox, Secured};
 use turnout_core::refusal::Refusal;
 use turnout_core::run::Run;
 use turnout_core::stanza::{Origin, Stanza};
@@ -23,6 +23,10 @@ pub struct Watch<B> {
     tickets: BTreeMap<u64, usize>,
     /// Stanzas written to each link and not acknowledged, as far as its peer acknowledges; none for one the router made.
     sent: BTreeMap<LinkId, VecDeque<Option<usize>>>,
+    /// Where each link was dialed to.
+    dialed: BTreeMap<LinkId, Destination>,
+    /// The same of the last link to a destination that broke and may be resumed.
+    broken: HashMap<Destination, VecDeque<Option<usize>>>,
     /// Stanzas kept, counted from what went in and came out.
     kept: usize,
 }
@@ -30,7 +34,15 @@ pub struct Watch<B> {
 impl<B: Backend> Watch<B> {
     /// Watches.
     pub fn new(backend: B, ledger: Ledger) -> Self {
-        Self { backend, ledger, tickets: BTreeMap::new(), sent: BTreeMap::new(), kept: 0 }
+        Self {
+            backend,
+            ledger,
+            tickets: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            dialed: BTreeMap::new(),
+            broken: HashMap::new(),
+            kept: 0,
+        }
     }
 
     /// Calls the backend and looks at what it put in the outbox.
@@ -49,6 +61,13 @@ impl<B: Backend> Watch<B> {
                 let sent = self.sent.get_mut(link).expect("something was sent");
                 assert!(sent.len() >= *count as usize, "no more is acknowledged than was sent");
                 for number in sent.drain(..*count as usize).flatten() {
+                    self.ledger.done(number);
+                }
+            }
+            if let Event::Resumed(link, count) = event {
+                let broken = self.broken.get_mut(&self.dialed[link]).expect("it broke before");
+                assert!(broken.len() >= *count as usize, "no more has arrived than was sent");
+                for number in broken.drain(..*count as usize).flatten() {
                     self.ledger.done(number);
                 }
             }
@@ -81,6 +100,7 @@ impl<B: Backend> Backend for Watch<B> {
         node: Option<&HostPort>,
         out: &mut Outbox,
     ) {
+        self.dialed.insert(link, destination.clone());
         self.with(out, |backend, out| backend.dial(now, link, destination, node, out));
     }
 
@@ -117,9 +137,17 @@ impl<B: Backend> Backend for Watch<B> {
         sent
     }
 
+    fn outlives(&self, link: LinkId) -> bool {
+        self.backend.outlives(link)
+    }
+
     fn closed(&mut self, now: Instant, link: LinkId, why: &Closed, out: &mut Outbox) {
+        let outlives = self.backend.outlives(link);
         self.with(out, |backend, out| backend.closed(now, link, why, out));
-        self.sent.remove(&link);
+        let sent = self.sent.remove(&link).unwrap_or_default();
+        if let Some(destination) = self.dialed.remove(&link).filter(|_| outlives) {
+            self.broken.insert(destination, sent);
+        }
     }
 
     fn settle(&mut self, now: Instant, origin: &Origin, verdict: Verdict<'_>, out: &mut Outbox) {
@@ -144,6 +172,10 @@ impl<B: Backend> Backend for Watch<B> {
 
     fn adopt(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) {
         self.with(out, |backend, out| backend.adopt(now, link, bytes, out));
+    }
+
+    fn adopt_read(&mut self, now: Instant, link: LinkId, bytes: Bytes, found: Found, out: &mut Outbox) {
+        self.with(out, |backend, out| backend.adopt_read(now, link, bytes, found, out));
     }
 
     fn kept_for(&self, bare: &str) -> usize {

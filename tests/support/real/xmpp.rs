@@ -39,6 +39,16 @@ struct Stream {
     /// Stanzas said on it since it is on, and not acknowledged.
     unacknowledged: VecDeque<Option<usize>>,
     acknowledged: u32,
+    /// The name by which it may go on when its connection is gone.
+    id: Option<String>,
+}
+
+/// A stream we opened that broke: its name, how many were acknowledged, and what was not.
+#[derive(Debug)]
+struct Broken {
+    id: String,
+    acknowledged: u32,
+    unacknowledged: VecDeque<Option<usize>>,
 }
 
 /// The server.
@@ -51,6 +61,10 @@ pub struct XmppPeer {
     certificate: PeerCertificate,
     streams: BTreeMap<u64, Stream>,
     outbound: BTreeMap<(String, String), u64>,
+    /// Streams of the router that broke, by name, with the stanzas read on each.
+    remembered: BTreeMap<String, u32>,
+    /// Streams to the router that broke, by their domains.
+    broken: BTreeMap<(String, String), Broken>,
     /// Not said yet: their streams ended before they were ready.
     again: VecDeque<Text>,
     ids: u64,
@@ -72,6 +86,8 @@ impl XmppPeer {
             certificate,
             streams,
             outbound,
+            remembered: BTreeMap::new(),
+            broken: BTreeMap::new(),
             again: VecDeque::new(),
             ids: 0,
             heard: Vec::new(),
@@ -137,7 +153,26 @@ impl XmppPeer {
             out.send(conn, format!("<db:verify from='{to}' to='{from}' id='{id}' type='valid'/>"));
         } else if unit.starts_with("<enable") {
             stream.handled = Some(0);
-            out.send(conn, "<enabled xmlns='urn:xmpp:sm:3'/>");
+            if unit.contains("resume='true'") && !out.rarely(4) {
+                let id = format!("r{conn}");
+                out.send(conn, format!("<enabled xmlns='urn:xmpp:sm:3' id='{id}' resume='true' max='30'/>"));
+                stream.id = Some(id);
+            } else {
+                out.send(conn, "<enabled xmlns='urn:xmpp:sm:3'/>");
+            }
+        } else if unit.starts_with("<resume") {
+            let id = attribute(unit, "previd");
+            match self.remembered.remove(&id) {
+                // Sometimes it has forgotten, and sometimes it knows all the same how far the stream had come.
+                None => out.send(conn, failed("")),
+                Some(_) if out.rarely(8) => out.send(conn, failed("")),
+                Some(handled) if out.rarely(8) => out.send(conn, failed(&format!(" h='{handled}'"))),
+                Some(handled) => {
+                    (stream.handled, stream.acknowledged) = (Some(handled), handled);
+                    out.send(conn, format!("<resumed xmlns='urn:xmpp:sm:3' previd='{id}' h='{handled}'/>"));
+                    stream.id = Some(id);
+                }
+            }
         } else if unit.starts_with("<r ") {
             // Sometimes it has died without anybody noticing, and sometimes it keeps an acknowledgement back.
             let handled = stream.handled.expect("only who was asked to count is asked");
@@ -190,7 +225,21 @@ impl XmppPeer {
             out.send(conn, header);
         } else if unit.starts_with("<enabled") {
             stream.handled = Some(0);
+            stream.id = Some(attribute(unit, "id"));
             self.say_all(conn, out);
+        } else if unit.starts_with("<resumed") {
+            // What is not acknowledged now is lost: this server says nothing twice.
+            let handled: u32 = attribute(unit, "h").parse().expect("a number");
+            let new = handled - stream.acknowledged;
+            assert!(new as usize <= stream.unacknowledged.len(), "no more is handled than was said");
+            for number in stream.unacknowledged.drain(..).take(new as usize).flatten() {
+                out.ledger.acknowledged(number);
+            }
+            (stream.handled, stream.acknowledged) = (Some(0), handled);
+            self.say_all(conn, out);
+        } else if unit.starts_with("<failed") {
+            (stream.acknowledged, stream.unacknowledged) = (0, VecDeque::new());
+            out.send(conn, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
         } else if unit.starts_with("<a ") {
             let handled: u32 = attribute(unit, "h").parse().expect("a number");
             let new = handled - stream.acknowledged;
@@ -213,10 +262,17 @@ impl XmppPeer {
                 "it is offered to whom the router knows: {unit}"
             );
         }
-        if self.acknowledges {
-            out.send(conn, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
-        } else {
-            self.say_all(conn, out);
+        if !self.acknowledges {
+            return self.say_all(conn, out);
+        }
+        let Some(stream) = self.streams.get_mut(&conn) else { return };
+        let pair = stream.ours.as_ref().map(|(ours, _)| (ours.clone(), stream.domain.clone()));
+        match pair.and_then(|pair| self.broken.remove(&pair)) {
+            Some(Broken { id, acknowledged, unacknowledged }) => {
+                (stream.acknowledged, stream.unacknowledged) = (acknowledged, unacknowledged);
+                out.send(conn, format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' h='0'/>"));
+            }
+            None => out.send(conn, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>"),
         }
     }
 
@@ -313,8 +369,18 @@ impl Peer for XmppPeer {
 
     fn closed(&mut self, conn: u64, _out: &mut PeerOut<'_>) {
         self.outbound.retain(|_, other| *other != conn);
-        if let Some((_, waiting)) = self.streams.remove(&conn).and_then(|stream| stream.ours) {
-            self.again.extend(waiting);
+        let Some(stream) = self.streams.remove(&conn) else { return };
+        let id = stream.id.filter(|id| !id.is_empty());
+        match (stream.ours, stream.handled, id) {
+            (Some((ours, waiting)), handled, id) => {
+                self.again.extend(waiting);
+                if let (Some(id), Some(_)) = (id, handled) {
+                    let (acknowledged, unacknowledged) = (stream.acknowledged, stream.unacknowledged);
+                    self.broken.insert((ours, stream.domain), Broken { id, acknowledged, unacknowledged });
+                }
+            }
+            (None, Some(handled), Some(id)) => drop(self.remembered.insert(id, handled)),
+            (None, ..) => {}
         }
     }
 
@@ -355,6 +421,12 @@ impl Peer for XmppPeer {
     fn waiting(&self) -> usize {
         self.again.len()
     }
+}
+
+fn failed(attributes: &str) -> String {
+    format!(
+        "<failed xmlns='urn:xmpp:sm:3'{attributes}><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>"
+    )
 }
 
 /// The domain of a bare address.

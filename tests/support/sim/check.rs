@@ -4,6 +4,14 @@ use turnout_core::tally::Flow;
 
 use super::Sim;
 
+/// What one link may have waiting for one destination in a narrow world, with stanzas of up to 700 bytes: its share (1500), what a link that
+/// broke gives back (its credit, 900, and a stanza), what was read before anybody heard that the share is full (three reads of 512) and
+/// what was on its way between shards (eight stanzas).
+pub const SHARE_CAP: usize = 1500 + 900 + 3 * 512 + 9 * 700;
+
+/// What may wait in one shard of it: whatever is flooded, and however long.
+pub const SHARD_CAP: usize = 24 * 1024;
+
 impl Sim {
     /// After every input of a shard: what its counters say it holds is what its queues hold.
     pub(super) fn check(&mut self, index: usize) {
@@ -11,13 +19,20 @@ impl Sim {
         let (held, held_made) = (cell.shard.held() as i128, cell.shard.held_made() as i128);
         let kept_made = i128::from(self.ledger.kept_made(u16::try_from(index).unwrap()));
         let tally = cell.shard.tally();
-        let (passed, made) = (tally.passed, tally.made);
+        let (passed, made, tally_bytes) = (tally.passed, tally.made, tally.spooled_bytes as usize);
         assert_eq!(
             passed.expected_held() + made.expected_held(),
             held,
             "shard {index} holds other than it counts: {passed:?} {made:?}"
         );
         assert_eq!(made.expected_held(), held_made + kept_made, "shard {index}, made stanzas: {made:?}");
+        let pressure = cell.shard.check_pressure();
+        assert_eq!(pressure, Ok(()), "shard {index}");
+        if self.narrow {
+            let (share, waiting) = (cell.shard.largest_share(), tally_bytes);
+            assert!(share <= SHARE_CAP, "shard {index}: {share} bytes of one link wait for one destination");
+            assert!(waiting <= SHARD_CAP, "shard {index}: {waiting} bytes wait");
+        }
         assert!(cell.out.arrivals.is_empty() && cell.out.events.is_empty() && cell.out.dialed.is_empty());
     }
 
@@ -40,7 +55,7 @@ impl Sim {
     }
 
     /// At rest: received is delivered, bounced or dropped, and the ledger agrees.
-    pub(super) fn check_rest(&mut self) {
+    pub fn check_rest(&mut self) {
         self.check_in_flight();
         assert_eq!(self.held(), 0, "held at rest: {}", self.report());
         for flow in self.flows() {
@@ -49,6 +64,7 @@ impl Sim {
         }
         let arrived = self.ledger.arrived_in_this_life();
         assert_eq!(self.flows()[0].received, arrived as u64, "the shards took in what arrived");
+        assert!(self.over || self.conns.values().all(|conn| !conn.paused), "a link is not read at rest");
         for cell in &mut self.cells {
             assert_eq!(cell.shard.tally().moving_users, 0, "nobody is held at rest");
         }
@@ -66,7 +82,7 @@ impl Sim {
             self.wishes.len(),
             self.conns.values().filter(|conn| !conn.is_quiet()).count(),
             self.moving,
-            self.ledger.tail(std::env::var("TAIL").map_or(60, |lines| lines.parse().unwrap()))
+            self.ledger.tail(std::env::var("TAIL").ok().and_then(|n| n.parse().ok()).unwrap_or(60))
         )
     }
 

@@ -11,6 +11,11 @@ use crate::support::estate::{GATEWAY_HOSTS, LOCAL, PARTNERS, POOL_HOSTS};
 use crate::support::net::Conn;
 use crate::support::peer::PeerAct;
 
+/// What a narrow driver reads at once, how many of its reads may wait for their shard, and how much mail before none reads.
+const READ_BYTES: usize = 512;
+const READS_MAX: usize = 3;
+const MAIL_MAX: usize = 8;
+
 impl Sim {
     /// Does what a shard asked for, in order.
     pub(super) fn submit(&mut self, index: usize) {
@@ -26,6 +31,8 @@ impl Sim {
                     }
                 }
                 Output::Close(link, close) => self.close(link, close),
+                Output::Pause(link) => self.pause(link, true),
+                Output::Resume(link) => self.pause(link, false),
                 Output::Handoff(to, handoff) => {
                     if let Handoff::Stanza(stanza, _) = &handoff {
                         self.in_flight[usize::from(stanza.made)] += 1;
@@ -56,6 +63,14 @@ impl Sim {
         self.links.get(&link).and_then(|number| self.conns.get_mut(number))
     }
 
+    fn pause(&mut self, link: LinkId, paused: bool) {
+        if let Some(conn) = self.conn(link) {
+            assert_ne!(conn.paused, paused, "{link} is told twice");
+            conn.paused = paused;
+            self.pauses += usize::from(paused);
+        }
+    }
+
     fn tell(&mut self, link: LinkId, input: Input) {
         self.cells[usize::from(link.shard())].io.push_back(input);
     }
@@ -63,6 +78,9 @@ impl Sim {
     /// The handshake itself is not played: what was sent before is read, then both ends know the other.
     fn secure(&mut self, link: LinkId) {
         let Some(&number) = self.links.get(&link) else { return };
+        if let Some(conn) = self.conns.get_mut(&number) {
+            conn.deaf = false;
+        }
         self.write(number, usize::MAX);
         let Some(conn) = self.conns.get(&number) else { return };
         let peer = conn.peer;
@@ -123,9 +141,11 @@ impl Sim {
 
     /// The peer reads up to so many bytes.
     fn write(&mut self, number: u64, bytes_max: usize) -> bool {
-        let Some(conn) = self.conns.get_mut(&number).filter(|conn| !conn.to_peer.is_empty()) else {
+        if self.stubborn && self.is_held_up(number) {
             return false;
-        };
+        }
+        let reads = |conn: &&mut Conn| !conn.to_peer.is_empty() && !conn.deaf;
+        let Some(conn) = self.conns.get_mut(&number).filter(reads) else { return false };
         let count = conn.to_peer.len().min(bytes_max);
         let bytes: Vec<u8> = conn.to_peer.drain(..count).collect();
         conn.read += bytes.len() as u64;
@@ -136,14 +156,38 @@ impl Sim {
 
     /// The shard gets up to so many bytes.
     fn deliver(&mut self, number: u64, bytes_max: usize) -> bool {
-        let Some(conn) = self.conns.get_mut(&number).filter(|conn| !conn.to_shard.is_empty()) else {
+        let reads = |conn: &&mut Conn| !conn.to_shard.is_empty() && !conn.paused;
+        let Some(conn) = self.conns.get_mut(&number).filter(reads) else { return false };
+        // A driver reads so much at once, and gives what it has read to the shard before it reads on.
+        let cell = &self.cells[usize::from(conn.link.shard())];
+        let crowded = cell.io.len() >= READS_MAX || self.cells.iter().any(|cell| cell.mail.len() >= MAIL_MAX);
+        if self.narrow && crowded {
             return false;
-        };
+        }
+        let bytes_max = if self.narrow { bytes_max.min(READ_BYTES) } else { bytes_max };
         let count = conn.to_shard.len().min(bytes_max);
         let bytes: Vec<u8> = conn.to_shard.drain(..count).collect();
         let link = conn.link;
         self.tell(link, Input::Received(link, Bytes::from(bytes)));
         true
+    }
+
+    /// Whether the server at the other end of a connection waits with something to say: one that does one thing at a time reads nothing
+    /// meanwhile.
+    fn is_held_up(&self, number: u64) -> bool {
+        let Some(conn) = self.conns.get(&number) else { return false };
+        self.conns.values().any(|other| other.peer == conn.peer && other.paused && !other.to_shard.is_empty())
+    }
+
+    /// A server stops reading on one of its connections, or goes on.
+    pub(super) fn some_deafness(&mut self) {
+        if self.conns.is_empty() {
+            return;
+        }
+        let at = self.pick(self.conns.len());
+        if let Some(conn) = self.conns.values_mut().nth(at) {
+            conn.deaf = !conn.deaf;
+        }
     }
 
     /// Ends what has nothing more to say.
@@ -187,11 +231,13 @@ impl Sim {
         if numbers.is_empty() {
             return false;
         }
-        let number = numbers[self.pick(numbers.len())];
-        self.write(number, usize::MAX)
-            || self.report_written(number)
-            || self.deliver(number, usize::MAX)
-            || self.finish(number)
+        let first = self.pick(numbers.len());
+        (0..numbers.len()).map(|at| numbers[(first + at) % numbers.len()]).any(|number| {
+            self.write(number, usize::MAX)
+                || self.report_written(number)
+                || self.deliver(number, usize::MAX)
+                || self.finish(number)
+        })
     }
 
     pub(super) fn break_some(&mut self) {

@@ -261,7 +261,7 @@ impl Backend for Ask {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         self.count += 1;
         // The verdict must come to the shard that decides, so the stanza says it came in here.
-        let origin = Origin { side: self.side, link: LinkId::dialed(self.shard, 0), ticket: self.count };
+        let origin = Origin { side: self.side, link: LinkId::accepted(self.shard, 0), ticket: self.count };
         let question = text.split_once(' ').and_then(|(question, line)| Some((question.parse().ok()?, line)));
         let Some((question, line)) = question else { return };
         let Some(stanza) = stanza(now, line, origin, false) else { return };

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::hops::Top;
 use super::lexer::Malformed;
 use super::{CSeq, HeaderName, MediaType, Message, NameAddr, Scheme, Start, Uri, Via, has_naked_control};
 
@@ -94,6 +95,10 @@ pub(crate) struct Vitals<'a> {
     pub(crate) content_type: Option<MediaType<'a>>,
     /// The body is known to be plain text in UTF-8.
     pub(crate) is_plain_text: bool,
+    /// Via is, branches aside, what it was in an earlier message.
+    pub(crate) is_known_way: bool,
+    /// So is everything else that may be familiar.
+    pub(crate) is_all_familiar: bool,
 }
 
 /// What is the same, byte for byte, as in an earlier message that was checked in full, and so needs no reading again. Invariant:
@@ -108,6 +113,8 @@ pub(crate) struct Familiar {
     pub(crate) contact: bool,
     /// Content-Type, which is that of plain text in UTF-8.
     pub(crate) plain_text: bool,
+    /// Every Via, but for branches that are tokens; where things are in the topmost.
+    pub(crate) top: Option<Top>,
 }
 
 /// As [`check()`], and hands out what was read for it.
@@ -179,15 +186,8 @@ fn request<'a>(
 
 /// Reads every value that turnout will rely on, so that no later step meets a malformed one.
 fn grammar<'a>(message: &'a Message, familiar: &Familiar) -> Result<Vitals<'a>, Malformed> {
-    let mut top = None;
-    for value in message.headers(HeaderName::Via) {
-        let via = Via::parse(value)?;
-        if via.branch().is_some_and(|branch| branch == "z9hG4bK") {
-            return Err(Malformed("the branch of a Via is the magic cookie and nothing more"));
-        }
-        top.get_or_insert(via);
-    }
-    let via = top.ok_or(Malformed("Via is missing"))?;
+    let known = familiar.top.as_ref().and_then(|top| top.read(message));
+    let via = known.map_or_else(|| way(message), Ok)?;
     let (call_id, from_tag, to_tag) = parties(message, familiar)?;
     let vitals = Vitals {
         via,
@@ -198,6 +198,8 @@ fn grammar<'a>(message: &'a Message, familiar: &Familiar) -> Result<Vitals<'a>, 
         max_forwards: message.max_forwards()?,
         content_type: if familiar.plain_text { None } else { message.content_type()? },
         is_plain_text: familiar.plain_text,
+        is_known_way: known.is_some(),
+        is_all_familiar: known.is_some() && familiar.uri && familiar.contact && familiar.plain_text,
     };
     if !familiar.contact {
         let is_register = message.method() == Some(b"REGISTER");
@@ -211,6 +213,19 @@ fn grammar<'a>(message: &'a Message, familiar: &Familiar) -> Result<Vitals<'a>, 
         }
     }
     Ok(vitals)
+}
+
+/// Reads every Via; gives the topmost.
+fn way(message: &Message) -> Result<Via<'_>, Malformed> {
+    let mut top = None;
+    for value in message.headers(HeaderName::Via) {
+        let via = Via::parse(value)?;
+        if via.branch().is_some_and(|branch| branch == "z9hG4bK") {
+            return Err(Malformed("the branch of a Via is the magic cookie and nothing more"));
+        }
+        top.get_or_insert(via);
+    }
+    top.ok_or(Malformed("Via is missing"))
 }
 
 /// Call-ID, and the tags of From and To.

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 /// A value that does not follow the grammar; the text says what is wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
@@ -133,7 +135,7 @@ pub(crate) struct Items<'a> {
 impl<'a> Items<'a> {
     /// The values in `value`; just `value` itself where commas mean nothing.
     pub(crate) fn new(value: &'a [u8], is_list: bool) -> Self {
-        Self { rest: Some(value), whole: !is_list }
+        Self { rest: Some(value), whole: !is_list || memchr(b',', value).is_none() }
     }
 }
 
@@ -222,14 +224,22 @@ impl<'a> Params<'a> {
         Self::parse_noting(text, "").map(|(params, _)| params)
     }
 
-    /// As [`Params::parse`], and gives the raw value of the first parameter of this name, empty if it has none.
+    /// Parameters that were checked before.
+    pub(super) fn known(text: &'a str) -> Self {
+        Self(text)
+    }
+
+    /// As [`Params::parse`], and gives the raw value of the parameter of this name, empty if it has none.
+    ///
+    /// # Errors
+    /// As [`Params::parse`]; also where the parameter of this name stands twice (RFC 3261 §7.3.1).
     pub(super) fn parse_noting(text: &'a str, name: &str) -> Result<(Self, Option<&'a str>), Malformed> {
         let text = text.trim_ascii();
         let (mut rest, mut noted) = (text, None);
         while !rest.is_empty() {
             let (found, value, after) = param(rest)?;
-            if noted.is_none() && found.eq_ignore_ascii_case(name) {
-                noted = Some(value.unwrap_or_default());
+            if found.eq_ignore_ascii_case(name) && noted.replace(value.unwrap_or_default()).is_some() {
+                return Err(Malformed("a parameter that may stand once stands twice"));
             }
             rest = after;
         }
@@ -250,6 +260,11 @@ impl<'a> Params<'a> {
     pub fn get(&self, name: &str) -> Option<Cow<'a, str>> {
         let (_, value) = self.iter().find(|(found, _)| found.eq_ignore_ascii_case(name))?;
         Some(value.map_or(Cow::Borrowed(""), unquote))
+    }
+
+    /// Whether a parameter of this name stands more than once, which none may (RFC 3261 §7.3.1).
+    pub fn is_repeated(&self, name: &str) -> bool {
+        self.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name)).count() > 1
     }
 
     /// The parameters as they were written, each with its semicolon.

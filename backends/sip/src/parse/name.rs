@@ -21,18 +21,26 @@ macro_rules! header_names {
             }
         }
 
-        /// Every spelling, in lower case.
-        const SPELLINGS: &[(&[u8], HeaderName)] = &[$($(($lower, HeaderName::$variant),)+)*];
+        /// Every spelling, in lower case, and the one turnout writes.
+        const SPELLINGS: &[(&[u8], HeaderName, &[u8])] =
+            &[$($(($lower, HeaderName::$variant, $canonical.as_bytes()),)+)*];
     };
 }
 
 impl HeaderName {
     /// The name of a header field, in any case and in full or compact form (RFC 3261 §7.3.1 and §7.3.3).
     pub fn of(label: &[u8]) -> Self {
-        let (spelling, name) = BY_PLACE[place(label)];
+        Self::read(label).0
+    }
+
+    /// The name of a header field, and whether it is spelled as we do.
+    pub(super) fn read(label: &[u8]) -> (Self, bool) {
+        let (spelling, name, usual) = BY_PLACE[place(label)];
         // Nearly everybody writes them as we do.
-        let known = label == name.as_str().as_bytes() || label.eq_ignore_ascii_case(spelling);
-        if known { name } else { Self::Other }
+        if label == usual {
+            return (name, true);
+        }
+        (if label.eq_ignore_ascii_case(spelling) { name } else { Self::Other }, false)
     }
 }
 
@@ -40,8 +48,8 @@ impl HeaderName {
 const PLACES: usize = 512;
 
 /// Every spelling at its place; the numbers in [`place`] were chosen so that no two share one, which is checked here.
-static BY_PLACE: [(&[u8], HeaderName); PLACES] = {
-    let mut table: [(&[u8], HeaderName); PLACES] = [(b"", HeaderName::Other); PLACES];
+static BY_PLACE: [(&[u8], HeaderName, &[u8]); PLACES] = {
+    let mut table: [(&[u8], HeaderName, &[u8]); PLACES] = [(b"", HeaderName::Other, b""); PLACES];
     let mut at = 0;
     while at < SPELLINGS.len() {
         let place = place(SPELLINGS[at].0);
@@ -155,9 +163,6 @@ header_names! {
 
 /// How many names there are, [`HeaderName::Other`] included.
 pub(super) const NAMES: usize = HeaderName::Other as usize + 1;
-
-/// [`super::Message`] keeps a bit for each name.
-const _: () = assert!((HeaderName::Other as u32) < u128::BITS);
 
 impl HeaderName {
     /// Whether a comma parts values of this header, so that one line may stand for several (RFC 3261 §7.3.1). Unknown

@@ -29,7 +29,7 @@ impl Span {
 /// A message longer than this is none: spans hold 32 bits.
 const MESSAGE_BYTES_MAX: usize = u32::MAX as usize;
 
-fn span(range: Range<usize>) -> Span {
+pub(super) fn span(range: Range<usize>) -> Span {
     // `Parts::read` refuses what is longer.
     Span { start: range.start as u32, end: range.end.max(range.start) as u32 }
 }
@@ -44,6 +44,8 @@ pub(super) enum Line {
 pub(super) struct Header {
     pub(super) name: HeaderName,
     pub(super) is_unfolded: bool,
+    /// The line is known to be as we would write it: the name in our spelling, a colon, a space, the value, the line end.
+    pub(super) is_usual: bool,
     pub(super) label: Span,
     pub(super) value: Span,
 }
@@ -58,10 +60,8 @@ pub(crate) struct Parts {
     pub(super) body: Span,
     pub(super) version_known: bool,
     pub(super) flaw: Option<Malformed>,
-    /// A bit for each name in `headers`.
-    seen: u128,
-    /// Where to begin to look for each name that was seen: its first header, or one before it.
-    first: [u8; NAMES],
+    /// For each name where to begin to look: at its first header, or one before it. With [`AGAIN`] where there are more than one.
+    first: [u16; NAMES],
 }
 
 impl Default for Parts {
@@ -73,11 +73,17 @@ impl Default for Parts {
             body: Span::default(),
             version_known: true,
             flaw: None,
-            seen: 0,
-            first: [0; NAMES],
+            first: [NOWHERE; NAMES],
         }
     }
 }
+
+/// There is none of this name.
+const NOWHERE: u16 = 0x7fff;
+/// The last header that is found at once.
+const FAR: u16 = NOWHERE - 1;
+/// There is more than one of this name.
+const AGAIN: u16 = 0x8000;
 
 /// Headers and unfolded bytes a message may have had whose memory is used again.
 const SMALL: usize = 512;
@@ -88,20 +94,27 @@ impl Parts {
         self.headers.capacity() <= SMALL && self.unfolded.capacity() <= SMALL
     }
 
-    /// The headers, from the first of this name on; none if there is none.
+    /// The headers, from the first of this name on, to the last of them or further; none if there is none.
     pub(super) fn named(&self, name: HeaderName) -> &[Header] {
-        if self.seen & (1_u128 << name as u32) == 0 {
-            return &[];
+        let place = self.first.get(name as usize).copied().unwrap_or(NOWHERE);
+        let first = usize::from(place & !AGAIN);
+        if place < FAR {
+            return self.headers.get(first..=first).unwrap_or_default();
         }
-        let first = self.first.get(name as usize).copied().unwrap_or(0);
-        self.headers.get(usize::from(first)..).unwrap_or_default()
+        if place == NOWHERE { &[] } else { self.headers.get(first..).unwrap_or_default() }
+    }
+
+    /// Forgets what was read.
+    pub(super) fn clear(&mut self) {
+        self.unfolded.clear();
+        self.headers.clear();
+        (self.version_known, self.flaw) = (true, None);
+        self.first = [NOWHERE; NAMES];
     }
 
     /// Reads a message.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), NotSip> {
-        self.unfolded.clear();
-        self.headers.clear();
-        (self.version_known, self.flaw, self.seen) = (true, None, 0);
+        self.clear();
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(NotSip);
         }
@@ -125,7 +138,7 @@ impl Parts {
     }
 
     /// `Method SP Request-URI SP SIP-Version` or `SIP-Version SP Status-Code SP Reason-Phrase` (RFC 3261 §7.1, §7.2).
-    fn read_start(&mut self, bytes: &[u8], line: Range<usize>) -> Result<(), NotSip> {
+    pub(super) fn read_start(&mut self, bytes: &[u8], line: Range<usize>) -> Result<(), NotSip> {
         let text = &bytes[line.clone()];
         let first = memchr(b' ', text).unwrap_or(text.len());
         if text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/")) {
@@ -240,11 +253,7 @@ impl Parts {
             (label, colon)
         };
         let name = HeaderName::of(label);
-        let mark = 1_u128 << name as u32;
-        if self.seen & mark == 0 {
-            self.seen |= mark;
-            self.first[name as usize] = u8::try_from(self.headers.len()).unwrap_or(u8::MAX);
-        } else if name.is_single() {
+        if !self.mark(name) && name.is_single() {
             self.flawed("a header that may stand once stands twice");
         }
         let raw = &text[colon + 1..];
@@ -258,7 +267,16 @@ impl Parts {
             start..start + trim(raw).len()
         };
         let label = span(field.start..field.start + label.len());
-        self.headers.push(Header { name, is_unfolded: folded, label, value: span(value) });
+        self.headers.push(Header { name, is_unfolded: folded, is_usual: false, label, value: span(value) });
+    }
+
+    /// Notes that the next header has this name; whether it is the first.
+    pub(super) fn mark(&mut self, name: HeaderName) -> bool {
+        let next = u16::try_from(self.headers.len()).unwrap_or(FAR).min(FAR);
+        let Some(place) = self.first.get_mut(name as usize) else { return true };
+        let is_first = *place == NOWHERE;
+        *place = if is_first { next } else { *place | AGAIN };
+        is_first
     }
 
     fn read_body(&mut self, bytes: &[u8]) {

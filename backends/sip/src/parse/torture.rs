@@ -1,4 +1,4 @@
-//! The messages of RFC 4475, each with what turnout makes of it.
+//! The messages of RFC 4475 and of RFC 5118, each with what turnout makes of it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -101,6 +101,78 @@ fn the_table_names_every_file() {
         .filter(|name| name.ends_with(".dat"))
         .collect();
     assert_eq!(named, there);
+}
+
+/// The messages of RFC 5118 and the answer to each, as [`EXPECTED`].
+const IPV6: [(&str, u16); 12] = [
+    ("ipv6-good", 405),
+    ("ipv6-bad", 405),
+    ("port-ambiguous", 405),
+    ("port-unambiguous", 405),
+    ("via-received-param-with-delim", PASS),
+    ("via-received-param-no-delim", PASS),
+    ("ipv6-in-sdp", PASS),
+    ("mult-ip-in-header", PASS),
+    ("mult-ip-in-sdp", PASS),
+    ("ipv4-mapped-ipv6", PASS),
+    ("ipv6-bug-abnf-3-colons", PASS),
+    ("ipv6-correct-abnf-2-colons", PASS),
+];
+
+fn ipv6(name: &str) -> Message {
+    let path = folder().with_file_name("ipv6").join(name).with_extension("dat");
+    Message::parse(std::fs::read(path).expect("a message of RFC 5118").into()).unwrap()
+}
+
+#[test]
+fn every_message_of_ipv6_gets_its_answer() {
+    for (name, expected) in IPV6 {
+        let message = ipv6(name);
+        let got = match check(&message, &Capabilities::default()) {
+            Ok(()) => PASS,
+            Err(Problem::Drop(_)) => DROP,
+            Err(Problem::Answer(answer)) => answer.status,
+        };
+        assert_eq!(got, expected, "{name}: {:?}", check(&message, &Capabilities::default()));
+    }
+    let there = std::fs::read_dir(folder().with_file_name("ipv6")).unwrap();
+    let there =
+        there.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|ext| ext == "dat"));
+    assert_eq!(there.count(), IPV6.len());
+    // REGISTER is not served, but what it says was read.
+    let host_and_port = |name: &str| {
+        let message = ipv6(name);
+        let uri = message.uri().unwrap();
+        (uri.host.to_owned(), uri.port)
+    };
+    assert_eq!(host_and_port("ipv6-good"), ("[2001:db8::10]".to_owned(), None));
+    assert_eq!(host_and_port("port-ambiguous"), ("[2001:db8::10:5070]".to_owned(), None));
+    assert_eq!(host_and_port("port-unambiguous"), ("[2001:db8::10]".to_owned(), Some(5070)));
+    let registrar = Capabilities { methods: &["REGISTER"], ..Capabilities::default() };
+    assert!(check(&ipv6("ipv6-good"), &registrar).is_ok());
+    let Err(Problem::Answer(answer)) = check(&ipv6("ipv6-bad"), &registrar) else { panic!("it passes") };
+    assert_eq!(answer.status, 400);
+    let received = |name: &str| ipv6(name).via().unwrap().params.get("received").unwrap().into_owned();
+    assert_eq!(received("via-received-param-with-delim"), "[2001:db8::9:255]");
+    assert_eq!(received("via-received-param-no-delim"), "2001:db8::9:255");
+    let message = ipv6("mult-ip-in-header");
+    let hosts: Vec<_> = message.headers(HeaderName::Via).map(|via| Via::parse(via).unwrap().host).collect();
+    assert_eq!(hosts, ["[2001:db8::9:1]", "192.0.2.1", "[2001:db8::9:255]"]);
+    assert_eq!(ipv6("ipv4-mapped-ipv6").via().unwrap().port, Some(19823));
+    // One colon too many is borne with there and nowhere else.
+    let host = |text: &'static str| Uri::parse(text).map(|uri| uri.host);
+    assert_eq!(host("sip:[2001:db8:::192.0.2.1]"), Ok("[2001:db8:::192.0.2.1]"));
+    for wrong in [
+        "sip:[2001:db8:::10]",
+        "sip:[2001:db8::::192.0.2.1]",
+        "sip:[1::2:::192.0.2.1]",
+        "sip:[:::]",
+        "sip:[::1%eth0]",
+        "sip:[]",
+        "sip:[::1",
+    ] {
+        assert!(host(wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]

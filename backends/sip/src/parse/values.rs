@@ -134,6 +134,20 @@ impl<'a> Via<'a> {
         Ok(Self { version, transport, host, port, params, branch })
     }
 
+    /// A Via of which everything was found before: version and transport, host and port, parameters and branch.
+    pub(super) fn of_parts(
+        (version, transport): (&'a str, &'a str),
+        (host, port): (&'a str, Option<u16>),
+        (params, branch): (&'a str, &'a str),
+    ) -> Self {
+        Self { version, transport, host, port, params: Params::known(params), branch: Some(branch) }
+    }
+
+    /// The branch as it was written.
+    pub(super) fn raw_branch(&self) -> Option<&'a str> {
+        self.branch
+    }
+
     /// The branch, which names the transaction when it starts with the magic cookie `z9hG4bK`. Hops behind a pool may have none.
     pub fn branch(&self) -> Option<Cow<'a, str>> {
         self.branch.map(unquote)

@@ -144,7 +144,9 @@ impl SipBackend {
 
     /// What a SUBSCRIBE says about its life; `None`: it was answered.
     fn wish_of(&mut self, now: Instant, server: Key, request: &Message, out: &mut Outbox) -> Option<Wish> {
-        let max = self.subscription_seconds();
+        // A notifier may shorten what is asked for (RFC 6665 §4.2.1.1).
+        let lease = u32::try_from(self.world.presence.lease.as_secs()).unwrap_or(u32::MAX);
+        let max = self.subscription_seconds().min(lease.max(EXPIRES_MIN));
         let Some(value) = request.header(HeaderName::Expires) else {
             return Some(Wish::For(EXPIRES_USUAL.min(max)));
         };

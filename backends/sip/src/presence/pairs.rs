@@ -3,14 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+pub(crate) use turnout_core::limits::SIP_PAIRS_PER_USER_MAX as PAIRS_PER_USER_MAX;
 
 use hashbrown::HashMap;
 use turnout_core::jid::Jid;
 
 use crate::slab::Key;
-
-/// Pairs one local user may have in one role.
-pub(crate) const PAIRS_PER_USER_MAX: usize = 10_000;
 
 /// Keys by pair of users.
 #[derive(Debug, Default)]

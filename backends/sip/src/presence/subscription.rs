@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+pub(crate) use turnout_core::limits::SIP_SUBSCRIPTIONS_MAX as SUBSCRIPTIONS_MAX;
+pub(crate) use turnout_core::limits::SIP_SUBSCRIPTIONS_PER_PAIR_MAX as PER_PAIR_MAX;
 
 use hashbrown::HashMap;
 use turnout_core::io::earlier;
@@ -17,10 +19,6 @@ use super::usage::Usage;
 use crate::random::Token;
 use crate::slab::{Key, Slab};
 
-/// Subscriptions one instance may hold.
-pub(crate) const SUBSCRIPTIONS_MAX: usize = 262_144;
-/// Subscriptions one pair of users may have: one for each device of the local user.
-pub(crate) const PER_PAIR_MAX: usize = 16;
 /// Resources of a partner's user that are remembered.
 pub(crate) const RESOURCES_MAX: usize = 16;
 /// Status texts that are kept of one resource, in bytes together.

@@ -5,21 +5,13 @@
 use quick_xml::events::{BytesDecl, BytesStart, Event};
 use quick_xml::name::{NamespaceResolver, ResolveResult};
 use quick_xml::{NsReader, XmlVersion};
+use turnout_core::limits::DOCUMENT_ATTRIBUTES_MAX as ATTRIBUTES_MAX;
+use turnout_core::limits::DOCUMENT_BYTES_MAX;
+use turnout_core::limits::DOCUMENT_DEPTH_MAX as DEPTH_MAX;
+use turnout_core::limits::DOCUMENT_ELEMENTS_MAX as ELEMENTS_MAX;
 
 use super::pidf::Flaw;
 use crate::translate::{entity, xml_char};
-
-/// Longest document, in bytes.
-const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
-
-/// Elements within each other.
-const DEPTH_MAX: usize = 32;
-
-/// Elements of a document.
-const ELEMENTS_MAX: usize = 4096;
-
-/// Attributes of an element, declarations of namespaces among them.
-const ATTRIBUTES_MAX: usize = 64;
 
 /// The namespace of `xml:lang`.
 const XML: &str = "http://www.w3.org/XML/1998/namespace";

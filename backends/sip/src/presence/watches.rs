@@ -2,6 +2,8 @@
 //! bounded.
 
 use turnout_core::jid::Jid;
+use turnout_core::limits::LOOKS_PER_DOMAIN_MAX;
+pub(crate) use turnout_core::limits::SIP_WATCHES_MAX as WATCHES_MAX;
 
 use hashbrown::HashMap;
 
@@ -11,15 +13,14 @@ use super::watch::{Goal, Watch};
 use crate::random::Token;
 use crate::slab::{Key, Slab};
 
-/// Watches one instance may hold.
-pub(crate) const WATCHES_MAX: usize = 262_144;
-
 /// The watches.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     all: Slab<Watch>,
     pairs: Pairs,
     by_tag: HashMap<Token, Key>,
+    /// Those that only look, by the watcher's domain.
+    looks: HashMap<String, usize>,
 }
 
 impl Watches {
@@ -27,6 +28,13 @@ impl Watches {
     pub(crate) fn insert(&mut self, watch: Watch) -> Option<Key> {
         if self.all.len() >= WATCHES_MAX || !self.pairs.has_room(watch.local.bare_str()) {
             return None;
+        }
+        if watch.goal == Goal::Look {
+            let looks = self.looks.entry_ref(watch.partner.domain()).or_insert(0);
+            if *looks >= LOOKS_PER_DOMAIN_MAX {
+                return None;
+            }
+            *looks += 1;
         }
         let (local, partner) = (watch.local.clone(), watch.partner.clone());
         let key = self.all.insert(watch);
@@ -78,6 +86,7 @@ impl Watches {
     /// A watch is over but for its last NOTIFY: its pair is free for another.
     pub(crate) fn retire(&mut self, key: Key) {
         let Some(watch) = self.all.get_mut(key) else { return };
+        looked(&mut self.looks, watch);
         watch.goal = Goal::Leave;
         watch.shown.clear();
         watch.trouble = None;
@@ -87,6 +96,7 @@ impl Watches {
     /// Takes one out.
     pub(crate) fn remove(&mut self, key: Key) -> Option<Watch> {
         let watch = self.all.remove(key)?;
+        looked(&mut self.looks, &watch);
         if let Some(usage) = &watch.usage {
             self.by_tag.remove(&usage.local_tag);
         }
@@ -107,5 +117,18 @@ impl Watches {
     /// How many there are, those that are over and await their last NOTIFY included.
     pub(crate) fn len(&self) -> usize {
         self.all.len()
+    }
+}
+
+/// A watch that only looked does so no more.
+fn looked(looks: &mut HashMap<String, usize>, watch: &Watch) {
+    if watch.goal != Goal::Look {
+        return;
+    }
+    if let Some(count) = looks.get_mut(watch.partner.domain()) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            looks.remove(watch.partner.domain());
+        }
     }
 }

@@ -100,7 +100,7 @@ impl SipBackend {
         Ok(key)
     }
 
-    /// The longest life of a subscription, either way.
+    /// The longest life of a subscription.
     pub(crate) fn subscription_seconds(&self) -> u32 {
         u32::try_from(self.world.presence.subscription.as_secs()).unwrap_or(u32::MAX).max(60)
     }

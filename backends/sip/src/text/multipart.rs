@@ -1,21 +1,19 @@
 //! Cuts a multipart body (RFC 2046 §5.1). Invariant: each byte is looked at a bounded number of times.
 
+use std::borrow::Cow;
+use turnout_core::limits::MULTIPART_BOUNDARY_BYTES_MAX as BOUNDARY_BYTES_MAX;
+use turnout_core::limits::MULTIPART_PARTS_MAX as PARTS_MAX;
+
 /// One part.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Part<'a> {
-    /// `Content-Type`, if given.
-    pub(super) kind: Option<&'a [u8]>,
-    /// `Content-Transfer-Encoding`, if given.
-    pub(super) encoding: Option<&'a [u8]>,
-    /// What it holds.
-    pub(super) body: &'a [u8],
+    /// `Content-Type`, if given, in one line.
+    pub(super) kind: Option<Cow<'a, [u8]>>,
+    /// `Content-Transfer-Encoding`, if given, in one line.
+    pub(super) encoding: Option<Cow<'a, [u8]>>,
+    /// What it holds; `None` where nothing ends its headers, or one that may stand once stands twice: nobody can say what it is.
+    pub(super) body: Option<&'a [u8]>,
 }
-
-/// Parts a body may have.
-const PARTS_MAX: usize = 16;
-
-/// Longest boundary (RFC 2046 §5.1.1).
-const BOUNDARY_BYTES_MAX: usize = 70;
 
 /// The parts, in order. A body without its closing delimiter is taken as far as it goes: nothing is missing that could
 /// be told.
@@ -26,11 +24,17 @@ pub(super) fn parts<'a>(boundary: &str, body: &'a [u8]) -> Result<Vec<Part<'a>>,
     if boundary.is_empty() || boundary.len() > BOUNDARY_BYTES_MAX {
         return Err("the boundary of a multipart body is empty or too long");
     }
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&byte);
+    if !boundary.bytes().all(is_fit) || boundary.ends_with(' ') {
+        return Err("the boundary of a multipart body holds what none may hold");
+    }
+    #[cfg(test)]
+    WORK.with(|work| work.set(work.get() + body.len()));
     let mut found = Vec::new();
     let mut start = None;
     let mut at = 0;
     while at < body.len() {
-        let end = memchr::memchr(b'\n', &body[at..]).map_or(body.len(), |found| at + found + 1);
+        let end = line(body, at);
         let Some(closing) = delimiter(boundary.as_bytes(), &body[at..end]) else {
             at = end;
             continue;
@@ -47,9 +51,10 @@ pub(super) fn parts<'a>(boundary: &str, body: &'a [u8]) -> Result<Vec<Part<'a>>,
         start = Some(end);
         at = end;
     }
-    if let Some(start) = start
-        && found.len() < PARTS_MAX
-    {
+    if let Some(start) = start {
+        if found.len() == PARTS_MAX {
+            return Err("a multipart body has too many parts");
+        }
         found.push(part(&body[start..]));
     }
     not_empty(found)
@@ -76,23 +81,59 @@ fn line_end_cut(bytes: &[u8]) -> &[u8] {
 }
 
 fn part(bytes: &[u8]) -> Part<'_> {
-    let mut found = Part { kind: None, encoding: None, body: bytes };
+    let mut found = Part { kind: None, encoding: None, body: None };
+    let mut is_clear = true;
     let mut at = 0;
     while at < bytes.len() {
-        let end = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found + 1);
-        let line = bytes[at..end].trim_ascii_end();
+        let end = line(bytes, at);
+        let first = bytes[at..end].trim_ascii_end();
         at = end;
-        if line.is_empty() {
+        if first.is_empty() {
+            found.body = Some(&bytes[at..]).filter(|_| is_clear);
             break;
         }
-        let Some(colon) = memchr::memchr(b':', line) else { continue };
-        let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
-        if name.eq_ignore_ascii_case(b"Content-Type") {
-            found.kind = Some(value);
-        } else if name.eq_ignore_ascii_case(b"Content-Transfer-Encoding") {
-            found.encoding = Some(value);
+        // A line that begins with white space goes on with the one before (RFC 5322 §2.2.3).
+        let mut whole = Cow::Borrowed(first);
+        while at < bytes.len() && matches!(bytes[at], b' ' | b'\t') {
+            let end = line(bytes, at);
+            let more = bytes[at..end].trim_ascii();
+            if more.is_empty() {
+                break;
+            }
+            whole.to_mut().push(b' ');
+            whole.to_mut().extend_from_slice(more);
+            at = end;
         }
+        is_clear &= header(&mut found, whole);
     }
-    found.body = &bytes[at..];
     found
+}
+
+/// The end of the line that begins at `at`.
+fn line(bytes: &[u8], at: usize) -> usize {
+    memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found + 1)
+}
+
+/// Notes a header of a part; false where it stands twice.
+fn header<'a>(part: &mut Part<'a>, line: Cow<'a, [u8]>) -> bool {
+    let Some(colon) = memchr::memchr(b':', &line) else { return true };
+    let name = line[..colon].trim_ascii();
+    let place = if name.eq_ignore_ascii_case(b"Content-Type") {
+        &mut part.kind
+    } else if name.eq_ignore_ascii_case(b"Content-Transfer-Encoding") {
+        &mut part.encoding
+    } else {
+        return true;
+    };
+    let value = match line {
+        Cow::Borrowed(line) => Cow::Borrowed(line[colon + 1..].trim_ascii()),
+        Cow::Owned(line) => Cow::Owned(line[colon + 1..].trim_ascii().to_vec()),
+    };
+    place.replace(value).is_none()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Octets that were cut so far.
+    pub(super) static WORK: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

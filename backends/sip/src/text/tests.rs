@@ -1,5 +1,7 @@
 use super::*;
 
+mod multiparts;
+
 fn check(kind: &str, encoding: Option<&str>, body: &[u8], expected: &Content<'_>) {
     let media = MediaType::parse(kind.as_bytes()).unwrap();
     let content = read(Some(&media), encoding.map(str::as_bytes), body);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(unreachable_pub, missing_docs, dead_code, reason = "support is shared between test files")]
 
+mod exhaustion;
 mod notifier;
 mod recovery;
 mod stage;

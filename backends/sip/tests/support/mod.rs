@@ -81,6 +81,7 @@ pub fn world(setup: &Setup) -> Arc<World> {
         stanza_bytes_max: 262_144,
         enforce_introductions: false,
         presence: turnout_core::presence::PresenceRules::default(),
+        flow: turnout_core::flow::FlowLimits::default(),
         shards: setup.shards,
     })
 }
@@ -159,7 +160,10 @@ impl Rig {
                         Event::Unready(link, _) => self.unready.push(link),
                         Event::Done(stanza, end) => self.done.push_back((*stanza, end)),
                         Event::Introduced(local, partner) => self.introduced.push((local, partner)),
-                        Event::Acknowledging(_) | Event::Acknowledged(..) => {
+                        Event::Acknowledging(_)
+                        | Event::Acknowledged(..)
+                        | Event::Resumed(..)
+                        | Event::WayBack(..) => {
                             panic!("SIP answers each request")
                         }
                     }
@@ -182,6 +186,12 @@ impl Rig {
                 let now = self.now;
                 let state = &mut self.shards[usize::from(shard)];
                 state.backend.adopt(now, link, bytes, &mut state.out);
+            }
+            Output::Handoff(shard, Handoff::Read { link, bytes, found, .. }) => {
+                self.handoffs += 1;
+                let now = self.now;
+                let state = &mut self.shards[usize::from(shard)];
+                state.backend.adopt_read(now, link, bytes, found, &mut state.out);
             }
             Output::Handoff(shard, Handoff::Transmit { link, bytes }) => {
                 assert_eq!(shard, link.shard());

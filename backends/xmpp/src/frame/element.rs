@@ -69,6 +69,7 @@ pub struct Element {
     pub(super) insert_at: u32,
     pub(super) declare: Option<Bytes>,
     pub(super) prefixed_content: bool,
+    pub(super) newer_names: bool,
 }
 
 /// An element name: its namespace, the namespace's name where it is not a known one, and the local name.
@@ -168,6 +169,12 @@ impl Element {
     /// §4.8.5): refuse the stream with `bad-namespace-prefix`, as the framer does for the first-level element itself.
     pub fn has_prefixed_content(&self) -> bool {
         self.prefixed_content
+    }
+
+    /// Whether a name in it holds a character that names have had since the fifth edition of XML 1.0 only: readers of the fourth
+    /// refuse it.
+    pub fn has_newer_names(&self) -> bool {
+        self.newer_names
     }
 
     fn resolve<'a>(&'a self, name: &'a ExpandedName) -> Name<'a> {

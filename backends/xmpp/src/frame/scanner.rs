@@ -5,8 +5,8 @@
 //! given, and every span points into that unit.
 
 use super::characters::{
-    Decoded, Reference, colon, decode, is_ascii_name_start, is_char, is_name_char, is_name_start, is_space,
-    reference, skip_cdata, skip_name, skip_scripts, skip_space, skip_text, skip_value,
+    Decoded, Reference, decode, is_char, is_space, reference, skip_cdata, skip_scripts, skip_space,
+    skip_text, skip_value,
 };
 use super::element::{Attributes, Element, ExpandedName, Span};
 use super::header::{StreamHeader, Version};
@@ -104,6 +104,8 @@ pub(super) struct Capture {
     pub(super) children: u32,
     pub(super) insert_at: u32,
     pub(super) prefixed_content: bool,
+    /// A name holds a character that names have had since the fifth edition of XML 1.0 only.
+    pub(super) newer_names: bool,
     pub(super) prefix: Span,
     pub(super) version: Option<Version>,
 }
@@ -251,6 +253,7 @@ impl Scanner {
             insert_at: capture.insert_at,
             declare,
             prefixed_content: capture.prefixed_content,
+            newer_names: capture.newer_names,
         }
     }
 
@@ -557,41 +560,7 @@ impl Scanner {
         }
     }
 
-    fn bad_encoding(&self, at: usize) -> FrameError {
+    pub(super) fn bad_encoding(&self, at: usize) -> FrameError {
         self.fail(StreamCondition::UnsupportedEncoding, "not UTF-8", at)
-    }
-
-    /// Reads the name that begins at `start`; the position behind it once that is known.
-    pub(super) fn read_name(&mut self, buf: &[u8], start: usize) -> Result<Option<usize>, FrameError> {
-        loop {
-            if self.pos == start && buf.get(start).is_some_and(|&b| b < 0x80 && !is_ascii_name_start(b)) {
-                return Err(self.malformed("a name was expected", start));
-            }
-            self.pos = skip_name(buf, self.pos);
-            if self.pos - start > self.limits.name_bytes_max {
-                return Err(self.over_limit("name too long", start + self.limits.name_bytes_max));
-            }
-            match buf.get(self.pos) {
-                None => return Ok(None),
-                Some(0x80..) => {}
-                Some(_) => return Ok(Some(self.pos)),
-            }
-            match decode(buf, self.pos) {
-                Decoded::Cut => return Ok(None),
-                Decoded::Bad => return Err(self.bad_encoding(self.pos)),
-                Decoded::Char(code, _) if self.pos == start && !is_name_start(code) => {
-                    return Err(self.malformed("a name was expected", start));
-                }
-                Decoded::Char(code, _) if !is_name_char(code) => {
-                    return Err(self.malformed("a character that no name may hold", self.pos));
-                }
-                Decoded::Char(_, len) => self.pos += len,
-            }
-        }
-    }
-
-    /// The length of the prefix of a name, 0 for none.
-    pub(super) fn prefix_len(&self, name: &[u8], at: usize) -> Result<usize, FrameError> {
-        colon(name).map_err(|()| self.malformed("a name whose colons make no prefix", at))
     }
 }

@@ -1,15 +1,55 @@
 //! Tags: reading start and end tags, and what a start tag means once it is complete.
 
-use super::Namespace;
-use super::characters::skip_space;
+use super::characters::{
+    Decoded, colon, decode, is_ascii_name_start, is_name_char, is_name_start, skip_name, skip_space,
+};
 use super::element::{Attributes, ExpandedName, Span};
 use super::header::Version;
 use super::namespaces::{Binding, XML, XMLNS};
 use super::scanner::{Attribute, Flow, Open, Scanner, State, Step};
 use super::value::attribute_value;
+use super::{Namespace, editions};
 use crate::error::{FrameError, StreamCondition, quoted};
 
 impl Scanner {
+    /// Reads the name that begins at `start`; the position behind it once that is known.
+    pub(super) fn read_name(&mut self, buf: &[u8], start: usize) -> Result<Option<usize>, FrameError> {
+        loop {
+            if self.pos == start && buf.get(start).is_some_and(|&b| b < 0x80 && !is_ascii_name_start(b)) {
+                return Err(self.malformed("a name was expected", start));
+            }
+            self.pos = skip_name(buf, self.pos);
+            if self.pos - start > self.limits.name_bytes_max {
+                return Err(self.over_limit("name too long", start + self.limits.name_bytes_max));
+            }
+            match buf.get(self.pos) {
+                None => return Ok(None),
+                Some(0x80..) => {}
+                Some(_) => return Ok(Some(self.pos)),
+            }
+            match decode(buf, self.pos) {
+                Decoded::Cut => return Ok(None),
+                Decoded::Bad => return Err(self.bad_encoding(self.pos)),
+                Decoded::Char(code, _) if self.pos == start && !is_name_start(code) => {
+                    return Err(self.malformed("a name was expected", start));
+                }
+                Decoded::Char(code, _) if !is_name_char(code) => {
+                    return Err(self.malformed("a character that no name may hold", self.pos));
+                }
+                Decoded::Char(code, len) => {
+                    let first = self.pos == start || buf.get(self.pos - 1) == Some(&b':');
+                    self.capture.newer_names |= !editions::is_old(code, first);
+                    self.pos += len;
+                }
+            }
+        }
+    }
+
+    /// The length of the prefix of a name, 0 for none.
+    pub(super) fn prefix_len(&self, name: &[u8], at: usize) -> Result<usize, FrameError> {
+        colon(name).map_err(|()| self.malformed("a name whose colons make no prefix", at))
+    }
+
     pub(super) fn name(&mut self, buf: &[u8]) -> Result<Flow, FrameError> {
         let start = self.tag_start + 1;
         let Some(end) = self.read_name(buf, start)? else { return Ok(Flow::Cut) };

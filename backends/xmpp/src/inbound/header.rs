@@ -47,18 +47,21 @@ impl Inbound {
             return self.fail(turn, condition, &text, false);
         }
         if header.version().has_features() {
-            write::features(&mut answer, &self.features(turn.world, turn.side));
+            write::features(&mut answer, &self.features(turn));
         }
         turn.send(answer);
         self.lang =
             header.lang().map(|lang| negotiate::bytes(|out| write::attribute(out, "xml:lang", &lang)));
         self.header = Some(header);
+        self.wait_for_enable(turn);
         Ok(Flow::On)
     }
 
     /// What is offered now: nothing but TLS where TLS is required (XT-01), EXTERNAL only for a certificate that would be
     /// accepted (XE-01).
-    fn features(&self, world: &World, side: Side) -> Features {
+    fn features(&self, turn: &Turn<'_>) -> Features {
+        let (world, side) = (turn.world, turn.side);
+        let bidi = self.offers_back(turn);
         let idle = Duration::from_secs(world.policy.limits().idle_seconds.into());
         let bounds = Bounds { bytes_max: Some(world.stanza_bytes_max), idle: Some(idle) };
         let Some(secured) = &self.secured else {
@@ -70,6 +73,7 @@ impl Inbound {
                 sasl_external: false,
                 dialback,
                 acks: false,
+                bidi,
                 bounds: (!required).then_some(bounds),
             };
         };
@@ -82,6 +86,7 @@ impl Inbound {
             starttls_required: false,
             sasl_external: !self.authenticated && self.external_fits(),
             dialback,
+            bidi,
             acks: self.pairs.any_proven() && world.policy.limits().stream_management,
             bounds: Some(bounds),
         }

@@ -3,19 +3,14 @@
 
 use turnout_core::io::Level;
 use turnout_core::jid::Domain;
+use turnout_core::limits::STREAM_DECLARED_BYTES_MAX as DECLARED_BYTES_MAX;
+use turnout_core::limits::STREAM_LANG_BYTES_MAX as LANG_BYTES_MAX;
 
 use super::{Inbound, Refused, too_many};
 use crate::error::StreamCondition;
 use crate::frame::{Namespace, StreamHeader};
 use crate::terms::{self, Terms};
 use crate::turn::Turn;
-
-/// Most bytes of namespace declarations on a header, prefixes and names. What a stanza borrows of them is written on it when it goes
-/// on, so they bound by how much a stanza grows (B-08). Servers declare about a hundred.
-const DECLARED_BYTES_MAX: usize = 512;
-
-/// Most bytes of a header's `xml:lang`, which goes on with every stanza that has none. RFC 5646 §4.4.1 asks for room for 35.
-const LANG_BYTES_MAX: usize = 64;
 
 impl Inbound {
     /// Holds a header against the rules (XS-08 to XS-12) and the policy.

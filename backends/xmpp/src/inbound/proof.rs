@@ -2,6 +2,9 @@
 //! three roles are here. Invariant: a pair becomes proven in [`Inbound::authorize`] and [`Inbound::verdict`] and nowhere else.
 
 use std::borrow::Cow;
+use turnout_core::limits::DIALBACK_FAILURES_MAX;
+use turnout_core::limits::DIALBACK_KEY_BYTES_MAX as KEY_BYTES_MAX;
+use turnout_core::limits::SASL_FAILURES_MAX;
 
 use turnout_core::backend::Fault;
 use turnout_core::io::Level;
@@ -18,16 +21,6 @@ use crate::terms::{self, Terms};
 use crate::turn::{Flow, Step, Turn};
 use crate::write::{self, Dialback};
 
-/// SASL failures after which a stream is closed (RFC 6120 §6.4.5 recommends 2 to 5 retries).
-const SASL_FAILURES_MAX: u32 = 3;
-
-/// Longest dialback key that is taken to its server, in bytes. XEP-0185 makes keys of 64; each waits here for its answer, up
-/// to 64 on a stream of somebody who has proven nothing.
-const KEY_BYTES_MAX: usize = 1024;
-
-/// Dialback keys that may fail on one stream before it is closed.
-const DIALBACK_FAILURES_MAX: u32 = 16;
-
 impl Inbound {
     /// What an authoritative server said of a key given on this stream.
     pub(crate) fn verdict(&mut self, answer: &Answer, turn: &mut Turn<'_>) -> Step {
@@ -36,12 +29,13 @@ impl Inbound {
         if *stream_id != self.id || !self.pairs.settle(ours, theirs, valid) {
             return Ok(Flow::On);
         }
-        if valid && let Err(refused) = self.count(turn) {
+        if valid && let Err(refused) = self.count(theirs, turn) {
             return self.fail_with(turn, refused);
         }
         turn.send(dialback::element(Dialback::Result, ours, theirs, answer.outcome.says()));
         match answer.outcome {
             Outcome::Valid => {
+                self.open_back(turn);
                 let over = self.secured.as_ref().map_or("without TLS", |secured| secured.version);
                 turn.note(
                     Level::Info,
@@ -118,7 +112,7 @@ impl Inbound {
             }
             Ok(_) => {}
         }
-        if let Err(refused) = self.count(turn) {
+        if let Err(refused) = self.count(&theirs, turn) {
             return self.fail_with(turn, refused);
         }
         turn.send(negotiate::bytes(write::sasl_success));

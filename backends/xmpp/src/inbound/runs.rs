@@ -13,6 +13,7 @@ impl Inbound {
     pub(super) fn takes_runs(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Closing(_))
             && self.pairs.any_proven()
+            && self.resuming.is_none()
             && !self.tls_required()
     }
 

@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// The count of one stream out, from `<enable/>` on.
 #[derive(Debug)]
-pub(super) struct Acks {
+pub(crate) struct Acks {
     /// Of the stream: what its elements are read by, also after our end of it.
     header: Box<StreamHeader>,
     sent: u64,
@@ -34,15 +34,33 @@ pub(super) struct Acks {
     asked_about: u64,
     /// When to ask again about what was asked about before.
     again: Option<Instant>,
+    /// The name by which the peer remembers the stream when its connection is gone, and for how long.
+    id: Option<(String, Duration)>,
+}
+
+/// A stream that broke and that the peer may remember.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    id: String,
+    sent: u64,
+    acknowledged: u64,
+    until: Instant,
+}
+
+impl Broken {
+    /// Whether the peer has forgotten it.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.until <= now
+    }
 }
 
 impl Acks {
-    fn new(header: Box<StreamHeader>) -> Self {
-        Self { header, sent: 0, acknowledged: 0, asked: None, asked_about: 0, again: None }
+    pub(crate) fn new(header: Box<StreamHeader>) -> Self {
+        Self { header, sent: 0, acknowledged: 0, asked: None, asked_about: 0, again: None, id: None }
     }
 
     /// So many stanzas were written. Whether to ask about them now.
-    fn carried(&mut self, count: u64) -> bool {
+    pub(crate) fn carried(&mut self, count: u64) -> bool {
         self.sent += count;
         self.asked.is_none()
     }
@@ -53,8 +71,29 @@ impl Acks {
         self.again = None;
     }
 
+    /// Asks; gives what is to be written.
+    pub(crate) fn request(&mut self, now: Instant) -> &'static [u8] {
+        self.ask(now);
+        management::REQUEST
+    }
+
+    /// Whether an answer is due.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Stanzas written.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many more a peer has that says it has so many; `None` where it was never sent that many.
+    pub(crate) fn newly(&self, handled: u32) -> Option<u32> {
+        management::newly(handled, self.acknowledged, self.sent)
+    }
+
     /// The peer has so many more. Whether to ask at once: for what was written since it was asked.
-    fn answered(&mut self, new: u32, now: Instant) -> bool {
+    pub(crate) fn answered(&mut self, new: u32, now: Instant) -> bool {
         self.acknowledged += u64::from(new);
         self.asked = None;
         let open = self.acknowledged < self.sent;
@@ -63,7 +102,7 @@ impl Acks {
     }
 
     /// When something is to be done without any input.
-    fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         match self.asked {
             Some(at) => Some(at + PATIENCE),
             None => self.again,
@@ -89,19 +128,87 @@ impl Outbound {
         if !wanted {
             return Some(header);
         }
-        turn.send(management::ENABLE);
+        if let Some(broken) = self.broken.as_ref().filter(|_| self.back.is_none()) {
+            // Nothing comes in on a stream out, so nothing is handled.
+            turn.send(management::resumption("resume", &broken.id, 0));
+            self.phase = Phase::ResumeAsked(header);
+            return None;
+        }
+        let resumes = turn.world.policy.limits().resumption_seconds > 0 && self.back.is_none();
+        turn.send(if resumes { management::ENABLE_RESUME } else { management::ENABLE });
         self.phase = Phase::EnableAsked(header);
         None
     }
 
+    /// The peer's answer to `<resume/>`. Whether it goes on with the stream or has forgotten it, it may say how much of it has arrived.
+    pub(super) fn resumed(&mut self, element: &Element, turn: &mut Turn<'_>) -> Step {
+        let Phase::ResumeAsked(header) = std::mem::replace(&mut self.phase, Phase::Header) else {
+            return Ok(Flow::On);
+        };
+        let Some(broken) = self.broken.take() else { return Ok(Flow::On) };
+        let goes_on = element.name().local == "resumed";
+        let handled = management::handled(element, &header);
+        if goes_on
+            && (management::previd(element, &header).as_deref() != Some(&*broken.id) || handled.is_none())
+        {
+            self.phase = Phase::Features(header);
+            let text = "<resumed/> needs 'h', and 'previd' as it was asked for";
+            return self.fail(turn, StreamCondition::BadFormat, text, false);
+        }
+        let new = match handled
+            .map(|handled| (handled, management::newly(handled, broken.acknowledged, broken.sent)))
+        {
+            Some((handled, None)) => {
+                let sent = on_the_wire(broken.sent);
+                let text = format!("it acknowledges {handled} stanzas, and was sent {sent}");
+                self.acks = Some(Acks { sent: broken.sent, ..Acks::new(header) });
+                return self.too_high(handled, &text, turn);
+            }
+            Some((_, Some(new))) => new,
+            None => 0,
+        };
+        if goes_on {
+            let count = broken.acknowledged + u64::from(new);
+            let id = Some((broken.id, broken.until.saturating_duration_since(turn.now)));
+            self.acks = Some(Acks { sent: count, acknowledged: count, id, ..Acks::new(header.clone()) });
+            turn.out.events.push_back(Event::Acknowledging(turn.link));
+            let text = format!("{} goes on with the stream that broke off", self.theirs);
+            turn.note(Level::Info, &self.theirs, text);
+        }
+        if new > 0 {
+            turn.out.events.push_back(Event::Resumed(turn.link, new));
+        }
+        Ok(if goes_on { self.established(header, turn) } else { self.ready(header, turn) })
+    }
+
+    /// Goes on where another stream of the same pair broke off, if the peer remembers that.
+    pub(crate) fn go_on_from(&mut self, broken: Broken) {
+        self.broken = Some(broken);
+    }
+
+    /// Whether the peer may remember the stream when its connection is gone.
+    pub(crate) fn is_resumable(&self) -> bool {
+        matches!(self.phase, Phase::Ready(_)) && self.acks.as_ref().is_some_and(|acks| acks.id.is_some())
+    }
+
+    /// The connection is gone: what another stream needs to go on.
+    pub(crate) fn broken(&self, now: Instant) -> Option<Broken> {
+        let acks = self.acks.as_ref().filter(|_| self.is_resumable())?;
+        let (id, remembered) = acks.id.clone()?;
+        Some(Broken { id, sent: acks.sent, acknowledged: acks.acknowledged, until: now + remembered })
+    }
+
     /// The peer's answer to `<enable/>`, which it may refuse.
-    pub(super) fn enabled(&mut self, agreed: bool, turn: &mut Turn<'_>) -> Flow {
+    pub(super) fn enabled(&mut self, element: &Element, turn: &mut Turn<'_>) -> Flow {
         let Phase::EnableAsked(header) = std::mem::replace(&mut self.phase, Phase::Header) else {
             return Flow::On;
         };
-        if agreed {
-            self.acks = Some(Acks::new(header.clone()));
+        if element.name().local == "enabled" {
+            let resumes = turn.world.policy.limits().resumption_seconds > 0 && self.back.is_none();
+            let id = management::resumable(element, &header).filter(|_| resumes);
+            self.acks = Some(Acks { id, ..Acks::new(header.clone()) });
             turn.out.events.push_back(Event::Acknowledging(turn.link));
+            self.count_back(turn);
         } else {
             let text = format!("{} offered stream management and refused it: going on without", self.theirs);
             turn.note(Level::Info, &self.theirs, text);
@@ -119,8 +226,7 @@ impl Outbound {
     /// Asks what the peer has.
     pub(super) fn request(&mut self, turn: &mut Turn<'_>) {
         if let Some(acks) = &mut self.acks {
-            acks.ask(turn.now);
-            turn.send(management::REQUEST);
+            turn.send(acks.request(turn.now));
             self.sent = turn.now;
         }
     }
@@ -140,7 +246,7 @@ impl Outbound {
         let Some(handled) = management::handled(element, &acks.header) else {
             return self.fail(turn, StreamCondition::BadFormat, "<a/> needs 'h', a number", false);
         };
-        let Some(new) = management::newly(handled, acks.acknowledged, acks.sent) else {
+        let Some(new) = acks.newly(handled) else {
             let sent = on_the_wire(acks.sent);
             let text = format!("it acknowledges {handled} stanzas, and was sent {sent}");
             return self.too_high(handled, &text, turn);

@@ -44,6 +44,7 @@ impl Outbound {
             return Flow::Over;
         }
         self.request_last(turn);
+        self.tell_last(turn);
         turn.send(negotiate::bytes(write::stream_end));
         self.phase = Phase::Closing(turn.now);
         Flow::On
@@ -77,6 +78,7 @@ impl Outbound {
                 )
             });
             self.tell(refusal, turn);
+            self.tell_last(turn);
             turn.send(negotiate::bytes(write::stream_end));
         }
         self.unanswered(Condition::RemoteServerTimeout, turn);

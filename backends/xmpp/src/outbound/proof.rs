@@ -29,6 +29,7 @@ impl Outbound {
         if self.authenticated || (self.purpose == Purpose::Verify && dialback) {
             return self.ready(header, turn);
         }
+        self.ask_back(offered, turn);
         if external {
             turn.send(negotiate::bytes(|out| write::sasl_auth_external(out, Some(&self.ours))));
             self.phase = Phase::SaslAsked(header);

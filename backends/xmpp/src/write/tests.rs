@@ -132,6 +132,7 @@ fn negotiation_elements_are_what_they_should_be() {
 #[test]
 fn features_say_what_is_offered() {
     let all = Features {
+        bidi: true,
         starttls: true,
         starttls_required: true,
         sasl_external: true,

@@ -257,6 +257,27 @@ fn one_odd_address_does_not_end_the_stream() {
 }
 
 #[test]
+fn names_the_next_hop_may_not_know_end_no_stream() {
+    // B-11: a legacy gateway, and every server that reads with expat, closes a stream over names of the fifth edition.
+    let (mut raw, link) = proven();
+    for inside in ["<x\u{2c00}/>", "<x \u{2c00}='1'/>", "<x xmlns:\u{2c00}='urn:x'/>", "<\u{1F600}/>"] {
+        let given = format!(
+            "<message from='a@partner.example/r' to='b@contoso.com' id='7'><body>x</body>{inside}</message>"
+        );
+        assert_eq!(raw.try_tell(link, &given), (String::new(), None), "{inside}");
+        let answers = raw.arrivals();
+        let answer = std::str::from_utf8(&answers[0].bytes).unwrap();
+        assert!(answers.len() == 1 && answers[0].made && answer.contains("<bad-request"), "{answer}");
+        assert!(answer.contains(" to='a@partner.example/r' id='7' type='error'"), "{answer}");
+    }
+    // Names all editions have, and any character that is no name, go on.
+    let given = "<message from='a@partner.example' to='b@contoso.com'><body>\u{2c00}\u{1F600}</body>\
+        <gr\u{fc}\u{df}e \u{4f60}\u{597d}='\u{2c00}'/></message>";
+    raw.tell(link, given);
+    assert!(!raw.arrivals()[0].made);
+}
+
+#[test]
 fn a_fault_on_one_stream_leaves_the_others_alone() {
     let (mut raw, first) = proven();
     let second = raw.accept_by(true);
@@ -295,6 +316,43 @@ fn only_streams_that_proved_whose_they_are_take_a_partners_places() {
     let again = claims.pop().unwrap();
     assert!(raw.tell(again, AUTH).contains("<success "));
     assert!(claim(&mut raw).1.contains("<resource-constraint "));
+}
+
+#[test]
+fn who_names_nobody_in_his_header_takes_a_place_all_the_same() {
+    // A header need not say who it is from before TLS, nor ever where dialback proves it: the proof counts, not the header.
+    let mut raw = raw(No);
+    let nameless = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' \
+        xmlns:db='jabber:server:dialback' to='contoso.com' version='1.0'>";
+    let prove = |raw: &mut Raw| {
+        let link = raw.accept();
+        let id = attribute(&raw.tell(link, nameless), "id");
+        let before = raw.connects.len();
+        raw.tell(link, "<db:result from='partner.example' to='contoso.com'>k</db:result>");
+        let verify = raw.connects.last().unwrap().link;
+        if raw.connects.len() > before {
+            let header = answering("partner.example", "contoso.com", "v");
+            raw.connected(verify);
+            raw.tell(verify, &(header + "<stream:features/>"));
+        }
+        raw.tell(
+            verify,
+            &format!("<db:verify from='partner.example' to='contoso.com' id='{id}' type='valid'/>"),
+        );
+        let said = raw.said(link);
+        (link, said)
+    };
+    let mut first = None;
+    for n in 0..20 {
+        let (link, said) = prove(&mut raw);
+        assert!(said.contains("type='valid'"), "{n}: {said}");
+        first.get_or_insert(link);
+    }
+    let (_, said) = prove(&mut raw);
+    assert!(said.contains("<resource-constraint ") && !said.contains("type='valid'"), "{said}");
+    raw.tell(first.unwrap(), "</stream:stream>");
+    assert!(prove(&mut raw).1.contains("type='valid'"));
+    assert!(prove(&mut raw).1.contains("<resource-constraint "));
 }
 
 #[test]

@@ -64,6 +64,37 @@ fn a_verdict_counts_on_the_stream_that_was_asked() {
 }
 
 #[test]
+fn names_without_number_leave_room_for_partners_who_are_known() {
+    use turnout_core::limits::{VERIFY_STREAMS_MAX, VERIFY_STREAMS_UNLISTED_MAX};
+    use turnout_core::policy::{GatewayLimits, PartnerDefaults, Policy, Unlisted};
+    // Everybody may federate here, and somebody claims hundreds of names whose servers never answer.
+    let mut everybody = world(&["contoso.com"], Vec::new(), No);
+    let listed = (0..=VERIFY_STREAMS_MAX).map(|n| partner(&format!("p{n}.example"), Opt, Opt, true));
+    let defaults = PartnerDefaults { tls: Opt, sasl: Opt, dialback: true, ..PartnerDefaults::default() };
+    everybody.policy =
+        Policy::new(listed.collect(), Unlisted::Allow, defaults, GatewayLimits::default()).unwrap();
+    let mut raw = Raw::new(Side::Partners, everybody);
+    let claim = |raw: &mut Raw, name: &str| {
+        let link = raw.accept();
+        raw.tell(link, &header(name, "contoso.com"));
+        let said = raw.tell(link, &format!("<db:result from='{name}' to='contoso.com'>k</db:result>"));
+        said.contains("<resource-constraint ")
+    };
+    for n in 0..VERIFY_STREAMS_UNLISTED_MAX {
+        assert!(!claim(&mut raw, &format!("n{n}.test")), "{n}");
+    }
+    assert!(claim(&mut raw, "onemore.test"));
+    for n in VERIFY_STREAMS_UNLISTED_MAX..VERIFY_STREAMS_MAX {
+        assert!(!claim(&mut raw, &format!("p{n}.example")), "{n}");
+    }
+    assert_eq!(raw.connects.len(), VERIFY_STREAMS_MAX);
+    assert!(claim(&mut raw, &format!("p{VERIFY_STREAMS_MAX}.example")));
+    // They end, and there is room again.
+    raw.advance(600);
+    assert!(!claim(&mut raw, "late.test"));
+}
+
+#[test]
 fn a_verdict_counts_once_and_for_one_stream() {
     let mut raw = raw();
     let (first, first_id) = accepted(&mut raw, "partner.example");

@@ -4,6 +4,7 @@
 
 mod abuse;
 mod answers;
+mod bidi;
 mod bypass;
 mod cuts;
 mod forged;
@@ -15,4 +16,17 @@ mod net;
 mod pings;
 mod proofs;
 mod raw;
+mod resuming;
 mod smacks;
+#[path = "../../../../tests/fuzz/subjects/stream.rs"]
+mod stream;
+
+/// What the fuzzer found worth keeping.
+#[test]
+fn partners_of_the_fuzzer_are_survived() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/stream");
+    let inputs =
+        std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+    let count = inputs.inspect(|input| stream::stream(input)).count();
+    assert!(count >= 10, "{count}");
+}

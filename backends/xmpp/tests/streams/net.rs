@@ -56,6 +56,7 @@ pub fn world(domains: &[&str], partners: Vec<Partner>, inside: Negotiation) -> W
         stanza_bytes_max: 256 * 1024,
         enforce_introductions: false,
         presence: turnout_core::presence::PresenceRules::default(),
+        flow: turnout_core::flow::FlowLimits::default(),
         shards: 1,
     }
 }
@@ -258,6 +259,7 @@ impl Net {
                     Event::Acknowledging(link) => node.acknowledging.push(link),
                     Event::Acknowledged(link, count) => node.acknowledged.push((link, count)),
                     Event::Done(..) | Event::Introduced(..) => panic!("XMPP keeps nothing"),
+                    Event::Resumed(..) | Event::WayBack(..) => panic!("nothing breaks or goes back here"),
                 }
             }
         }
@@ -291,7 +293,9 @@ impl Net {
                 }
             }
             Output::Note(note) => self.nodes[node].notes.push(format!("{}: {}", note.about, note.text)),
-            Output::Handoff(..)
+            Output::Pause(_)
+            | Output::Resume(_)
+            | Output::Handoff(..)
             | Output::Holding(_)
             | Output::Settled(_)
             | Output::Persist(..)

@@ -317,11 +317,11 @@ fn the_answer_finds_the_shard_that_asked() {
     assert!(reading.handoffs.is_empty());
     assert!(
         asking.arrivals().is_empty()
-            && asking.notes.iter().all(|note| !note.contains("no answer to a ping; dropped"))
+            && asking.notes.iter().all(|note| !note.contains("it cannot read; dropped"))
     );
     asking.backend.adopt(asking.now, link, "SIP/2.0 200 OK".into(), &mut asking.out);
     asking.collect();
-    assert!(asking.notes.iter().any(|note| note.contains("no answer to a ping; dropped")));
+    assert!(asking.notes.iter().any(|note| note.contains("it cannot read; dropped")));
 }
 
 #[test]
@@ -344,4 +344,77 @@ fn the_gateway_is_never_asked() {
     assert_eq!(raw.said(link), "</stream:stream>", "idle");
     let back = raw.dial(THEM, "contoso.com");
     assert!(!raw.is_closed(back));
+}
+
+/// The shard stops reading a link, or goes on; what other shards are told meanwhile.
+fn set_unread(raw: &mut Raw, link: LinkId, unread: bool) -> Vec<Handoff> {
+    raw.backend.paused(raw.now, link, unread, &mut raw.out);
+    raw.collect();
+    std::mem::take(&mut raw.handoffs).into_iter().map(|(_, handoff)| handoff).collect()
+}
+
+#[test]
+fn who_is_not_read_is_not_cut_for_his_silence() {
+    let mut raw = shard(0);
+    let inbound = in_from(&mut raw, THEM);
+    let link = out_to(&mut raw, "contoso.com", THEM);
+    // He has answered once, so his silence would count.
+    let id = pinged(&mut raw, link);
+    take(&mut raw, inbound, &result(THEM, "contoso.com", &id));
+    assert_eq!(set_unread(&mut raw, inbound, true).len(), 1, "the other shard hears that he lives");
+    raw.said(inbound);
+    for _ in 0..90 {
+        raw.advance(10);
+        use_it(&mut raw, link);
+        assert_eq!(raw.said(inbound), " ", "he is shown that we live");
+    }
+    assert!(!raw.is_closed(link) && !raw.is_closed(inbound), "fifteen minutes, and idle_seconds is ten");
+    assert!(!raw.said(link).contains("<ping"), "nor is he asked what he could not answer");
+    assert!(set_unread(&mut raw, inbound, false).iter().all(|told| matches!(told, Handoff::Message { .. })));
+    // From now on his silence is his own.
+    raw.advance(301);
+    use_it(&mut raw, link);
+    assert!(raw.said(link).contains("<ping"));
+    raw.advance(60);
+    assert!(raw.is_closed(link));
+    raw.advance(600);
+    assert!(raw.said(inbound).ends_with("</stream:stream>"));
+}
+
+#[test]
+fn who_is_not_read_on_another_shard_is_not_cut_here() {
+    let (mut one, mut two) = (shard(0), shard(1));
+    let inbound = in_from(&mut one, THEM);
+    let link = out_to(&mut two, "contoso.com", THEM);
+    let id = pinged(&mut two, link);
+    let answer = liveness_of(&mut one, inbound, &id);
+    adopt(&mut two, answer);
+    use_it(&mut two, link);
+    let id = pinged(&mut two, link);
+    // The answer lies unread from now on.
+    two.advance(1);
+    for told in set_unread(&mut one, inbound, true) {
+        adopt(&mut two, told);
+    }
+    two.advance(60);
+    assert!(!two.is_closed(link), "{id} cannot be answered");
+    use_it(&mut two, link);
+    two.said(link);
+    // Nothing more is heard of him: he is asked again, and then it counts.
+    two.advance(241);
+    assert!(two.said(link).contains(PING) && !two.is_closed(link));
+    two.advance(60);
+    assert!(two.is_closed(link), "without news of the other shard that would have come before");
+}
+
+/// What the shard that reads the answer to a ping tells the one that asked.
+fn liveness_of(raw: &mut Raw, link: LinkId, id: &str) -> Handoff {
+    take(raw, link, &result(THEM, "contoso.com", id));
+    std::mem::take(&mut raw.handoffs).pop().unwrap().1
+}
+
+fn adopt(raw: &mut Raw, told: Handoff) {
+    let Handoff::Message { link, bytes, .. } = told else { panic!("{told:?}") };
+    raw.backend.adopt(raw.now, link, bytes, &mut raw.out);
+    raw.collect();
 }

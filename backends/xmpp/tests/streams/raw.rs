@@ -25,6 +25,9 @@ pub struct Raw {
     pub connects: Vec<Connect>,
     pub ready: Vec<LinkId>,
     pub unready: Vec<Option<Refusal>>,
+    pub acknowledging: Vec<LinkId>,
+    pub resumed: Vec<(LinkId, u32)>,
+    pub ways_back: Vec<(LinkId, String, String)>,
     /// What it gave to other shards.
     pub handoffs: Vec<(u16, Handoff)>,
     pub said: Vec<(LinkId, String)>,
@@ -48,6 +51,9 @@ impl Raw {
             connects: Vec::new(),
             ready: Vec::new(),
             unready: Vec::new(),
+            acknowledging: Vec::new(),
+            resumed: Vec::new(),
+            ways_back: Vec::new(),
             handoffs: Vec::new(),
             said: Vec::new(),
             count: 0,
@@ -150,6 +156,13 @@ impl Raw {
             match event {
                 Event::Ready(link) => self.ready.push(link),
                 Event::Unready(_, refusal) => self.unready.push(refusal),
+                Event::Acknowledging(link) => self.acknowledging.push(link),
+                Event::Resumed(link, count) => self.resumed.push((link, count)),
+                Event::WayBack(link, Destination::Pair { side, ours, theirs }) => {
+                    assert_eq!(side, self.side);
+                    self.ways_back.push((link, ours.to_string(), theirs.to_string()));
+                }
+                Event::Acknowledged(..) => {}
                 other => panic!("not XMPP's: {other:?}"),
             }
         }

@@ -11,17 +11,19 @@ use turnout_core::world::World;
 use crate::net::{certificate, partner, stanza, world};
 use crate::raw::{Raw, answering, header};
 
-const THEM: &str = "partner.example";
-const FEATURE: &str = "<sm xmlns='urn:xmpp:sm:3'/>";
+pub const THEM: &str = "partner.example";
+pub const FEATURE: &str = "<sm xmlns='urn:xmpp:sm:3'/>";
 const ENABLE: &str = "<enable xmlns='urn:xmpp:sm:3'/>";
-const ENABLED: &str = "<enabled xmlns='urn:xmpp:sm:3'/>";
-const R: &str = "<r xmlns='urn:xmpp:sm:3'/>";
+/// As we say it.
+pub const ENABLE_OURS: &str = "<enable xmlns='urn:xmpp:sm:3' resume='true'/>";
+pub const ENABLED: &str = "<enabled xmlns='urn:xmpp:sm:3'/>";
+pub const R: &str = "<r xmlns='urn:xmpp:sm:3'/>";
 
-fn a(handled: u32) -> String {
+pub fn a(handled: u32) -> String {
     format!("<a xmlns='urn:xmpp:sm:3' h='{handled}'/>")
 }
 
-fn plain() -> World {
+pub fn plain() -> World {
     World { shards: 2, ..world(&["contoso.com"], vec![partner(THEM, No, No, true)], No) }
 }
 
@@ -32,12 +34,12 @@ fn without(mut world: World) -> World {
     world
 }
 
-fn raw() -> Raw {
+pub fn raw() -> Raw {
     Raw::new(Side::Partners, plain())
 }
 
 /// A stream out that is proven to a peer which offers stream management; what was said then.
-fn dial(raw: &mut Raw) -> (LinkId, String) {
+pub fn dial(raw: &mut Raw) -> (LinkId, String) {
     let link = raw.dial("contoso.com", THEM);
     raw.tell(
         link,
@@ -52,7 +54,7 @@ fn acknowledged(raw: &mut Raw) -> LinkId {
     let (link, said) = dial(raw);
     assert_eq!(
         (said.as_str(), raw.ready.len()),
-        (ENABLE, 0),
+        (ENABLE_OURS, 0),
         "no stanza before the peer has agreed to count"
     );
     assert_eq!(tell(raw, link, ENABLED), (String::new(), vec![]));
@@ -61,7 +63,7 @@ fn acknowledged(raw: &mut Raw) -> LinkId {
 }
 
 /// What was written, and what the shard was told to be acknowledged.
-fn tell(raw: &mut Raw, link: LinkId, bytes: &str) -> (String, Vec<u32>) {
+pub fn tell(raw: &mut Raw, link: LinkId, bytes: &str) -> (String, Vec<u32>) {
     raw.backend.receive(raw.now, link, bytes.to_owned().into(), &mut raw.out).unwrap();
     let mut counts = Vec::new();
     raw.out.events.retain(|event| match event {
@@ -81,7 +83,7 @@ fn tell(raw: &mut Raw, link: LinkId, bytes: &str) -> (String, Vec<u32>) {
 }
 
 /// Sends stanzas; what else was said.
-fn send(raw: &mut Raw, link: LinkId, count: usize) -> String {
+pub fn send(raw: &mut Raw, link: LinkId, count: usize) -> String {
     for _ in 0..count {
         let one = stanza(raw.now, "a@contoso.com", "b@partner.example", "1");
         assert!(matches!(raw.backend.send(raw.now, link, one, &mut raw.out), Sent::OnWrite(_)));
@@ -94,18 +96,31 @@ fn send(raw: &mut Raw, link: LinkId, count: usize) -> String {
 }
 
 /// A stream in that is proven by dialback; whether stream management is asked for is the test's business.
-fn in_from(raw: &mut Raw) -> LinkId {
+pub fn in_from(raw: &mut Raw) -> LinkId {
+    in_between(raw, THEM, "contoso.com")
+}
+
+/// As [`in_from`], between these two.
+pub fn in_between(raw: &mut Raw, theirs: &str, ours: &str) -> LinkId {
     let link = raw.accept();
-    let said = raw.tell(link, &header(THEM, "contoso.com"));
+    let said = raw.tell(link, &header(theirs, ours));
     assert!(!said.contains(FEATURE), "not offered to whom nobody knows yet: {said}");
-    raw.tell(link, &format!("<db:result from='{THEM}' to='contoso.com'>k</db:result>"));
+    prove(raw, link, theirs, ours);
+    link
+}
+
+/// Proves a pair by dialback.
+pub fn prove(raw: &mut Raw, link: LinkId, theirs: &str, ours: &str) {
+    let dials = raw.connects.len();
+    raw.tell(link, &format!("<db:result from='{theirs}' to='{ours}'>k</db:result>"));
+    assert_eq!(raw.connects.len(), dials + 1);
     let verify = raw.connects.last().unwrap().link;
     raw.connected(verify);
-    let said = raw.tell(verify, &(answering(THEM, "contoso.com", "v") + "<stream:features/>"));
+    let said = raw.tell(verify, &(answering(theirs, ours, "v") + "<stream:features/>"));
     let id = crate::raw::attribute(&said[said.find("<db:verify").unwrap()..], "id");
-    raw.tell(verify, &format!("<db:verify from='{THEM}' to='contoso.com' id='{id}' type='valid'/>"));
+    raw.tell(verify, &format!("<db:verify from='{theirs}' to='{ours}' id='{id}' type='valid'/>"));
+    raw.tell(verify, "</stream:stream>");
     assert!(raw.said(link).contains("type='valid'"));
-    link
 }
 
 /// Such a stream with stream management.
@@ -116,11 +131,11 @@ fn counting(raw: &mut Raw) -> LinkId {
     link
 }
 
-fn message(id: u32) -> String {
+pub fn message(id: u32) -> String {
     format!("<message from='b@{THEM}/r' to='a@contoso.com' id='m{id}'><body>x</body></message>")
 }
 
-fn end(raw: &mut Raw, stanzas: &[Stanza]) {
+pub fn end(raw: &mut Raw, stanzas: &[Stanza]) {
     for stanza in stanzas {
         let (side, link, arrived) = (stanza.origin.side, stanza.origin.link, stanza.arrived);
         raw.backend.ended(raw.now, &Ended { side, link, arrived, count: 1 }, &mut raw.out);
@@ -132,7 +147,7 @@ fn end(raw: &mut Raw, stanzas: &[Stanza]) {
 fn xm01_it_is_used_where_it_is_offered_and_wanted() {
     let mut one = raw();
     let (link, said) = dial(&mut one);
-    assert_eq!(said, ENABLE);
+    assert_eq!(said, ENABLE_OURS);
     let failed = "<failed xmlns='urn:xmpp:sm:3'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>";
     assert_eq!(tell(&mut one, link, failed), (String::new(), vec![]));
     assert_eq!(one.ready, [link], "a refusal is no fault");
@@ -395,15 +410,24 @@ fn xm03_a_peer_that_leaves_hears_what_became_of_all() {
 }
 
 #[test]
-fn xm04_resumption_is_not_promised() {
+fn xm04_resumption_is_promised_to_who_asks_for_it() {
     let mut raw = raw();
     let link = in_from(&mut raw);
-    assert_eq!(raw.tell(link, "<enable xmlns='urn:xmpp:sm:3' resume='true' max='600'/>"), ENABLED);
+    let said = raw.tell(link, "<enable xmlns='urn:xmpp:sm:3' resume='true' max='600'/>");
+    assert!(said.starts_with("<enabled ") && said.contains(" resume='true' max='60'"), "{said}");
     let said = raw.tell(link, "<resume xmlns='urn:xmpp:sm:3' h='0' previd='x'/>");
-    assert!(said.contains("<failed") && said.contains("<item-not-found"), "{said}");
+    assert!(said.contains("<failed") && said.contains("<unexpected-request"), "{said}");
     let said = raw.tell(link, ENABLE);
     assert!(said.contains("<failed") && said.contains("<unexpected-request"), "{said}");
     assert!(!raw.is_closed(link));
+
+    let limits = GatewayLimits { resumption_seconds: 0, ..GatewayLimits::default() };
+    let partners = vec![partner(THEM, No, No, true)];
+    let policy = Policy::new(partners, Unlisted::Refuse, PartnerDefaults::default(), limits).unwrap();
+    let mut off = Raw::new(Side::Partners, World { policy, ..plain() });
+    let link = in_from(&mut off);
+    assert_eq!(off.tell(link, "<enable xmlns='urn:xmpp:sm:3' resume='true' max='600'/>"), ENABLED);
+    assert_eq!(dial(&mut off).1, ENABLE);
 }
 
 #[test]

@@ -76,8 +76,8 @@ fn the_legacy_gateway_is_believed_and_remembered() {
     assert!(!contacts.observe(&shown("b")));
     assert_eq!(state(&contacts), "from");
     assert!(!contacts.observe(&passing(Toward::Local, Available)), "a partner's presence grants nothing");
-    assert_eq!(contacts.take_shown(LOCAL, PARTNER), ["a".into(), "b".into()]);
-    assert_eq!(contacts.take_shown(LOCAL, PARTNER), []);
+    assert_eq!(contacts.take_shown(LOCAL, PARTNER, |_| true), ["a".into(), "b".into()]);
+    assert_eq!(contacts.take_shown(LOCAL, PARTNER, |_| true), []);
     assert!(contacts.observe(&passing(Toward::Partner, Subscribe)));
     assert!(contacts.observe(&passing(Toward::Local, Subscribed)));
     assert_eq!(state(&contacts), "both");
@@ -92,12 +92,69 @@ fn a_user_has_so_many_contacts_and_no_more() {
     let mut contacts = Contacts::default();
     for n in 0..=CONTACTS_PER_USER_MAX {
         let partner = format!("u{n}@partner.example");
-        let passing = Passing { partner: &partner, ..passing(Toward::Local, Subscribe) };
+        let asking = Passing { partner: &partner, ..passing(Toward::Local, Subscribe) };
         let expected = if n < CONTACTS_PER_USER_MAX { Ruling::On } else { Ruling::Full };
-        assert_eq!(contacts.rule(&passing).0, expected, "{n}");
+        assert_eq!(contacts.rule(&asking).0, expected, "{n}");
+        contacts.rule(&Passing { toward: Toward::Partner, kind: Subscribed, ..asking });
     }
     assert_eq!(contacts.len(), CONTACTS_PER_USER_MAX);
     assert_eq!(contacts.of(LOCAL).count(), CONTACTS_PER_USER_MAX);
+}
+
+#[test]
+fn questions_of_one_domain_leave_room_for_others() {
+    // B-36: 100,000 users of one domain ask to see as many of ours as there are.
+    let mut contacts = Contacts::default();
+    let mut taken = 0;
+    for n in 0..100_000 {
+        let (partner, local) = (format!("u{n}@partner.example"), format!("l{}@contoso.com", n % 1000));
+        let asking = Passing { partner: &partner, local: &local, ..passing(Toward::Local, Subscribe) };
+        taken += usize::from(contacts.rule(&asking).0 == Ruling::On);
+    }
+    assert_eq!((taken, contacts.len()), (ASKING_PER_DOMAIN_MAX, ASKING_PER_DOMAIN_MAX));
+    // Another domain is heard, and so is this one once it has answers, or takes its questions back.
+    let other = Passing { partner: "x@other.example", ..passing(Toward::Local, Subscribe) };
+    assert_eq!(contacts.rule(&other).0, Ruling::On);
+    let first = Passing {
+        partner: "u0@partner.example",
+        local: "l0@contoso.com",
+        ..passing(Toward::Partner, Subscribed)
+    };
+    let more = |contacts: &mut Contacts, n: usize| {
+        let partner = format!("more{n}@partner.example");
+        contacts.rule(&Passing { partner: &partner, ..passing(Toward::Local, Subscribe) }).0
+    };
+    assert_eq!(more(&mut contacts, 0), Ruling::Full);
+    contacts.rule(&first);
+    assert_eq!((more(&mut contacts, 1), more(&mut contacts, 2)), (Ruling::On, Ruling::Full));
+    let back = Passing { kind: Unsubscribe, toward: Toward::Local, partner: "u1@partner.example", ..first };
+    contacts.rule(&Passing { local: "l1@contoso.com", ..back });
+    assert_eq!((more(&mut contacts, 3), more(&mut contacts, 4)), (Ruling::On, Ruling::Full));
+    // What was remembered over a restart counts as well.
+    let mut again = Contacts::default();
+    for n in 0..ASKING_PER_DOMAIN_MAX {
+        let pair = Pair { local: format!("l{n}@contoso.com").into(), partner: "u@partner.example".into() };
+        again.put(Record { pair, contact: Contact { asking: true, ..Contact::default() } });
+    }
+    assert_eq!(more(&mut again, 0), Ruling::Full);
+}
+
+#[test]
+fn questions_to_one_user_leave_room_for_his_contacts() {
+    let mut contacts = Contacts::default();
+    let asks = |contacts: &mut Contacts, partner: &str, kind| {
+        contacts.rule(&Passing { partner, ..passing(Toward::Local, kind) }).0
+    };
+    for n in 0..ASKING_PER_USER_MAX {
+        assert_eq!(asks(&mut contacts, &format!("u@d{n}.example"), Subscribe), Ruling::On);
+    }
+    assert_eq!(asks(&mut contacts, "u@more.example", Subscribe), Ruling::Full);
+    // He may still ask, and who asks him again is no other.
+    let own = Passing { partner: "friend@more.example", ..passing(Toward::Partner, Subscribe) };
+    assert_eq!(contacts.rule(&own).0, Ruling::On);
+    assert_eq!(asks(&mut contacts, "u@d0.example", Subscribe), Ruling::On);
+    assert!(contacts.forget(LOCAL, "u@d0.example", Forget::Contact).is_some());
+    assert_eq!(asks(&mut contacts, "u@more.example", Subscribe), Ruling::On);
 }
 
 /// The counts, made anew by looking at what is there.

@@ -159,25 +159,35 @@ impl Overlay {
         Some(user)
     }
 
-    /// Drops the changes a new snapshot has caught up with: those whose user lives there too. Permissions are then
-    /// the snapshot's. A change it does not show yet stays, as a source may lag behind. Returns how many went.
-    pub fn settle(&self, snapshot: &Snapshot) -> usize {
+    /// Drops the changes a newer snapshot has caught up with: those of users who live there too by now, and of users who were in
+    /// the older one and are gone. A change the source does not show yet stays, as a source may lag behind; but what the user may
+    /// do is the newer snapshot's to say. Calls `visit` for each that goes, and returns how many went. `visit` must not touch this
+    /// overlay.
+    pub fn settle(&self, older: &Snapshot, newer: &Snapshot, mut visit: impl FnMut(&str)) -> usize {
         let mut settled = 0;
         self.users.retain(|bare, user| {
-            let known = str::from_utf8(bare).ok().and_then(|bare| snapshot.look_up(bare));
-            let agreed = known.is_some_and(|known| known.residence == user.residence);
-            if agreed {
+            let Ok(text) = str::from_utf8(bare) else { return true };
+            let stays = match newer.look_up(text) {
+                Some(known) => {
+                    let stays = known.residence != user.residence;
+                    *user = User { residence: user.residence, ..known };
+                    stays
+                }
+                None => older.look_up(text).is_none(),
+            };
+            if !stays {
                 self.uncount(bare);
                 settled += 1;
+                visit(text);
             }
-            !agreed
+            stays
         });
         self.entries.fetch_sub(settled, Ordering::AcqRel);
         settled
     }
 
     /// Calls `visit` for every changed user, in no particular order. `visit` must not touch this overlay.
-    pub(super) fn for_each(&self, mut visit: impl FnMut(&str, User)) {
+    pub fn for_each(&self, mut visit: impl FnMut(&str, User)) {
         for entry in &self.users {
             if let Ok(bare) = str::from_utf8(entry.key()) {
                 visit(bare, *entry.value());

@@ -42,14 +42,15 @@ fn a_snapshot_gives_back_what_was_added() {
         Residence::UnknownPool(pool),
     ];
     for (n, residence) in residences.into_iter().enumerate() {
-        for flags in 0..8 {
+        for flags in 0..16 {
             let user = User {
                 residence,
                 federation_enabled: flags & 1 != 0,
                 xmpp_enabled: flags & 2 != 0,
                 enabled: flags & 4 != 0,
+                moving: flags & 8 != 0,
             };
-            assert_eq!(user.may_federate(), flags == 7);
+            assert_eq!(user.may_federate(), flags & 7 == 7);
             let bare = format!("user{n}.{flags}@{}", ["contoso.com", "fabrikam.example"][flags % 2]);
             builder.add(Jid::parse(&bare).unwrap().view(), user).unwrap();
             expected.push((bare, user));
@@ -127,16 +128,24 @@ fn the_overlay_speaks_first_and_is_bounded() {
 #[test]
 fn the_overlay_gives_way_to_a_snapshot_that_has_caught_up() {
     let overlay = Overlay::new(10);
-    for (raw, residence) in [("ann@contoso.com", SFB2019), ("bob@contoso.com", SFB2019)] {
-        overlay.set(Jid::parse(raw).unwrap().view(), User::at(residence)).unwrap();
+    for raw in ["ann@contoso.com", "bob@contoso.com", "carl@contoso.com", "dora@contoso.com"] {
+        overlay.set(Jid::parse(raw).unwrap().view(), User::at(SFB2019)).unwrap();
     }
     let closed = User { xmpp_enabled: false, ..User::at(SFB2019) };
-    let newer = snapshot([("ann@contoso.com", closed), ("bob@contoso.com", User::at(LEGACY))]);
-    assert_eq!(overlay.settle(&newer), 1);
+    let older = snapshot(["ann@contoso.com", "carl@contoso.com"].map(|bare| (bare, User::at(LEGACY))));
+    let disabled = User { enabled: false, ..User::at(LEGACY) };
+    let newer = snapshot([("ann@contoso.com", closed), ("bob@contoso.com", disabled)]);
+    let mut gone = Vec::new();
+    assert_eq!(overlay.settle(&older, &newer, |bare| gone.push(bare.to_owned())), 2);
+    gone.sort();
+    assert_eq!(gone, ["ann@contoso.com", "carl@contoso.com"], "one lives there by now, one was deleted");
     let directory = Directory::new(Arc::new(newer), Arc::new(overlay));
     assert_eq!(directory.look_up("ann@contoso.com"), Some(closed));
-    assert_eq!(directory.look_up("bob@contoso.com"), Some(User::at(SFB2019)));
-    assert_eq!(directory.overlay().len(), 1);
+    // He stays where he was moved to, but what he may do is the source's to say.
+    assert_eq!(directory.look_up("bob@contoso.com"), Some(User { residence: SFB2019, ..disabled }));
+    assert_eq!(directory.look_up("carl@contoso.com"), None);
+    assert_eq!(directory.look_up("dora@contoso.com"), Some(User::at(SFB2019)), "a source may lag behind");
+    assert_eq!(directory.overlay().len(), 2);
 }
 
 #[test]
@@ -316,10 +325,14 @@ proptest! {
                     changed.sort();
                     let expected: Vec<_> = (0..40).map(name).filter(|bare| old.get(bare) != lower.get(bare)).collect();
                     prop_assert_eq!(changed, { let mut expected = expected; expected.sort(); expected });
+                    let older = Arc::clone(directory.snapshot());
                     directory = directory.with_snapshot(Arc::clone(&new));
                     let before = upper.len();
-                    upper.retain(|bare, user| lower.get(bare) != Some(user));
-                    prop_assert_eq!(directory.overlay().settle(&new), before - upper.len());
+                    upper.retain(|bare, user| match lower.get(bare) {
+                        Some(known) => known != user,
+                        None => !old.contains_key(bare),
+                    });
+                    prop_assert_eq!(directory.overlay().settle(&older, &new, |_| ()), before - upper.len());
                 }
             }
             for bare in (0..41).map(name) {

@@ -129,6 +129,10 @@ pub(super) fn general_domain(raw: &str) -> Result<String, JidError> {
     if name.is_empty() || name.split('.').any(str::is_empty) {
         return Err(JidError { part: JidPart::Domain, problem: JidProblem::Empty });
     }
+    // An A-label that decodes to what looks like one (UTS 46 §4.1, rule 4): preparing it once more would give something else.
+    if name.split('.').any(|label| label.starts_with("xn--")) {
+        return Err(invalid(JidPart::Domain));
+    }
     check_length(name, JidPart::Domain)?;
     Ok(name.to_owned())
 }

@@ -178,6 +178,10 @@ fn bombs_are_refused() {
         (format!("XN--{}", "a-".repeat(700)), JidPart::Domain),
         (format!("{}@b", "\u{200d}".repeat(1000)), JidPart::Local),
         (format!("a\u{200c}{}", "\u{200c}".repeat(1000)), JidPart::Domain),
+        // What decodes to the look of an A-label was taken once, and its prepared form was then no address.
+        ("xn--xn--mnchen-3ym".to_owned(), JidPart::Domain),
+        ("a.XN--xn--mnchen-3ym.example".to_owned(), JidPart::Domain),
+        ("xn--m\u{fc}nchen".to_owned(), JidPart::Domain),
     ] {
         assert_eq!(Jid::parse(&raw).map_err(|error| error.part), Err(part));
     }

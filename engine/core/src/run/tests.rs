@@ -201,24 +201,25 @@ proptest! {
 #[test]
 fn what_may_be_unacknowledged_is_bounded() {
     use crate::limits::{LINK_CREDIT_STANZAS, LINK_UNACKNOWLEDGED_BYTES};
+    let flow = crate::flow::FlowLimits::default();
     let mut link = Link::new(Side::Partners, None);
     link.set_acknowledging();
     let stanza = run(1, &[], None).stanzas().next().unwrap();
     let octets = (LINK_UNACKNOWLEDGED_BYTES / 4) as usize;
     for n in 0..4 {
-        assert!(link.has_credit(), "{n}");
+        assert!(link.has_credit(&flow), "{n}");
         link.queue(octets);
         link.push(stanza.clone());
         link.set_written(u64::MAX);
     }
-    assert!(!link.has_credit(), "written or not");
+    assert!(!link.has_credit(&flow), "written or not");
     link.acknowledge(1);
     assert!(matches!(link.pop_written(), Some(Written::One(_))) && link.pop_written().is_none());
-    assert!(link.has_credit());
+    assert!(link.has_credit(&flow));
     for _ in 0..LINK_CREDIT_STANZAS {
         link.push(stanza.clone());
     }
-    assert!(!link.has_credit());
+    assert!(!link.has_credit(&flow));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::pressure::{Full, beyond_share};
 use super::{Shard, Timer};
 use crate::backend::{Destination, Sent};
 use crate::home::BackendKind;
@@ -28,8 +29,12 @@ pub(super) struct Waiting {
     pub(super) state: State,
     failures: u32,
     /// The node of the pool the link was dialed to.
-    node: Option<u16>,
+    pub(super) node: Option<u16>,
     timer: Option<TimerId>,
+    /// The last link it had, gone and perhaps to be resumed: what that holds is older than the spool.
+    pub(super) suspended: Option<LinkId>,
+    /// Links whose share of the spool is full.
+    pub(super) full: Vec<Full>,
 }
 
 /// Where a destination stands.
@@ -66,6 +71,14 @@ impl Waiting {
 impl Shard {
     /// Goes the way of a route: here, or on the shard that owns it.
     pub(super) fn forward(&mut self, now: Instant, stanza: Stanza, route: Route, out: &mut Outbox) {
+        let side = match route {
+            Route::Home(home) => Side::Home(home),
+            Route::Own | Route::Partner { .. } => Side::Partners,
+        };
+        if !stanza.made {
+            let (from, to) = (stanza.from.domain(), stanza.to.domain());
+            self.note_brought(now, side, stanza.origin.link, from, to);
+        }
         match route {
             Route::Own => self.follow(now, stanza, out),
             Route::Partner { ours, theirs } => {
@@ -122,6 +135,11 @@ impl Shard {
             self.send(now, link, &destination, stanza, out);
             return;
         }
+        let source = (stanza.origin.side, if stanza.made { LinkId::NONE } else { stanza.origin.link });
+        if stanza.attempts == 0 && !self.may_wait(&destination, source, stanza.len()) {
+            self.refuse(now, stanza, beyond_share(), out);
+            return;
+        }
         if self.spooled_bytes_bound + stanza.len() > SHARD_SPOOL_BYTES_MAX {
             self.refuse(now, stanza, full("too much waits in the router"), out);
             return;
@@ -129,8 +147,10 @@ impl Shard {
         self.spooled_bytes_bound += stanza.len();
         self.put_on_disk(&mut stanza, out);
         let Some(waiting) = self.destinations.get_mut(&destination) else { return };
-        if stanza.attempts > 0 {
+        if stanza.attempts > 0 && self.returning {
             waiting.spool.restore(stanza);
+        } else if stanza.attempts > 0 {
+            waiting.spool.restore_behind(stanza);
         } else if let Err(stanza) = waiting.spool.push(stanza) {
             self.refuse(now, stanza, full("too many stanzas wait for this server"), out);
             return;
@@ -140,6 +160,7 @@ impl Shard {
         } else {
             self.set_timer(&destination);
         }
+        self.press(now, &destination, source, out);
     }
 
     /// Sees to it that a destination is known. False: there are too many.
@@ -157,8 +178,12 @@ impl Shard {
     pub(super) fn open_link(&self, destination: &Destination) -> Option<LinkId> {
         let waiting = self.destinations.get(destination)?;
         let State::Ready(link) = waiting.state else { return None };
-        let open = waiting.spool.is_empty() && self.links.get(&link).is_some_and(Link::has_credit);
+        let open = waiting.spool.is_empty() && self.has_credit(link);
         open.then_some(link)
+    }
+
+    fn has_credit(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|link| link.has_credit(&self.world.flow))
     }
 
     fn send(
@@ -214,28 +239,40 @@ impl Shard {
     pub(super) fn flush(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
         loop {
             let Some(waiting) = self.destinations.get_mut(destination) else { return };
-            let State::Ready(link) = waiting.state else { return };
-            if !self.links.get(&link).is_some_and(Link::has_credit) {
-                return;
-            }
-            match waiting.spool.pop() {
+            let State::Ready(link) = waiting.state else { return self.relieve(now, destination, out) };
+            let has_credit = self.links.get(&link).is_some_and(|link| link.has_credit(&self.world.flow));
+            let load = if has_credit { waiting.spool.pop() } else { None };
+            match load {
                 Some(Load::One(stanza)) => self.send(now, link, destination, stanza, out),
                 Some(Load::Run(run)) => self.send_run(now, link, destination, run, out),
-                None => return,
+                None => return self.relieve(now, destination, out),
             }
         }
     }
 
     /// Begins an attempt to reach a destination.
-    fn dial(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
+    pub(super) fn dial(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
+        if self.go_back(now, destination, out) {
+            return;
+        }
         let node = match destination {
             Destination::Pair { side: Side::Partners, .. } => None,
             Destination::Pair { side: Side::Home(home), ours, theirs } => {
-                let pool = self.pools.get(usize::from(home.0));
-                Some(pool.map_or(Err(None), |pool| pool.pick(&format!("{ours} {theirs}"), now)))
+                let pool = self.pools.get_mut(usize::from(home.0));
+                Some(pool.map_or(Err(None), |pool| pool.pick_to_dial(&format!("{ours} {theirs}"), now)))
             }
-            Destination::Node { node, .. } => Some(Ok(*node)),
+            Destination::Node { side, node } => {
+                if let Side::Home(home) = side
+                    && let Some(pool) = self.pools.get_mut(usize::from(home.0))
+                {
+                    pool.probe(*node, now);
+                }
+                Some(Ok(*node))
+            }
         };
+        if matches!(node, Some(Err(_))) {
+            self.call_off(destination, out);
+        }
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
         let node = match node {
             None => None,
@@ -277,12 +314,15 @@ impl Shard {
         }
         waiting.state = State::Blocked(link);
         waiting.failures = 0;
-        if let (Side::Home(home), Some(node)) = (destination.side(), waiting.node)
+        let node = waiting.node;
+        self.heard_of(now, destination.side(), out);
+        if let (Side::Home(home), Some(node)) = (destination.side(), node)
             && let Some(pool) = self.pools.get_mut(usize::from(home.0))
         {
             pool.succeed(node);
         }
         // While the link is still closed to stanzas: what comes back now was given before what waits.
+        self.call_off(&destination, out);
         self.take_back(now, out);
         if let Some(waiting) = self.destinations.get_mut(&destination)
             && waiting.link() == Some(link)
@@ -375,11 +415,14 @@ impl Shard {
         }
         let Some(refusal) = refusal else {
             waiting.state = State::Resting(now);
+            self.call_off(destination, out);
             self.take_back(now, out);
             self.redial(now, destination, out);
             return;
         };
         waiting.failures = waiting.failures.saturating_add(1);
+        self.call_off(destination, out);
+        let Some(waiting) = self.destinations.get_mut(destination) else { return };
         let rest = backoff(waiting.failures, &mut self.random);
         waiting.state = State::Resting(now + rest);
         let home = match (destination.side(), waiting.node) {
@@ -391,6 +434,7 @@ impl Shard {
         {
             pool.fail(node, now, &mut self.random);
         }
+        self.not_reached(now, destination.side());
         self.take_back(now, out);
         if let Some((home, _)) = home {
             self.move_to_other_nodes(now, destination, home, out);
@@ -399,6 +443,7 @@ impl Shard {
                 self.refuse(now, stanza, refusal.clone(), out);
             }
         }
+        self.relieve(now, destination, out);
         self.set_timer(destination);
     }
 
@@ -446,6 +491,7 @@ impl Shard {
             let refusal = unreachable(Unreachable::NoAnswer, &name).with_detail("it waited too long");
             self.refuse(now, stanza, refusal, out);
         }
+        self.relieve(now, destination, out);
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
         match waiting.state {
             State::Opening(link, since) if now >= since + Duration::from_secs(CONNECT_SECONDS) => {
@@ -455,7 +501,15 @@ impl Shard {
                 self.part(now, destination, link, Some(refusal), out);
             }
             State::Resting(until) if until <= now => {
-                if waiting.spool.is_empty() {
+                // What was for a node that failed goes to others meanwhile: nothing but an attempt shows that it is back.
+                let probe = self.draining.is_none()
+                    && match destination {
+                        Destination::Node { side: Side::Home(home), node } => {
+                            self.pools.get(usize::from(home.0)).is_some_and(|pool| pool.is_failing(*node))
+                        }
+                        Destination::Node { .. } | Destination::Pair { .. } => false,
+                    };
+                if waiting.spool.is_empty() && !probe {
                     waiting.state = State::Idle;
                 } else {
                     self.dial(now, destination, out);
@@ -496,6 +550,7 @@ impl Shard {
     pub(super) fn give_up_waiting(&mut self, now: Instant, late: bool, out: &mut Outbox) {
         let mut left: Vec<Stanza> = Vec::new();
         left.extend(self.presences.take());
+        self.call_off_all(out);
         for waiting in self.destinations.values_mut() {
             if late {
                 left.extend(waiting.spool.take());
@@ -532,14 +587,15 @@ impl Shard {
     /// Makes room among the destinations. False when none is idle.
     fn forget_idle(&mut self) -> bool {
         let before = self.destinations.len();
-        self.destinations
-            .retain(|_, waiting| !matches!(waiting.state, State::Idle) || !waiting.spool.is_empty());
+        self.destinations.retain(|_, waiting| {
+            !matches!(waiting.state, State::Idle) || !waiting.spool.is_empty() || !waiting.full.is_empty()
+        });
         self.destinations.len() < before
     }
 }
 
 /// How logs and errors call a destination.
-fn destination_name(destination: &Destination) -> String {
+pub(super) fn destination_name(destination: &Destination) -> String {
     match destination {
         Destination::Pair { theirs, .. } => theirs.to_string(),
         Destination::Node { node, .. } => format!("node {node}"),

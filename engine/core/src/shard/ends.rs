@@ -62,6 +62,7 @@ impl Shard {
     pub(super) fn delivered_to(&mut self, now: Instant, stanza: Stanza, side: Side, out: &mut Outbox) {
         if stanza.made {
             self.tally.made.delivered += 1;
+            self.heard_of(now, side, out);
         } else {
             self.delivered_many(now, 1, stanza.arrived, side);
         }

@@ -77,6 +77,7 @@ impl Shard {
         out: &mut Outbox,
     ) {
         stanza.attempts = stanza.attempts.saturating_add(1);
+        self.returning = true;
         if refusal.retry == Retry::Never
             || stanza.attempts >= ATTEMPTS_MAX
             || crate::spool::expiry(&stanza) <= now
@@ -87,12 +88,14 @@ impl Shard {
         } else {
             self.follow(now, stanza, out);
         }
+        self.returning = false;
     }
 
     /// The pool does not know the user the directory says it has (requirement 5): the directory lags behind a move. The stanza
     /// goes to the other side, this once: whatever comes of that, no home gives it back a second time.
     fn try_other_side(&mut self, now: Instant, mut stanza: Stanza, refusal: Refusal, out: &mut Outbox) {
         stanza.attempts = ATTEMPTS_MAX - 1;
+        self.tally.strays += 1;
         let Some(home) = self.lives_on(stanza.to.bare_str()) else {
             return self.refuse(now, stanza, refusal, out);
         };
@@ -133,6 +136,7 @@ impl Shard {
                 for stanza in waiting.spool.take() {
                     self.give_to_pool(now, home, stanza, out);
                 }
+                self.relieve(now, destination, out);
             }
         }
     }

@@ -253,6 +253,12 @@ impl Shard {
         if self.presences.contacts.observe(&passing) {
             self.store(local, partner, out);
         }
+        if fact.toward == Toward::Partner
+            && let Some(home) = self.lives_on(local)
+        {
+            self.heard_of(now, Side::Home(home), out);
+            self.confirmed(now, home, fact);
+        }
     }
 
     /// Gives the state of a pair to the store; the number to wait for.

@@ -23,6 +23,11 @@ impl Shard {
         let count = run.len() as u64;
         self.tally.passed.received += count;
         self.side(run.side).received += count;
+        self.record_run(&run, out);
+        if !self.charge_run(now, &run) {
+            self.arrive_each(now, &run, out);
+            return out.give_back(run.heads);
+        }
         let mut ways = std::mem::take(&mut self.ways);
         let view = View { world: &self.world, directory: &self.directory };
         route_run(view, &run, &mut self.found, &mut ways);
@@ -95,11 +100,13 @@ impl Shard {
         if side == Side::Partners {
             let owner = owner_of_domain(run.to.as_str(), self.world.shards);
             if owner != self.index {
+                self.note_brought(now, side, run.link, &run.from, &run.to);
                 self.tally.passed.handed_out += run.len() as u64;
                 out.outputs.push(Output::Handoff(owner, Handoff::Run(run)));
                 return;
             }
         }
+        self.note_brought(now, side, run.link, &run.from, &run.to);
         let run = match side {
             Side::Home(home) => match self.detour_run(now, home, run, out) {
                 Some(run) => run,
@@ -124,10 +131,13 @@ impl Shard {
             return;
         }
         let octets = run.bytes_left();
+        let source = (run.side, run.link);
+        let may_wait = self.may_wait(&destination, source, octets);
         let run = match self.destinations.get_mut(&destination) {
             // A destination that has to be dialed, or has no room, is seen to on the path of single stanzas.
             Some(waiting)
-                if self.disk.is_none()
+                if may_wait
+                    && self.disk.is_none()
                     && !matches!(waiting.state, State::Idle)
                     && self.spooled_bytes_bound + octets <= SHARD_SPOOL_BYTES_MAX =>
             {
@@ -135,6 +145,7 @@ impl Shard {
                     Ok(()) => {
                         self.spooled_bytes_bound += octets;
                         self.set_timer(&destination);
+                        self.press(now, &destination, source, out);
                         return;
                     }
                     Err(run) => run,

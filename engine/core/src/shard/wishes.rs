@@ -17,7 +17,7 @@ use crate::placement::owner_of_user;
 use crate::stanza::{Kind, PresenceType, Stanza};
 
 /// After so long a home that could not be asked for a user's presence is asked again.
-const AGAIN: Duration = Duration::from_secs(30);
+pub(super) const AGAIN: Duration = Duration::from_secs(30);
 
 /// Something the router asks for a pair by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +36,8 @@ pub(super) enum What {
     Look,
     /// What the partner's user was told of the local user did not arrive: that he may see him, and how he is.
     Tell,
+    /// What the partner's user was shown, and the gateway did not say again when it was asked, ends.
+    Confirm,
 }
 
 impl Shard {
@@ -46,7 +48,7 @@ impl Shard {
         }
         let lane = match wish.what {
             What::Watch | What::Ask => self.lives_on(&wish.pair.local).map(pace::Toward::Home),
-            What::Look | What::Tell => {
+            What::Look | What::Tell | What::Confirm => {
                 Jid::parse(&wish.pair.partner).ok().map(|jid| pace::Toward::Partner(Domain::from(&jid)))
             }
         };
@@ -95,6 +97,17 @@ impl Shard {
 
     /// Asks what was wished for, if it is still to be asked.
     fn grant(&mut self, now: Instant, wish: &Wish, out: &mut Outbox) {
+        if wish.what == What::Confirm {
+            return self.confirm(now, &wish.pair, out);
+        }
+        if wish.what == What::Watch {
+            let watches = self
+                .presences
+                .contacts
+                .get(&wish.pair.local, &wish.pair.partner)
+                .is_some_and(|contact| contact.from);
+            self.await_answer(now, &wish.pair, watches);
+        }
         let Pair { local, partner } = &wish.pair;
         let Some(contact) = self.presences.contacts.get(local, partner) else { return };
         let (Ok(local), Ok(partner)) = (Jid::parse(local), Jid::parse(partner)) else { return };
@@ -106,7 +119,7 @@ impl Shard {
                 self.compose(now, PresenceType::Subscribed, local.clone(), partner.clone(), out);
                 self.compose(now, PresenceType::Probe, partner, local, out);
             }
-            What::Watch | What::Ask | What::Look | What::Tell => {}
+            What::Watch | What::Ask | What::Look | What::Tell | What::Confirm => {}
         }
     }
 
@@ -159,18 +172,32 @@ impl Shard {
         if fact.toward == Toward::Local {
             self.show_gone(now, &pair, out);
         }
-        let wish = Wish { pair, what };
+        self.wish_later(now + after, Wish { pair, what });
+    }
+
+    /// Something is to be asked at this time.
+    pub(super) fn wish_later(&mut self, at: Instant, wish: Wish) {
         if self.presences.wishes.insert(wish.clone()) {
             self.presences.again_count += 1;
-            let at = now + after;
             self.presences.again.insert((at, self.presences.again_count), wish);
             self.timers.set(at, Timer::Presence);
         }
     }
 
     /// Whatever a partner's user was shown of a local user ends.
-    fn show_gone(&mut self, now: Instant, pair: &Pair, out: &mut Outbox) {
-        let shown = self.presences.contacts.take_shown(&pair.local, &pair.partner);
+    pub(super) fn show_gone(&mut self, now: Instant, pair: &Pair, out: &mut Outbox) {
+        self.show_some_gone(now, pair, |_| true, out);
+    }
+
+    /// Of what a partner's user was shown of a local user, these resources end.
+    pub(super) fn show_some_gone(
+        &mut self,
+        now: Instant,
+        pair: &Pair,
+        ends: impl FnMut(&Arc<str>) -> bool,
+        out: &mut Outbox,
+    ) {
+        let shown = self.presences.contacts.take_shown(&pair.local, &pair.partner, ends);
         if shown.is_empty() {
             return;
         }
@@ -233,8 +260,10 @@ impl Shard {
         for record in records {
             let pair = record.pair.clone();
             self.presences.contacts.put(record);
-            if self.lives_on(&pair.local).is_some_and(|home| self.is_pool(home)) {
-                self.serve(now, pair, out);
+            match self.lives_on(&pair.local) {
+                Some(home) if self.is_pool(home) => self.serve(now, pair, out),
+                Some(home) => self.ask_anew(now, home, pair, out),
+                None => {}
             }
         }
     }

@@ -84,3 +84,69 @@ fn a_long_queue_is_not_looked_through_for_each_of_its_stanzas() {
     assert_eq!(gone, 1000);
     assert!(looks <= 6, "{looks} looks for a second's worth of stanzas");
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+fn what_came_in_one_read_comes_back_in_order() {
+    let start = Instant::now();
+    let mut spool = Spool::default();
+    // All of one read: 4 and 5 were given back before and wait here, then the backend gives back 1, 2 and 3, which it still had.
+    let alike = |number| Stanza { arrived: start, ..stanza(start, number, 1) };
+    for number in [4, 5] {
+        spool.restore(alike(number));
+    }
+    assert!(spool.pop().is_some_and(|load| load.len() == 1));
+    spool.put_back([alike(4)].into_iter());
+    for number in [1, 2, 3] {
+        spool.restore(alike(number));
+    }
+    spool.restore(stanza(start, 9, 1));
+    spool.restore_behind(alike(6));
+    assert_eq!(drained(&mut spool), "1234569");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+fn shares_are_what_each_link_brought() {
+    let start = Instant::now();
+    let mut spool = Spool::default();
+    let (one, other) = (LinkId::accepted(0, 1), LinkId::accepted(1, 1));
+    let of = |link, number, made| {
+        let mut stanza = stanza(start, number, 0);
+        stanza.origin.link = link;
+        Stanza { made, ..stanza }
+    };
+    for (link, number, made) in [(one, 10, false), (other, 11, false), (one, 12, false), (one, 13, true)] {
+        spool.push(of(link, number, made)).unwrap();
+    }
+    assert_eq!((spool.share(one), spool.share(other), spool.largest_share()), (4, 2, 4));
+    drop(spool.pop());
+    assert_eq!((spool.share(one), spool.share(other)), (2, 2));
+    spool.put_back([of(one, 10, false)].into_iter());
+    assert_eq!(spool.share(one), 4);
+    let gone = spool.expired(start + Duration::from_secs(SPOOL_AGE_SECONDS + 11));
+    assert_eq!((gone.len(), spool.share(one), spool.share(other)), (2, 2, 0));
+    drop(spool.take());
+    assert_eq!((spool.largest_share(), spool.shares.len()), (0, 0));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+fn one_too_many_is_given_back_and_changes_nothing() {
+    let start = Instant::now();
+    let mut spool = Spool::default();
+    for _ in 0..SPOOL_STANZAS_MAX {
+        spool.push(stanza(start, 1, 0)).unwrap();
+    }
+    assert!(spool.push(stanza(start, 2, 0)).is_err());
+    assert_eq!((spool.len(), spool.bytes()), (SPOOL_STANZAS_MAX, SPOOL_STANZAS_MAX));
+    let mut spool = Spool::default();
+    let large = Bytes::from(vec![b'x'; 256 * 1024]);
+    for _ in 0..SPOOL_BYTES_MAX / large.len() {
+        spool.push(Stanza { bytes: large.clone(), ..stanza(start, 1, 0) }).unwrap();
+    }
+    assert!(spool.push(stanza(start, 2, 0)).is_err());
+    assert_eq!(spool.bytes(), SPOOL_BYTES_MAX);
+    drop(spool.pop());
+    assert!(spool.push(stanza(start, 2, 0)).is_ok());
+}

@@ -9,7 +9,9 @@ use turnout_core::backend::{Backend, Destination, Fault, Sent, Verdict};
 use turnout_core::directory::{Directory, Overlay, SnapshotBuilder, User};
 use turnout_core::durable::{Entry, EntryKey, Opened, hand_out};
 use turnout_core::home::{BackendKind, Dialect, Home, HomeId, Homes, HostPort, Residence};
-use turnout_core::io::{Closed, Door, Ended, Event, Input, LinkId, Outbox, Output, Secured, Side};
+use turnout_core::io::{
+    Closed, Door, Ended, Event, Input, LinkId, Outbox, Output, Secured, Side, Unreachable,
+};
 use turnout_core::jid::{Domain, Jid};
 use turnout_core::placement::owner_of_domain;
 use turnout_core::policy::{GatewayLimits, Partner, PartnerDefaults, Policy, Unlisted};
@@ -31,6 +33,8 @@ struct Seen {
     /// Dials that are not answered yet.
     opening: Vec<(LinkId, Side)>,
     dials_wait: bool,
+    /// Links that are gone may be resumed.
+    outlives: bool,
     heard: BTreeMap<LinkId, Vec<u32>>,
     ended: BTreeMap<LinkId, u32>,
     bounced: BTreeSet<u32>,
@@ -57,12 +61,24 @@ impl Backend for Counting {
     fn connected(&mut self, _: Instant, _: LinkId, _: bool, _: &mut Outbox) {}
     fn secured(&mut self, _: Instant, _: LinkId, _: Secured, _: &mut Outbox) {}
 
-    /// `chain`, `open`, `ack COUNT`, or `say FROM TO NUMBER…`.
+    /// `back`, `chain`, `unchain LINK`, `open`, `resume COUNT`, `ack COUNT`, or `say FROM TO NUMBER…`.
     fn receive(&mut self, now: Instant, link: LinkId, bytes: Bytes, out: &mut Outbox) -> Result<(), Fault> {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         let words: Vec<&str> = text.split(' ').collect();
         match words[0] {
+            "back" => {
+                let domain = |text| Domain::parse(text).unwrap();
+                let (ours, theirs) = (domain("contoso.com"), domain("partner.example"));
+                let back = Destination::Pair { side: self.side, ours, theirs };
+                out.events.extend([Event::Acknowledging(link), Event::WayBack(link, back)]);
+            }
             "chain" => out.chained.push(link),
+            "unchain" => out.unchained.push(LinkId::accepted(link.shard(), words[1].parse().unwrap())),
+            "resume" => out.events.extend([
+                Event::Acknowledging(link),
+                Event::Resumed(link, words[1].parse().unwrap()),
+                Event::Ready(link),
+            ]),
             "open" => out.events.extend([Event::Acknowledging(link), Event::Ready(link)]),
             "ack" => out.events.push_back(Event::Acknowledged(link, words[1].parse().unwrap())),
             _ => out.arrivals.extend(words[3..].iter().map(|number| Stanza {
@@ -96,6 +112,10 @@ impl Backend for Counting {
     fn ended(&mut self, _: Instant, ended: &Ended, _: &mut Outbox) {
         assert_eq!(ended.side, self.side);
         *self.seen.lock().unwrap().ended.entry(ended.link).or_default() += ended.count;
+    }
+
+    fn outlives(&self, _: LinkId) -> bool {
+        self.seen.lock().unwrap().outlives
     }
 
     fn closed(&mut self, _: Instant, _: LinkId, _: &Closed, _: &mut Outbox) {}
@@ -145,6 +165,7 @@ fn world(shards: u16) -> Arc<World> {
         stanza_bytes_max: 262_144,
         enforce_introductions: false,
         presence: PresenceRules::default(),
+        flow: turnout_core::flow::FlowLimits::default(),
         shards,
     })
 }
@@ -289,6 +310,58 @@ impl Rig {
 
     pub(crate) fn dials_wait(&mut self, wait: bool) {
         self.seen.lock().unwrap().dials_wait = wait;
+    }
+
+    /// Links that go from now on may be resumed.
+    pub(crate) fn remember(&mut self) {
+        self.seen.lock().unwrap().outlives = true;
+    }
+
+    /// The link resumes the one before it, of which so many have arrived.
+    pub(crate) fn resume(&mut self, link: LinkId, count: u32) {
+        self.tell(link, format!("resume {count}"));
+    }
+
+    /// The dial comes to nothing.
+    pub(crate) fn fail(&mut self, link: LinkId) {
+        let failed = Input::Failed { link, why: Unreachable::NoAnswer, text: "nobody".into() };
+        self.handle(usize::from(link.shard()), failed);
+    }
+
+    /// Nobody wants to hear any more of what the partner's stream in of a shard brought that is gone.
+    pub(crate) fn unchain(&mut self, shard: u16) {
+        self.tell(LinkId::accepted(shard, 2), "unchain 1".to_owned());
+    }
+
+    /// The partner's stream in of a shard takes stanzas too; its link.
+    pub(crate) fn goes_back(&mut self, shard: u16) -> LinkId {
+        let link = LinkId::accepted(shard, 1);
+        self.tell(link, "back".to_owned());
+        link
+    }
+
+    /// How many links were dialed.
+    pub(crate) fn dials(&self) -> usize {
+        self.seen.lock().unwrap().dialed.len()
+    }
+
+    /// The partner's stream in of a shard is gone.
+    pub(crate) fn partner_is_gone(&mut self, shard: u16) {
+        self.lose(LinkId::accepted(shard, 1));
+    }
+
+    pub(crate) fn bounced(&self) -> usize {
+        self.seen.lock().unwrap().bounced.len()
+    }
+
+    pub(crate) fn stop(&mut self) {
+        for shard in 0..self.shards.len() {
+            self.handle(shard, Input::Drain);
+        }
+        self.now += std::time::Duration::from_secs(20);
+        for (shard, out) in &mut self.shards {
+            shard.wake(self.now, out);
+        }
     }
 
     pub(crate) fn open_all(&mut self) {

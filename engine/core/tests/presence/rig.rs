@@ -35,6 +35,9 @@ struct Seen {
     parted: Vec<String>,
     pool_is_down: bool,
     partner_is_down: bool,
+    gateway_is_down: bool,
+    /// Streams to the gateway.
+    to_gateway: Vec<LinkId>,
 }
 
 struct Recorder {
@@ -93,11 +96,15 @@ impl Backend for Recorder {
     fn accepted(&mut self, _: Instant, _: LinkId, _: Door, _: &Arc<str>, _: &mut Outbox) {}
 
     fn dial(&mut self, _: Instant, link: LinkId, _: &Destination, _: Option<&HostPort>, out: &mut Outbox) {
-        let seen = self.seen.lock().unwrap();
+        let mut seen = self.seen.lock().unwrap();
         let down = match self.side {
             Side::Partners => seen.partner_is_down,
-            Side::Home(home) => home == MODERN && seen.pool_is_down,
+            Side::Home(MODERN) => seen.pool_is_down,
+            Side::Home(_) => seen.gateway_is_down,
         };
+        if self.side == Side::Home(LEGACY) && !down {
+            seen.to_gateway.push(link);
+        }
         let refusal = || {
             Refusal::new(Condition::RemoteServerTimeout, Blame::NextHop, Retry::Later, Bounce::Yes, "down")
         };
@@ -192,6 +199,7 @@ fn world(shards: u16, durable: bool) -> Arc<World> {
         stanza_bytes_max: 262_144,
         enforce_introductions: false,
         presence: PresenceRules { durable, ..PresenceRules::default() },
+        flow: turnout_core::flow::FlowLimits::default(),
         shards,
     })
 }
@@ -361,6 +369,22 @@ impl Rig {
 
     pub(crate) fn partner_is_down(&mut self, down: bool) {
         self.seen.lock().unwrap().partner_is_down = down;
+    }
+
+    /// The gateway's process ends, and with it every stream.
+    pub(crate) fn gateway_dies(&mut self) {
+        let links = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.gateway_is_down = true;
+            std::mem::take(&mut seen.to_gateway)
+        };
+        for link in links {
+            self.handle(usize::from(link.shard()), Input::Closed(link, Closed::Eof));
+        }
+    }
+
+    pub(crate) fn gateway_is_back(&mut self) {
+        self.seen.lock().unwrap().gateway_is_down = false;
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {

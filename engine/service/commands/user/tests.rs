@@ -45,7 +45,7 @@ async fn run_at(address: &str, words: &[&str]) -> (u8, String, String) {
 }
 
 fn good() -> Result<MovedAnswer, String> {
-    Ok(MovedAnswer { users: 2, in_time: true, held_millis: 4 })
+    Ok(MovedAnswer { users: 2, in_time: true, held_millis: 4, remembered: true })
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn moves_tell_how_they_went() {
     let words = ["move", "alice@contoso.com", "bob@contoso.com", "--to", "sfb2019"];
     let (code, out, _) = run_against(good(), &words).await;
     assert_eq!((code, out.as_str()), (0, "2 moved to sfb2019, their stanzas held for 4 ms\n"));
-    let late = Ok(MovedAnswer { users: 2, in_time: false, held_millis: 5000 });
+    let late = Ok(MovedAnswer { users: 2, in_time: false, held_millis: 5000, remembered: false });
     let (code, out, _) = run_against(late, &words).await;
     assert!(code == 0 && out.contains("not all that was under way had arrived"), "{out}");
     let (code, _, err) = run_against(Err("the overlay is full".to_owned()), &words).await;

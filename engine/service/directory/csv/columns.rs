@@ -2,7 +2,8 @@
 
 use ::csv::ByteRecord;
 
-use super::error::{CsvError, quoted};
+use super::error::CsvError;
+use crate::directory::report::quoted;
 
 /// Most column names an error lists.
 const NAMES_LISTED_MAX: usize = 40;

@@ -3,11 +3,8 @@
 use std::fmt;
 use std::io;
 
-use super::Report;
 use super::text::TextFault;
-
-/// Most characters of a cell that an error repeats.
-const CELL_CHARS_MAX: usize = 120;
+use crate::directory::report::Report;
 
 /// Why a file cannot be used. The texts name line and column; the file is named by who opened it.
 #[derive(Debug)]
@@ -88,7 +85,7 @@ impl fmt::Display for CsvError {
                     report.skipped_rows, report.rows
                 )?;
                 match report.skipped.first() {
-                    Some(first) => write!(f, ". The first: line {}: {}", first.line, first.why),
+                    Some(first) => write!(f, ". The first: {}: {}", first.place, first.why),
                     None => Ok(()),
                 }
             }
@@ -106,13 +103,5 @@ impl std::error::Error for CsvError {
             Self::Encoding { fault, .. } => Some(fault),
             _ => None,
         }
-    }
-}
-
-/// A cell as errors show it: in quotes, controls escaped, cut to a bearable length.
-pub(super) fn quoted(cell: &str) -> String {
-    match cell.char_indices().nth(CELL_CHARS_MAX) {
-        Some((end, _)) => format!("{:?}…", &cell[..end]),
-        None => format!("{cell:?}"),
     }
 }

@@ -1,6 +1,10 @@
-use turnout_core::home::{BackendKind, Dialect, Home, HomeId};
+use std::collections::BTreeMap;
+
+use turnout_core::directory::User;
+use turnout_core::home::{BackendKind, Dialect, Home, HomeId, Residence};
 
 use super::*;
+use crate::directory::address;
 
 const LEGACY: Residence = Residence::Home(HomeId(0));
 const SFB2019: Residence = Residence::Home(HomeId(1));
@@ -42,7 +46,7 @@ const EXPORT: &str = "#TYPE Selected.Microsoft.Rtc.Management.ADConnect.Schema.O
 fn check_export(file: &[u8]) {
     let (snapshot, report) = load(file);
     let user = |residence, federation_enabled, xmpp_enabled, enabled| {
-        Some(User { residence, federation_enabled, xmpp_enabled, enabled })
+        Some(User { residence, federation_enabled, xmpp_enabled, enabled, moving: false })
     };
     assert_eq!(snapshot.look_up("ann@contoso.com"), user(LEGACY, true, true, true));
     assert_eq!(snapshot.look_up("bob@contoso.com"), user(SFB2019, true, true, true));
@@ -154,7 +158,10 @@ sip:fred@contoso.com,lync2013.contoso.com,False\r
     ];
     assert_eq!(report.skipped.len(), expected.len());
     for (skipped, (line, why)) in report.skipped.iter().zip(expected) {
-        assert!(skipped.line == line && skipped.why.starts_with(why), "{skipped:?}, expected {line} {why}");
+        assert!(
+            skipped.place == Place::Line(line) && skipped.why.starts_with(why),
+            "{skipped:?}, expected {line} {why}"
+        );
     }
 }
 

@@ -119,6 +119,23 @@ fn sessions(name: &str) -> (TlsSession, TlsSession) {
     (near, far)
 }
 
+#[test]
+fn small_pieces_weigh_what_it_costs_to_keep_them() {
+    // B-63: a million answers of two bytes are not two megabytes.
+    let mut out = Out::default();
+    for _ in 0..1000 {
+        out.queue(Bytes::from_static(b"\r\n"));
+    }
+    assert_eq!(out.waiting(), 2000);
+    assert!(out.weight() >= 1000 * (2 + size_of::<Bytes>() as u64));
+    assert!(SLICE_COST >= size_of::<Bytes>() as u64);
+    out.advance(2000);
+    assert_eq!(out.weight(), 0);
+    let mut one = Out::default();
+    one.queue(Bytes::from(vec![0; 100_000]));
+    assert!(one.weight() < 101_000);
+}
+
 /// Queues stanzas of many sizes, lets the socket take `step` bytes at a time in one of the two ways, and reads at the other end.
 fn sealed_and_read(by_wire: bool, step: usize) {
     let (mut near, mut far) = sessions(&format!("{by_wire}-{step}"));

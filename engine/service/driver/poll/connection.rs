@@ -1,10 +1,12 @@
 //! One socket of the `poll` driver. Invariant: once the shard has been told that a connection is gone it no longer exists here, so
 //! nothing more is written to it: by then its stanzas are on their way elsewhere.
 
+use crate::driver::doubt::Doubt;
 use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX};
 use crate::mail::Admission;
 use std::io::{ErrorKind, Read as _};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use mio::net::TcpStream;
@@ -46,8 +48,10 @@ pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) out: Out,
     tls: Option<Box<TlsSession>>,
-    /// It stands among those to be read.
+    /// It stands among those to be read, or is to be put there when it is read again.
     pub(super) ready: bool,
+    /// It is not read now.
+    pub(super) paused: bool,
     /// It stands among those to be written.
     pub(super) touched: bool,
     /// The socket is full.
@@ -59,6 +63,8 @@ pub(super) struct Connection {
     shut: bool,
     /// It moved bytes since the last rest.
     active: bool,
+    /// Whether what is written arrives.
+    pub(super) doubt: Doubt,
     answers_only: bool,
     /// Its place under the listener's limit.
     _permit: Option<Admission>,
@@ -78,12 +84,14 @@ impl Connection {
             out: Out::default(),
             tls: None,
             ready: false,
+            paused: false,
             touched: false,
             full: false,
             ended: false,
             finishing: false,
             shut: false,
             active: true,
+            doubt: Doubt::default(),
             answers_only,
             _permit: permit,
         }
@@ -102,7 +110,7 @@ impl Connection {
 
     /// Why it has to be cut, if its peer has let too much wait.
     pub(super) fn overfull(&self) -> Option<Arc<str>> {
-        let waiting = self.out.waiting();
+        let waiting = self.out.weight();
         let most = if self.answers_only { ANSWERS_BYTES_MAX } else { WAITING_BYTES_MAX };
         (waiting > most).then(|| format!("the peer does not read: {waiting} bytes wait for it").into())
     }
@@ -113,6 +121,7 @@ impl Connection {
     /// The connection is over.
     pub(super) fn read(&mut self, memory: &mut Memory, inputs: &mut Vec<Input>) -> Result<Read, Closed> {
         self.active = true;
+        self.doubt.heard();
         let result = match &self.tls {
             None => memory.plain.receive(&SockRef::from(&self.stream), READ_BYTES),
             Some(_) => {
@@ -162,7 +171,7 @@ impl Connection {
             }
             None => self.out.push(&mut self.stream, &mut written),
         };
-        if let Some(total) = written {
+        if let Some(total) = written.and_then(|total| self.doubt.written(total, &self.stream)) {
             inputs.push(Input::Written(self.link, total));
         }
         self.full = result.map_err(|error| broken(&error))?;
@@ -174,6 +183,14 @@ impl Connection {
         Ok(())
     }
 
+    /// It may be that all has arrived meanwhile. True while it has not.
+    pub(super) fn look(&mut self, inputs: &mut Vec<Input>) -> bool {
+        if let Some(total) = self.doubt.look(&self.stream) {
+            inputs.push(Input::Written(self.link, total));
+        }
+        self.doubt.is_open()
+    }
+
     /// What the end of the bytes means.
     fn end(&self) -> Closed {
         match &self.tls {
@@ -183,8 +200,10 @@ impl Connection {
     }
 
     /// Gives back what a connection that was quiet since the last call does not need.
-    pub(super) fn rest(&mut self) {
-        if !std::mem::replace(&mut self.active, false) {
+    pub(super) fn rest(&mut self, now: Instant) {
+        let moved = std::mem::replace(&mut self.active, false);
+        self.doubt.rest(now, moved);
+        if !moved {
             self.out.rest();
             if let Some(session) = &mut self.tls {
                 session.rest();

@@ -1,7 +1,8 @@
 //! The connections of one shard and who of them is ready. Invariant: `by_link` and `slots` name the same connections; one that is
 //! closed leaves both, and the shard is told, in the same step, so it is told once.
 
-use crate::driver::limits::LINGER;
+use crate::driver::doubt::Doubted;
+use crate::driver::limits::{LINGER, notice_the_dead};
 use crate::mail::Admission;
 use std::collections::VecDeque;
 use std::net::TcpStream as StdStream;
@@ -13,13 +14,12 @@ use hashbrown::HashMap;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use socket2::SockRef;
 use turnout_core::io::{Closed, Input, LinkId, TlsRole};
 
 use super::connection::{Connection, Memory, Read};
+use super::rounds::Rounds;
 use crate::outside::Outside;
-
-/// Bytes read in one turn, unless the last read brings a little more: what passes through the shard together stays in the cache.
-pub(super) const TURN_BYTES: usize = 256 * 1024;
 
 /// Connections looked at in one [`Sockets::rest`].
 const REST_AT_ONCE: usize = 256;
@@ -35,12 +35,14 @@ pub(super) struct Sockets {
     by_link: HashMap<LinkId, usize>,
     /// The slot last looked up: outputs for one link come in runs.
     last: usize,
-    /// Slots to be read, each once.
-    ready: VecDeque<usize>,
+    /// Slots to be read.
+    ready: Rounds,
     /// Slots to be written, each once.
     touched: Vec<usize>,
     /// Closed by us, with the time at which patience ends.
     lingering: VecDeque<(Instant, LinkId)>,
+    /// Those of which it is not known whether what was written arrives.
+    doubted: Doubted<LinkId>,
     memory: Memory,
     rested: usize,
 }
@@ -53,9 +55,10 @@ impl Sockets {
             free: Vec::new(),
             by_link: HashMap::new(),
             last: 0,
-            ready: VecDeque::new(),
+            ready: Rounds::default(),
             touched: Vec::new(),
             lingering: VecDeque::new(),
+            doubted: Doubted::default(),
             memory: Memory::new(),
             rested: 0,
         }
@@ -77,6 +80,7 @@ impl Sockets {
         permit: Option<Admission>,
         answers_only: bool,
     ) -> Result<(), Arc<str>> {
+        notice_the_dead(SockRef::from(&stream));
         let mut stream = TcpStream::from_std(stream);
         let slot = self.free.last().copied().unwrap_or(self.slots.len());
         self.registry
@@ -126,9 +130,32 @@ impl Sockets {
         true
     }
 
-    /// When the next of those closed by us runs out of time.
+    /// Reads no more from a connection, or again. What the kernel holds for it meanwhile stays there, and so the peer comes to wait.
+    pub(super) fn pause(&mut self, link: LinkId, paused: bool) {
+        let Some(slot) = self.find(link) else { return };
+        let Some(connection) = self.slots[slot].as_mut() else { return };
+        let was = std::mem::replace(&mut connection.paused, paused);
+        if was && !paused && connection.ready {
+            self.ready.push(slot);
+        }
+        if !was && paused && connection.ready {
+            self.ready.remove(slot);
+        }
+    }
+
+    /// When the next of those closed by us runs out of time, or it is to be looked again what has arrived.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.lingering.front().map(|(at, _)| *at)
+        turnout_core::io::earlier(self.lingering.front().map(|(at, _)| *at), self.doubted.due())
+    }
+
+    /// Looks what has arrived of what is doubted.
+    pub(super) fn look_at_doubted(&mut self, inputs: &mut Vec<Input>) {
+        let Some(mut list) = self.doubted.take() else { return };
+        list.retain(|link| {
+            let connection = self.find(*link).and_then(|slot| self.slots[slot].as_mut());
+            connection.is_some_and(|connection| connection.look(inputs))
+        });
+        self.doubted.keep(list);
     }
 
     /// Cuts those that were closed by us and have run out of time.
@@ -150,6 +177,9 @@ impl Sockets {
         while let Some(slot) = self.touched.pop() {
             let Some(connection) = self.slots[slot].as_mut() else { continue };
             connection.touched = false;
+            if connection.doubt.begin() {
+                self.doubted.add(connection.link);
+            }
             let flushed = connection.flush(inputs);
             let overfull = connection.overfull().map(Closed::Broken);
             if let Some(why) = flushed.err().or(overfull) {
@@ -167,7 +197,9 @@ impl Sockets {
         connection.ended |= over;
         if (event.is_readable() || over) && !connection.ready {
             connection.ready = true;
-            self.ready.push_back(slot);
+            if !connection.paused {
+                self.ready.push(slot);
+            }
         }
         if connection.full && (event.is_writable() || event.is_write_closed() || event.is_error()) {
             connection.full = false;
@@ -182,35 +214,31 @@ impl Sockets {
         !self.ready.is_empty()
     }
 
-    /// Reads from those that are ready, one after the other, until nothing is left or the turn is full.
+    /// Reads from those that are ready, in rounds, until nothing is left or the turn is full.
     pub(super) fn read(&mut self, inputs: &mut Vec<Input>) {
         self.memory.plain.rewind();
-        let mut room = TURN_BYTES;
-        while room > 0
-            && let Some(slot) = self.ready.pop_front()
-        {
+        self.ready.begin();
+        while let Some(slot) = self.ready.next() {
             let Some(connection) = self.slots[slot].as_mut() else { continue };
             match connection.read(&mut self.memory, inputs) {
-                Ok(Read::More(count)) => {
-                    self.ready.push_back(slot);
-                    room = room.saturating_sub(count.max(1));
-                }
+                Ok(Read::More(count)) => self.ready.more(slot, count),
                 Ok(Read::Drained(count)) => {
                     connection.ready = false;
-                    room = room.saturating_sub(count);
+                    self.ready.drained(count);
                 }
                 Err(why) => self.remove(slot, why, inputs),
             }
         }
+        self.ready.end();
     }
 
     /// Gives memory back that quiet connections do not need. Looks at some of them each time.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn rest(&mut self, now: Instant) {
         self.memory.plain.trim();
         for _ in 0..REST_AT_ONCE.min(self.slots.len()) {
             self.rested = if self.rested + 1 < self.slots.len() { self.rested + 1 } else { 0 };
             if let Some(connection) = self.slots[self.rested].as_mut() {
-                connection.rest();
+                connection.rest(now);
             }
         }
     }

@@ -1,13 +1,17 @@
 //! One socket of the `uring` driver. Invariant: one message of it is under way at a time; the shard is told that it is gone when none of
 //! its operations is under way, so that nothing can be written after that and everything that was written has been told.
 
-use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX};
+use crate::driver::doubt::Doubt;
+use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX, notice_the_dead};
 use crate::mail::Admission;
+use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
+use socket2::SockRef;
 use turnout_core::io::{Closed, Input, LinkId, TlsRole};
 
 use super::ring::buffers::Filled;
@@ -19,19 +23,50 @@ use crate::driver::out::{Out, SLICES_MAX};
 use crate::outside::Outside;
 use crate::tls::TlsSession;
 
+/// With TLS and so much to write, cipher text is written from where the session made it: in the ring it would have to lie still, and so
+/// to be copied first. Below that the copy costs less than a call of the kernel.
+const DIRECT_BYTES: u64 = 16 * 1024;
+
+/// A socket that is written to at once, as far as it takes what it is given, although it is one that waits.
+struct Direct<'a>(&'a TcpStream);
+
+impl Write for Direct<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        SockRef::from(self.0).send_with_flags(bytes, AT_ONCE)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        SockRef::from(self.0).send_vectored_with_flags(slices, AT_ONCE)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const AT_ONCE: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
 /// A socket with what is queued on it.
 pub(super) struct Connection {
     link: LinkId,
     socket: TcpStream,
-    tls: Option<TlsSession>,
+    tls: Option<Box<TlsSession>>,
     out: Out,
     /// Operations under way.
     pub(super) under_way: u32,
     sending: bool,
+    /// A receive is under way.
+    pub(super) receiving: bool,
+    /// The turn in which it received something last.
+    pub(super) fed: u64,
+    /// No receive is to begin.
+    pub(super) paused: bool,
     finishing: bool,
     shut: bool,
     /// It has sent something since it rested last.
     busy: bool,
+    /// Whether what is written arrives.
+    doubt: Doubt,
     /// It is among those that are to rest.
     pub(super) active: bool,
     /// It was given something to do since it was flushed last.
@@ -58,9 +93,13 @@ impl Connection {
             out: Out::default(),
             under_way: 0,
             sending: false,
+            receiving: false,
+            fed: 0,
+            paused: false,
             finishing: false,
             shut: false,
             busy: false,
+            doubt: Doubt::default(),
             active: false,
             touched: false,
             ending: None,
@@ -81,6 +120,7 @@ impl Connection {
 
     /// Makes its socket ready for the ring, which waits for it in the kernel and not here.
     pub(super) fn prepare(&self) -> Result<(), Arc<str>> {
+        notice_the_dead(SockRef::from(&self.socket));
         self.socket.set_nonblocking(false).map_err(|error| error.to_string().into())
     }
 
@@ -95,7 +135,7 @@ impl Connection {
     pub(super) fn start_tls(&mut self, role: &TlsRole, outside: &Outside) -> Result<(), Arc<str>> {
         let session = outside.tls_session(role)?;
         self.out.begin_tls();
-        self.tls = Some(session);
+        self.tls = Some(Box::new(session));
         Ok(())
     }
 
@@ -127,7 +167,7 @@ impl Connection {
 
     /// More waits than may.
     pub(super) fn is_overfull(&self) -> bool {
-        self.out.waiting() > self.waiting_max
+        self.out.weight() > self.waiting_max
     }
 
     /// Bytes written in all.
@@ -156,6 +196,7 @@ impl Connection {
         plain: &mut Buffers,
         inputs: &mut Vec<Input>,
     ) -> Result<bool, Closed> {
+        self.doubt.heard();
         let Some(session) = &mut self.tls else {
             inputs.push(Input::Received(self.link, ring.buffers.lend(filled)));
             return Ok(false);
@@ -175,44 +216,67 @@ impl Connection {
         Ok(!was_done || session.wants_write())
     }
 
-    /// Sends what is queued, unless a message is under way: then its completion goes on.
+    /// Sends what is queued, unless a message is under way: then its completion goes on. True when it is doubted, from now on, whether it
+    /// arrives.
     pub(super) fn flush(
         &mut self,
         place: Place,
         ring: &mut Ring,
         sealed: &mut Buffers,
         inputs: &mut Vec<Input>,
-    ) -> Result<(), Closed> {
+    ) -> Result<bool, Closed> {
         self.touched = false;
         if self.sending || self.ending.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         if self.out.wire_is_empty()
             && let Some(session) = &mut self.tls
         {
             let ending = self.finishing && !self.shut;
-            let result = self.out.seal(session, ending, sealed);
-            result.map_err(|error| Closed::Broken(error.to_string().into()))?;
+            let mut all_is_out = false;
+            if self.out.waiting() >= DIRECT_BYTES {
+                let mut written = None;
+                let full = self.out.push_sealed(session, ending, &mut Direct(&self.socket), &mut written);
+                if let Some(total) = written {
+                    inputs.push(Input::Written(self.link, total));
+                }
+                all_is_out = !full.map_err(|error| Closed::Broken(error.to_string().into()))?;
+                self.busy = true;
+            }
+            if !all_is_out {
+                let result = self.out.seal(session, ending, sealed);
+                result.map_err(|error| Closed::Broken(error.to_string().into()))?;
+            }
         }
         if self.out.wire_is_empty() {
-            if let Some(total) = self.out.passed(0) {
+            if let Some(total) = self.out.passed(0).and_then(|total| self.doubt.written(total, &self.socket))
+            {
                 inputs.push(Input::Written(self.link, total));
             }
             if self.finishing && !std::mem::replace(&mut self.shut, true) {
                 // A peer that is gone already makes this fail; the receiving side will see it.
                 drop(self.socket.shutdown(Shutdown::Write));
             }
-            return Ok(());
+            return Ok(false);
         }
         let mut message = ring.message();
         self.out.take(SLICES_MAX, BYTES_MAX, |bytes| message.add(bytes));
         if !ring.send(self.socket.as_raw_fd(), place.token(Operation::Send), message) {
             return Err(Closed::Broken("a second message at the same time".into()));
         }
+        let doubted = self.doubt.begin();
         self.busy = true;
         self.sending = true;
         self.under_way += 1;
-        Ok(())
+        Ok(doubted)
+    }
+
+    /// It may be that all has arrived meanwhile. True while it has not.
+    pub(super) fn look(&mut self, inputs: &mut Vec<Input>) -> bool {
+        if let Some(total) = self.doubt.look(&self.socket) {
+            inputs.push(Input::Written(self.link, total));
+        }
+        self.doubt.is_open()
     }
 
     /// The message under way is over: so much of it was written.
@@ -222,14 +286,16 @@ impl Connection {
             message.empty(count, |rest| self.out.put_back(rest));
             ring.put_back(message);
         }
-        if let Some(total) = self.out.passed(count) {
+        if let Some(total) = self.out.passed(count).and_then(|total| self.doubt.written(total, &self.socket))
+        {
             inputs.push(Input::Written(self.link, total));
         }
     }
 
     /// Called now and then: gives back the room a burst has taken when it has been quiet since the last call. True when it has.
-    pub(super) fn rest(&mut self) -> bool {
+    pub(super) fn rest(&mut self, now: Instant) -> bool {
         let quiet = !std::mem::take(&mut self.busy);
+        self.doubt.rest(now, !quiet);
         if quiet {
             self.out.rest();
             if let Some(session) = &mut self.tls {

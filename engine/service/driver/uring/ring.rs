@@ -212,6 +212,12 @@ impl Ring {
         self.queue(entry.user_data(token.pack()));
     }
 
+    /// Ends the one operation of this name, if it is under way: its own completion says so.
+    pub(super) fn stop(&mut self, token: Token) {
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::user_data(token.pack())).build();
+        self.queue(entry.user_data(Token::alone(Operation::Nothing).pack()));
+    }
+
     /// Completes when somebody writes to this event file.
     pub(super) fn await_event(&mut self, event: RawFd) {
         let word: *mut u64 = &raw mut **self.word;

@@ -155,6 +155,41 @@ fn receives_that_found_no_buffer_go_on() {
 }
 
 #[test]
+fn floods_keep_nobody_waiting() {
+    let mut rig = Rig::new();
+    let mut floods: Vec<TcpStream> = (0..20).map(|_| rig.connect().1).collect();
+    let (quiet, mut peer) = rig.connect();
+    let bytes = pattern(256 * 1024);
+    let (mut said, mut longest, mut most) = (None, 0, 0);
+    for turn in 0..400 {
+        for flood in &mut floods {
+            flood.set_nonblocking(true).unwrap();
+            // As much as the socket takes.
+            while flood.write(&bytes).is_ok() {}
+        }
+        if said.is_none() {
+            peer.write_all(b"a word").unwrap();
+            said = Some(turn);
+        }
+        let mut came = 0;
+        for input in rig.turn() {
+            if let Input::Received(link, bytes) = input {
+                came += bytes.len();
+                if link == quiet {
+                    longest = longest.max(turn - said.take().unwrap_or(turn));
+                }
+            }
+        }
+        // Before, nobody knows that there are floods.
+        if turn > 50 {
+            most = most.max(came);
+        }
+    }
+    assert!(said.is_none_or(|turn| turn >= 396) && longest <= 3, "{longest} turns, last said in {said:?}");
+    assert!(most <= 1024 * 1024, "{most} bytes in one turn");
+}
+
+#[test]
 fn whoever_keeps_what_he_was_lent_starves_nobody() {
     // More than the shard has buffers for, and no slice of it is let go.
     const LENGTH: usize = 80 * 1024 * 1024;

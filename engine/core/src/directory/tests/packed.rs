@@ -27,9 +27,15 @@ fn user() -> impl Strategy<Value = User> {
         Just(Residence::Branch),
         (0..3_u16).prop_map(|pool| Residence::UnknownPool(PoolId(pool))),
     ];
-    (residence, any::<[bool; 3]>()).prop_map(|(residence, [federation_enabled, xmpp_enabled, enabled])| {
-        User { residence, federation_enabled, xmpp_enabled, enabled }
-    })
+    (residence, any::<[bool; 4]>()).prop_map(
+        |(residence, [federation_enabled, xmpp_enabled, enabled, moving])| User {
+            residence,
+            federation_enabled,
+            xmpp_enabled,
+            enabled,
+            moving,
+        },
+    )
 }
 
 fn addressed() -> impl Strategy<Value = (String, usize, User)> {

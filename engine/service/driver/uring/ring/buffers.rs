@@ -23,7 +23,8 @@ pub(super) const GROUP: u16 = 0;
 const PLACES: u16 = 256;
 
 /// Buffers given at first: few, so that they stay in the processor's cache, and as much as one message carries away in a turn, so that
-/// one connection that floods another waits in its socket and not in our spool. More when several connections run out of them.
+/// one connection that floods another waits in its socket and not in our spool. More when several connections run out of them that bring
+/// little.
 const GIVEN_AT_FIRST: usize = 4;
 
 /// Bytes of a buffer.
@@ -157,9 +158,12 @@ impl Buffers {
         self.made
     }
 
-    /// So many connections found no buffer: more are given if they are many.
-    pub(in super::super) fn starved(&mut self, connections: usize) {
-        if connections > self.target / 4 {
+    /// So many connections found no buffer in a turn that brought so many bytes: more are given if they are many and bring little. If they
+    /// bring much, fewer are: what one turn brings keeps everybody else waiting.
+    pub(in super::super) fn starved(&mut self, connections: usize, bytes: usize) {
+        if bytes > GIVEN_AT_FIRST * SIZE {
+            self.target = (self.target / 2).max(GIVEN_AT_FIRST);
+        } else if connections > self.target / 4 {
             self.target = (self.target * 2).min(usize::from(PLACES));
         }
         if self.withheld.is_none() {
@@ -251,6 +255,10 @@ impl Buffers {
     }
 
     fn offer(&mut self, id: u16, buffer: BytesMut) {
+        if self.withheld.is_none() && self.given() > self.target {
+            self.resting.push_back(buffer);
+            return self.spare.push(id);
+        }
         self.given[usize::from(id)] = Some(buffer);
         match &mut self.withheld {
             Some(withheld) => withheld.push(id),

@@ -1,0 +1,301 @@
+//! Two partners, one floods: what the other's messages wait for, alone and beside the flood. Invariant: both times are measured in one process of
+//! the router, by turns, and each message carries the time it was due.
+//!
+//!     cargo bench --bench fair [-- poll|io_uring]…
+//!
+//! The quiet partner sends at half of what the router passes on when it is flooded, by one shard. Everything runs on one machine, and
+//! flood, recipients and router share its cores: the figures say what a flood adds, and not how fast the router is.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use turnout_bench::hist::Histogram;
+use turnout_bench::partner::{self, Proof};
+use turnout_bench::wire::Wire;
+use turnout_bench::{Outcome, sys, xml};
+
+/// Times that each is measured.
+const ROUNDS: usize = 5;
+/// Seconds of each.
+const SECONDS: f64 = 2.0;
+/// Connections of the partner that floods: as many as he may have.
+const FLOODS: usize = 20;
+
+const QUIET: &str = "partner.example";
+const LOUD: &str = "flood.example";
+
+/// A process that ends with its measurement.
+struct Router(Child);
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// What the recipients saw.
+#[derive(Default)]
+struct Seen {
+    times: Mutex<Histogram>,
+    messages: AtomicU64,
+}
+
+fn failed(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// A server that takes every stream and every key, and counts messages.
+fn server(seen: Arc<Seen>) -> Outcome<SocketAddr> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let seen = Arc::clone(&seen);
+            // A stream that breaks ends with its measurement.
+            std::thread::spawn(move || drop(serve(socket, &seen)));
+        }
+    });
+    Ok(address)
+}
+
+fn serve(mut socket: TcpStream, seen: &Seen) -> Outcome<()> {
+    socket.set_nodelay(true).map_err(failed)?;
+    let (mut buffer, mut room, mut open) = (Vec::new(), vec![0; 256 * 1024], false);
+    loop {
+        let count = socket.read(&mut room).map_err(failed)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let now = sys::now();
+        buffer.extend_from_slice(&room[..count]);
+        let mut taken = 0;
+        while let Some((text, length)) = xml::item(&buffer[taken..])? {
+            if text.starts_with("<message") {
+                open = true;
+            } else {
+                answer(&mut socket, text)?;
+            }
+            if open {
+                break;
+            }
+            taken += length;
+        }
+        if open {
+            taken += messages(&buffer[taken..], now, seen);
+        }
+        buffer.drain(..taken);
+    }
+}
+
+fn answer(socket: &mut TcpStream, text: &str) -> Outcome<()> {
+    let value = |name| xml::attribute(text, name).unwrap_or_default();
+    let (from, to) = (value("to"), value("from"));
+    let said = if text.starts_with("<stream:stream") {
+        format!(
+            "{}<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>",
+            xml::header(from, to, " id='s1'")
+        )
+    } else if text.starts_with("<db:result") {
+        format!("<db:result from='{from}' to='{to}' type='valid'/>")
+    } else if text.starts_with("<db:verify") {
+        format!("<db:verify from='{from}' to='{to}' id='{}' type='valid'/>", value("id"))
+    } else {
+        return Ok(());
+    };
+    socket.write_all(said.as_bytes()).map_err(failed)
+}
+
+/// Counts the whole messages at the front; how many bytes they take.
+fn messages(bytes: &[u8], now: u64, seen: &Seen) -> usize {
+    const END: &[u8] = b"</body></message>";
+    let (mut from, mut count) = (0, 0);
+    let mut times = None;
+    while let Some(at) = memchr::memmem::find(&bytes[from..], END) {
+        let message = &bytes[from..from + at];
+        from += at + END.len();
+        count += 1;
+        // The quiet partner's begin their text with the time they were due.
+        let due = memchr::memmem::find(message, b"<body>due ").and_then(|at| message.get(at + 10..at + 30));
+        let due = due.and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
+        if let Some(due) = due {
+            let times =
+                times.get_or_insert_with(|| seen.times.lock().unwrap_or_else(PoisonError::into_inner));
+            times.add(now.saturating_sub(due));
+        }
+    }
+    seen.messages.fetch_add(count, Ordering::Relaxed);
+    from
+}
+
+fn message(from: &str, text: &str) -> String {
+    format!(
+        "<message from='u1@{from}/x' to='u1@contoso.com' type='chat' id='m1'><body>{text:.<120}</body></message>"
+    )
+}
+
+fn config(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    inside: SocketAddr,
+    [server, gateway]: [SocketAddr; 2],
+    driver: &str,
+) -> String {
+    let partner = |name| {
+        format!(
+            "[[partner]]\ndomain = \"{name}\"\ntype = \"federated\"\ntls = \"none\"\nsasl = \"none\"\ndialback = true\nproxy = \"{server}\"\n"
+        )
+    };
+    format!(
+        "domains = [\"contoso.com\"]\n[federation]\nlisten = [\"{listen}\"]\ncertificate = \"contoso.com.pem\"\nkey = \"contoso.com.key\"\n\
+         {}{}[home.legacy]\nbackend = \"xmpp\"\nconnect = [\"{gateway}\"]\nlisten = \"{inside}\"\ntls = \"none\"\n\
+         registrar_pools = [\"sfb2015.contoso.com\"]\n[directory]\nsource = \"csv\"\nfile = \"fair-users.csv\"\ndefault_xmpp_access = true\n\
+         [engine]\ndriver = \"{driver}\"\nshards = 1\n[admin]\nlisten = \"{admin}\"\n",
+        partner(QUIET),
+        partner(LOUD)
+    )
+}
+
+fn free() -> Outcome<SocketAddr> {
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).map_err(failed)
+}
+
+/// Sends at a rate, a message in each write; the last due time is the end.
+fn pace(wire: &mut Wire, rate: f64) -> Outcome<()> {
+    sys::exact_sleep();
+    let (start, end) = (sys::now(), sys::now() + (SECONDS * 1e9) as u64);
+    for number in 0.. {
+        let due = start + (f64::from(number) * 1e9 / rate) as u64;
+        if due >= end {
+            return Ok(());
+        }
+        if sys::now() < due {
+            sys::sleep_until(due);
+        }
+        wire.send(message(QUIET, &format!("due {due:020}")).as_bytes()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Connections that send all they can until told to stop.
+fn flood(listen: SocketAddr, enough: &Arc<AtomicBool>) -> Outcome<Vec<std::thread::JoinHandle<()>>> {
+    let batch = message(LOUD, "").repeat(200);
+    let mut threads = Vec::new();
+    for _ in 0..FLOODS {
+        let mut wire = partner::open(listen, LOUD, "contoso.com", &Proof::Dialback)?;
+        let (enough, batch) = (Arc::clone(enough), batch.clone());
+        threads.push(std::thread::spawn(move || {
+            while !enough.load(Ordering::Relaxed) && wire.send(batch.as_bytes()).is_ok() {}
+        }));
+    }
+    Ok(threads)
+}
+
+fn percentiles(seen: &Seen) -> (f64, f64) {
+    let times = std::mem::take(&mut *seen.times.lock().unwrap_or_else(PoisonError::into_inner));
+    (times.percentile(0.5) as f64 / 1e3, times.percentile(0.99) as f64 / 1e3)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn bench(driver: &str, folder: &Path) -> Outcome<()> {
+    let seen = Arc::new(Seen::default());
+    let (servers, listen) = ([server(Arc::default())?, server(Arc::clone(&seen))?], free()?);
+    let file = folder.join("fair.toml");
+    std::fs::write(&file, config(listen, free()?, free()?, servers, driver)).map_err(failed)?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_turnout"));
+    command.arg("run").arg("--config").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut router = Router(command.spawn().map_err(failed)?);
+    while TcpStream::connect(listen).is_err() {
+        if router.0.try_wait().is_ok_and(|status| status.is_some()) {
+            println!("{driver:8} skipped: the router does not start with it");
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut wire = partner::open(listen, QUIET, "contoso.com", &Proof::Dialback)?;
+    wire.send(message(QUIET, "first").as_bytes()).map_err(failed)?;
+    // How much passes when it is flooded.
+    let with_flood = |work: &mut dyn FnMut() -> Outcome<()>| -> Outcome<()> {
+        let enough = Arc::new(AtomicBool::new(false));
+        let threads = flood(listen, &enough)?;
+        std::thread::sleep(Duration::from_millis(300));
+        let result = work();
+        enough.store(true, Ordering::Relaxed);
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+        std::thread::sleep(Duration::from_millis(300));
+        result
+    };
+    let mut most = 0.0;
+    with_flood(&mut || {
+        let before = seen.messages.load(Ordering::Relaxed);
+        std::thread::sleep(Duration::from_secs_f64(SECONDS));
+        most = (seen.messages.load(Ordering::Relaxed) - before) as f64 / SECONDS;
+        Ok(())
+    })?;
+    // One message a write costs its sender more than the router: no more than he can do.
+    let rate = (most / 2.0).min(20_000.0);
+    let (mut alone, mut beside) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+    percentiles(&seen);
+    for _ in 0..ROUNDS {
+        pace(&mut wire, rate)?;
+        std::thread::sleep(Duration::from_millis(200));
+        let (p50, p99) = percentiles(&seen);
+        alone.0.push(p50);
+        alone.1.push(p99);
+        with_flood(&mut || pace(&mut wire, rate))?;
+        let (p50, p99) = percentiles(&seen);
+        beside.0.push(p50);
+        beside.1.push(p99);
+    }
+    let [a50, a99, b50, b99] = [alone.0, alone.1, beside.0, beside.1].map(median);
+    println!(
+        "{driver:8} flooded it passes {most:.0} messages/s; the quiet partner's {rate:.0}/s wait, alone: p50 {a50:.0} us, p99 {a99:.0} us; \
+         beside {FLOODS} floods: p50 {b50:.0} us, p99 {b99:.0} us, {:.2} x",
+        b99 / a99
+    );
+    Ok(())
+}
+
+fn main() -> std::process::ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let folder = std::env::temp_dir().join(format!("turnout-fair-{}", std::process::id()));
+    let made = Command::new(env!("CARGO_BIN_EXE_turnout"))
+        .arg("dev-certs")
+        .arg(&folder)
+        .stdout(Stdio::null())
+        .status();
+    let users = "#TYPE Microsoft.Rtc.Management.ADConnect.Schema.OCSADUser\r\n\
+                 \"SipAddress\",\"RegistrarPool\",\"HostingProvider\",\"EnabledForFederation\",\"Enabled\"\r\n\
+                 \"sip:u1@contoso.com\",\"sfb2015.contoso.com\",\"SRV:\",\"True\",\"True\"\r\n";
+    let result = match made {
+        Ok(status) if status.success() => {
+            std::fs::write(folder.join("fair-users.csv"), users).map_err(failed).and_then(|()| {
+                let wanted = |driver: &&str| words.is_empty() || words.iter().any(|word| word == *driver);
+                ["poll", "io_uring"]
+                    .iter()
+                    .filter(|driver| wanted(driver))
+                    .try_for_each(|driver| bench(driver, &folder))
+            })
+        }
+        _ => Err("turnout dev-certs failed".to_owned()),
+    };
+    // Nothing depends on the folder being gone.
+    drop(std::fs::remove_dir_all(&folder));
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("fair: {why}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
