@@ -86,6 +86,10 @@ fn a_spool_that_cannot_be_used_is_named() {
     assert!(code == Some(1) && said.contains("spool.path") && said.contains("is no directory"), "{said}");
     std::fs::remove_file(ground.folder.path().join("spool")).unwrap();
     let _process = Process::start(&config);
+    // Another one, on other addresses, with the same spool.
+    let (sip, text) = (ground.sip().to_string(), std::fs::read_to_string(&config).unwrap());
+    assert!(text.contains(&sip));
+    let config = ground.folder.write("second.toml", text.replace(&sip, &quiet_address().to_string()));
     let second = std::process::Command::new(env!("CARGO_BIN_EXE_turnout"))
         .args(["run", "--config"])
         .arg(&config)

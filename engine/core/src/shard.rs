@@ -7,6 +7,7 @@
 mod back;
 mod deliver;
 mod disk;
+mod drain;
 mod ends;
 mod moving;
 mod nodes;
@@ -22,7 +23,7 @@ mod vigil;
 mod wishes;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
@@ -46,15 +47,13 @@ use crate::world::World;
 
 use deliver::Waiting;
 use disk::Disk;
+use drain::Draining;
 use moving::Holds;
 use presence::Presences;
 pub(crate) use pressure::Brought;
 use pressure::Pressures;
 use rates::Rates;
 use vigil::Vigils;
-
-/// How long a draining shard waits for the next hops before it bounces what is left.
-const DRAIN_SECONDS: u64 = 5;
 
 /// What a shard's own timers are for.
 #[derive(Debug)]
@@ -123,19 +122,6 @@ pub struct Shard {
     /// Room for its ways.
     ways: Vec<Way>,
     draining: Option<Draining>,
-}
-
-/// The end of the process, as far as it has come.
-#[derive(Debug)]
-struct Draining {
-    /// When waiting ends.
-    deadline: Instant,
-    /// Every shard has drained.
-    leaving: bool,
-    /// It has not been said yet that nothing is left here.
-    owed: bool,
-    /// What waited at the deadline was bounced. Once: the bounces need time to go out.
-    gave_up: bool,
 }
 
 impl std::fmt::Debug for Shard {
@@ -544,53 +530,6 @@ impl Shard {
                 _ => Side::Partners,
             },
         }
-    }
-
-    fn drain(&mut self, now: Instant, leaving: bool, out: &mut Outbox) {
-        let first = self.draining.is_none();
-        let deadline = now + Duration::from_secs(DRAIN_SECONDS);
-        let draining =
-            self.draining.get_or_insert(Draining { deadline, leaving, owed: true, gave_up: false });
-        (draining.leaving, draining.owed) = (leaving, true);
-        if first {
-            self.read_all(now, out);
-            for index in 0..self.backends.len() {
-                self.backends[index].drain(now, out);
-                self.pump(now, out);
-            }
-        }
-        self.drain_due(now, out);
-    }
-
-    /// Ends when nothing accepted is left and nobody may add to it; what the next hops do not take in time is bounced, and the
-    /// bounces go out.
-    fn drain_due(&mut self, now: Instant, out: &mut Outbox) {
-        let Some(draining) = self.draining.as_mut().filter(|draining| draining.owed) else { return };
-        let (deadline, leaving) = (draining.deadline, draining.leaving);
-        let late = now >= deadline + Duration::from_secs(DRAIN_SECONDS);
-        if late || (now >= deadline && !std::mem::replace(&mut draining.gave_up, true)) {
-            self.give_up_waiting(now, late, out);
-        }
-        let listening = now < deadline && self.backends.iter().any(|backend| backend.is_listening());
-        if (self.held() > 0 && !late) || listening {
-            self.timers.set(now + Duration::from_millis(10), Timer::Drain);
-            return;
-        }
-        if let Some(draining) = &mut self.draining {
-            draining.owed = false;
-        }
-        if leaving {
-            for index in 0..self.backends.len() {
-                self.backends[index].leave(now, out);
-                self.pump(now, out);
-            }
-            let mut links: Vec<LinkId> = self.links.keys().copied().collect();
-            links.sort_unstable();
-            for link in links {
-                out.close(link, Close::Flush);
-            }
-        }
-        out.outputs.push(Output::Drained);
     }
 
     fn backend(&mut self, side: Side) -> &mut dyn Backend {

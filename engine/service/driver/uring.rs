@@ -9,13 +9,12 @@
 
 mod connection;
 pub mod probe;
+mod receives;
 mod ring;
 mod table;
 
 use crate::driver::doubt::Doubted;
-use crate::driver::limits::{
-    HEARTBEAT, LINGER, MAIL_PER_TURN, OVERFLOW_MAX, PUBLISH_EVERY, STORE_AGAIN, UNSTORED_MAX,
-};
+use crate::driver::limits::{HEARTBEAT, LINGER, MAIL_PER_TURN, PUBLISH_EVERY, STORE_AGAIN};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::net::TcpStream;
@@ -184,16 +183,6 @@ impl Uring {
         self.flush(place);
     }
 
-    /// Begins to receive, or begins anew.
-    fn receive(&mut self, place: Place) {
-        let may = |connection: &&mut Connection| !connection.is_ending() && !connection.paused;
-        if let Some(connection) = self.table.get(place).filter(may) {
-            connection.under_way += 1;
-            connection.receiving = true;
-            self.ring.receive(connection.descriptor(), place.token(Operation::Receive));
-        }
-    }
-
     /// Sends what is queued.
     fn flush(&mut self, place: Place) {
         let Some(connection) = self.table.get(place) else { return };
@@ -262,99 +251,6 @@ impl Uring {
                 }
             }
             Operation::Woken | Operation::Nothing => (),
-        }
-    }
-
-    fn received(&mut self, place: Place, completion: Completion) {
-        let Completion { result, more, filled, .. } = completion;
-        let found = self.table.get(place);
-        let ending = found.as_ref().is_none_or(|connection| connection.is_ending());
-        if self.paused && !ending {
-            return self.parked.push(Completion { filled, ..completion });
-        }
-        if let Some(connection) = found
-            && !more
-        {
-            connection.under_way -= 1;
-            connection.receiving = false;
-        }
-        if ending {
-            if let Some(filled) = filled {
-                self.ring.buffers.discard(filled);
-            }
-            return self.bury(place);
-        }
-        match (result, filled) {
-            (1.., Some(filled)) => {
-                self.turn_bytes += usize::try_from(result).unwrap_or(0);
-                self.take_in(place, filled);
-                if !more {
-                    self.receive(place);
-                }
-            }
-            (result, filled) => {
-                if let Some(filled) = filled {
-                    self.ring.buffers.discard(filled);
-                }
-                self.received_nothing(place, -result, more);
-            }
-        }
-    }
-
-    fn take_in(&mut self, place: Place, filled: ring::buffers::Filled) {
-        let turns = self.turns;
-        let Some(connection) = self.table.get(place) else { return };
-        connection.fed = turns;
-        match connection.take_in(filled, &mut self.ring, &mut self.texts, &mut self.pending) {
-            Ok(false) => (),
-            Ok(true) => self.flush(place),
-            Err(why) => {
-                // Alerts go out whatever became of the input.
-                self.flush(place);
-                self.end(place, why);
-            }
-        }
-    }
-
-    fn received_nothing(&mut self, place: Place, error: i32, more: bool) {
-        match error {
-            0 => {
-                if let Some(connection) = self.table.get(place) {
-                    let why = connection.end_of_stream();
-                    self.end(place, why);
-                }
-            }
-            libc::ENOBUFS if !more => self.starve(place),
-            libc::ENOBUFS => (),
-            libc::EINTR | libc::EAGAIN | libc::ECANCELED => {
-                if !more {
-                    self.receive(place);
-                }
-            }
-            error => self.end(place, broken(error)),
-        }
-    }
-
-    /// A connection waits for a buffer: whoever had one in this turn or the last goes behind all others.
-    fn starve(&mut self, place: Place) {
-        let turns = self.turns;
-        let fed = self.table.get(place).is_some_and(|connection| connection.fed + 1 >= turns);
-        if fed { self.starved.push_back(place) } else { self.starved.push_front(place) }
-    }
-
-    /// Receives no more on a connection, or again. What the kernel had received before it heard of it is handed on in its order: a few
-    /// buffers at most.
-    fn pause_one(&mut self, link: LinkId, paused: bool) {
-        let Some(place) = self.table.find(link) else { return };
-        let Some(connection) = self.table.get(place).filter(|connection| !connection.is_ending()) else {
-            return;
-        };
-        connection.paused = paused;
-        // A receive that is still ending begins anew when it has ended, if by then it is to.
-        if paused && connection.receiving {
-            self.ring.stop(place.token(Operation::Receive));
-        } else if !paused && !connection.receiving && !self.starved.contains(&place) {
-            self.receive(place);
         }
     }
 
@@ -488,19 +384,6 @@ impl Uring {
         self.look_at_doubted();
     }
 
-    /// Receives that found no buffer begin anew, as many as there are buffers: one more would end at once.
-    fn feed_starved(&mut self) {
-        if self.starved.is_empty() || self.paused {
-            return;
-        }
-        self.ring.buffers.starved(self.starved.len(), self.turn_bytes);
-        for _ in 0..self.ring.buffers.given().min(self.starved.len()) {
-            if let Some(place) = self.starved.pop_front() {
-                self.receive(place);
-            }
-        }
-    }
-
     /// Ends connections for which too much waits and whose socket has taken nothing more since.
     fn cut_overfull(&mut self) {
         let mut watched = std::mem::take(&mut self.watched);
@@ -530,20 +413,6 @@ impl Uring {
         {
             self.lingering.pop_front();
             self.end(place, Closed::Ours);
-        }
-    }
-
-    /// While hand-offs do not fit, nothing is received.
-    fn pause(&mut self) {
-        let unstored = self.outlet.len() + self.spool.len();
-        let paused = self.overflow.len() > OVERFLOW_MAX || unstored > UNSTORED_MAX;
-        if paused != self.paused {
-            self.paused = paused;
-            if paused {
-                self.ring.buffers.withhold();
-            } else {
-                self.ring.buffers.release();
-            }
         }
     }
 

@@ -546,44 +546,6 @@ impl Shard {
         }
     }
 
-    /// Bounces everything that waits: the shard is going away. Unless it is `late`, what a good link will take is left to it.
-    pub(super) fn give_up_waiting(&mut self, now: Instant, late: bool, out: &mut Outbox) {
-        let mut left: Vec<Stanza> = Vec::new();
-        left.extend(self.presences.take());
-        self.call_off_all(out);
-        for waiting in self.destinations.values_mut() {
-            if late {
-                left.extend(waiting.spool.take());
-            } else if !matches!(waiting.state, State::Ready(_) | State::Blocked(_)) {
-                // What we made are the very errors this makes more of, perhaps on another shard a moment ago: they have until
-                // it is late to find their way.
-                let (made, passed): (Vec<Stanza>, Vec<Stanza>) =
-                    waiting.spool.take().into_iter().partition(|stanza| stanza.made);
-                waiting.spool.put_back(made.into_iter());
-                left.extend(passed);
-            }
-        }
-        if late {
-            left.extend(self.holds.take());
-        }
-        // In an order that does not hang on how tables lie in memory; stanzas of one pair stay as they were.
-        let key = |stanza: &Stanza| (stanza.arrived, stanza.origin.link, stanza.origin.ticket);
-        left.sort_by(|a, b| {
-            key(a)
-                .cmp(&key(b))
-                .then_with(|| (a.from.as_str(), a.to.as_str()).cmp(&(b.from.as_str(), b.to.as_str())))
-        });
-        for stanza in left {
-            if self.may_be_left(&stanza) {
-                self.leave(&stanza);
-                continue;
-            }
-            let refusal = unreachable(Unreachable::NoAnswer, "the server").with_detail("draining");
-            self.refuse(now, stanza, refusal, out);
-            self.pump(now, out);
-        }
-    }
-
     /// Makes room among the destinations. False when none is idle.
     fn forget_idle(&mut self) -> bool {
         let before = self.destinations.len();
@@ -603,7 +565,7 @@ pub(super) fn destination_name(destination: &Destination) -> String {
 }
 
 /// RFC 6120 §8.3.3.16 and 17, XR-05: a domain that is not there, or that is and does not answer.
-fn unreachable(why: Unreachable, name: &str) -> Refusal {
+pub(super) fn unreachable(why: Unreachable, name: &str) -> Refusal {
     let (condition, text) = match why {
         Unreachable::NotFound => (Condition::RemoteServerNotFound, format!("{name} offers no such service")),
         Unreachable::Unresolved => {
