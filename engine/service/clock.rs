@@ -30,6 +30,13 @@ pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Milliseconds since 1970, for what is kept on disk.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// The wall clock, for judging certificates.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn system_time() -> SystemTime {

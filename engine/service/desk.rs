@@ -118,6 +118,7 @@ fn look(router: &Router) -> Look {
         started_unix: router.started_unix(),
         standing: router.standing(),
         store: router.store(),
+        spool: router.spool(),
         draining: router.is_draining(),
         now_unix: crate::clock::unix_seconds(),
     }

@@ -14,6 +14,7 @@ use turnout_core::tally::{Flow, SideTally, Tally};
 use turnout_core::world::World;
 
 use crate::directory::standing::Standing;
+use crate::spool::meter::SpoolLook;
 use crate::store::meter::StoreLook;
 
 #[cfg(test)]
@@ -47,6 +48,8 @@ pub struct Look {
     pub standing: Standing,
     /// The store of contacts, where there is one.
     pub store: Option<StoreLook>,
+    /// The durable spool, where there is one.
+    pub spool: Option<SpoolLook>,
     /// Whether it is stopping.
     pub draining: bool,
     /// When this copy was made, in seconds since 1970.

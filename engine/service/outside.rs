@@ -15,6 +15,7 @@ use turnout_core::tally::Tally;
 use crate::mail::{Mail, Post};
 use crate::questions::Questions;
 use crate::resolve::{self, Resolver, system_random};
+use crate::spool::outlet as spool;
 use crate::store::outlet::{Delivery, Outlet};
 use crate::tls::{TlsContext, TlsSession};
 
@@ -60,6 +61,7 @@ pub struct Outside {
     pub questions: Questions,
     published: Box<[Mutex<Published>]>,
     store: Option<SyncSender<Delivery>>,
+    spool: Option<SyncSender<spool::Delivery>>,
 }
 
 impl Outside {
@@ -74,7 +76,7 @@ impl Outside {
         let published = (0..shards).map(|_| Mutex::default()).collect();
         let (tls, resolver) = (ArcSwap::new(tls), ArcSwap::from_pointee(resolver));
         let questions = Questions::default();
-        Self { handle, tls, resolver, reports, questions, published, store: None }
+        Self { handle, tls, resolver, reports, questions, published, store: None, spool: None }
     }
 
     /// With a store of contacts at the other end of this queue. Without one contacts live in memory.
@@ -82,6 +84,18 @@ impl Outside {
     pub fn with_store(mut self, queue: Option<SyncSender<Delivery>>) -> Self {
         self.store = queue;
         self
+    }
+
+    /// With a durable spool at the other end of this queue. Without one what waits is in memory alone.
+    #[must_use]
+    pub fn with_spool(mut self, queue: Option<SyncSender<spool::Delivery>>) -> Self {
+        self.spool = queue;
+        self
+    }
+
+    /// A shard's way to the spool.
+    pub fn spool_outlet(&self, shard: u16) -> spool::Outlet {
+        spool::Outlet::new(shard, self.spool.clone())
     }
 
     /// A shard's way to the store.

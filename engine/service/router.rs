@@ -33,6 +33,8 @@ use crate::handover::Sockets;
 use crate::mail::{Mail, Post};
 use crate::outside::{Outside, Published};
 use crate::resolve::Resolver;
+use crate::spool::SpoolStore;
+use crate::spool::meter::{Meter as SpoolMeter, SpoolLook};
 use crate::store::Store;
 use crate::store::meter::{Meter, StoreLook};
 use crate::tls::TlsContext;
@@ -95,6 +97,9 @@ struct Inner {
     /// Ends after the shards.
     store: Mutex<Option<Store>>,
     store_meter: Option<Arc<Meter>>,
+    /// Ends after the shards.
+    spool: Mutex<Option<SpoolStore>>,
+    spool_meter: Option<Arc<SpoolMeter>>,
     addresses: Vec<(String, SocketAddr)>,
     /// What is accepted on, once more, for a process that is to go on; empty once the router drains.
     sockets: Mutex<Vec<(String, OwnedFd)>>,
@@ -178,6 +183,11 @@ impl Router {
     /// How the store of contacts does, where there is one.
     pub fn store(&self) -> Option<StoreLook> {
         self.inner.store_meter.as_ref().map(|meter| meter.look())
+    }
+
+    /// How the durable spool does, where there is one.
+    pub fn spool(&self) -> Option<SpoolLook> {
+        self.inner.spool_meter.as_ref().map(|meter| meter.look())
     }
 
     /// Whether the router is stopping.
@@ -356,6 +366,12 @@ impl Router {
         {
             tracing::error!(event = "store.lost", "the store could not be stopped");
         }
+        let spool = self.inner.spool.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(spool) = spool
+            && tokio::task::spawn_blocking(move || spool.stop()).await.is_err()
+        {
+            tracing::error!("the spool could not be stopped");
+        }
         self.inner.stopped.send_replace(true);
         Drained { left }
     }
@@ -425,6 +441,9 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     }
     if old.store != new.store {
         return Some("presence.store");
+    }
+    if old.spool != new.spool {
+        return Some("the table spool");
     }
     if (old.log.redacted, &old.log.key_file) != (new.log.redacted, &new.log.key_file) {
         return Some("engine.log_users and engine.log_users_key_file");

@@ -98,10 +98,18 @@ impl Holds {
 
 impl Shard {
     /// Keeps a stanza whose recipient is being moved. `None`: it is kept. Otherwise it comes back, to go on or to be refused.
-    pub(super) fn hold_back(&mut self, stanza: Stanza) -> Option<Result<Stanza, (Stanza, Refusal)>> {
+    pub(super) fn hold_back(
+        &mut self,
+        mut stanza: Stanza,
+        out: &mut Outbox,
+    ) -> Option<Result<Stanza, (Stanza, Refusal)>> {
         if self.holds.users.is_empty() {
             return Some(Ok(stanza));
         }
+        if !self.holds.users.contains_key(stanza.to.bare_str()) {
+            return Some(Ok(stanza));
+        }
+        self.put_held_on_disk(&mut stanza, out);
         let Some(held) = self.holds.users.get_mut(stanza.to.bare_str()) else { return Some(Ok(stanza)) };
         match held.spool.push(stanza) {
             Ok(()) => None,
