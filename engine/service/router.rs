@@ -370,7 +370,7 @@ impl Router {
         if let Some(spool) = spool
             && tokio::task::spawn_blocking(move || spool.stop()).await.is_err()
         {
-            tracing::error!("the spool could not be stopped");
+            tracing::error!(event = "spool.lost", "the spool could not be stopped");
         }
         self.inner.stopped.send_replace(true);
         Drained { left }

@@ -102,7 +102,13 @@ impl SpoolStore {
         let journal = Journal::new(durable.settings, &found);
         let recovered = found.entries.len();
         let cut: u64 = found.segments.iter().map(|old| old.bad).sum();
-        tracing::info!(stanzas = recovered, cut_bytes = cut, "spool.path: {}", folder.path().display());
+        tracing::info!(
+            event = "spool.opened",
+            stanzas = recovered,
+            cut_bytes = cut,
+            "spool.path: {}",
+            folder.path().display()
+        );
         let entries = found.entries.into_values().map(|found| found.entry).collect();
         let (shards, detours) = hand_out(world, directory, entries);
         let (at, unix_millis) = (clock::now(), clock::unix_millis());
@@ -155,7 +161,7 @@ impl SpoolStore {
     pub fn stop(self) {
         self.meter.stop();
         if self.thread.join().is_err() {
-            tracing::error!("the spool's thread could not be joined");
+            tracing::error!(event = "spool.lost", "the spool's thread could not be joined");
         }
     }
 }

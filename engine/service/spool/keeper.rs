@@ -92,6 +92,7 @@ impl Keeper {
         if !self.journal.is_quiet() {
             let gauges = self.journal.gauges();
             tracing::error!(
+                event = "spool.unwritten",
                 stanzas = gauges.queued,
                 "spool: these last stanzas are not on disk; nobody was told that they are"
             );
@@ -166,7 +167,7 @@ impl Keeper {
             (Act::Sync(_), Ok(_)) => {
                 self.meter.synced(now().saturating_duration_since(began));
                 if std::mem::take(&mut self.failures) > 0 {
-                    tracing::info!("spool: is written again");
+                    tracing::info!(event = "spool.recovered", "spool: is written again");
                     self.meter.change(|look| look.failing = None);
                 }
             }
@@ -177,6 +178,7 @@ impl Keeper {
             (_, Err(error)) => {
                 if self.failures.is_multiple_of(FAILURES_PER_LINE) {
                     tracing::error!(
+                        event = "spool.failing",
                         "spool: {error}; what waits is kept in memory and confirmed to nobody, and it is tried again"
                     );
                 }

@@ -89,6 +89,7 @@ impl Drop for Outlet {
             std::thread::sleep(LAST_PAUSE);
         }
         tracing::error!(
+            event = "spool.gone",
             shard = self.shard,
             items = self.len(),
             "the spool did not take what was given last: nobody was told that it is on disk, and what was delivered last may be \
