@@ -125,6 +125,7 @@ impl Subject {
             arrived: bench.now,
             made: false,
             attempts: 0,
+            disk: Default::default(),
         }
     }
 

@@ -12,12 +12,14 @@ mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use support::estate::{self, GATEWAY_HOSTS, LEGACY, Options, PARTNERS, POOL, POOL_HOSTS};
 use support::ledger::Ledger;
 use support::real::pool::PoolPeer;
 use support::real::watch::Watch;
 use support::real::xmpp::{Manner, XmppPeer};
+use support::sim::spool::Make;
 use support::sim::{Cast, Sim, USERS};
 use support::toy::ask::Ask;
 use support::toy::peers::{AskPeer, StreamPeer};
@@ -174,6 +176,53 @@ fn real_backends_keep_every_stanza_too() {
     many(500, 500, real);
 }
 
+/// The real estate over a durable spool, where the process dies and the disk does what disks do.
+fn dying(seed: u64) -> [usize; 5] {
+    let shards = 1 + u16::try_from(Random::new(seed ^ 0xd1e).below(3)).unwrap();
+    let ledger = Ledger::default();
+    let world = estate::world(&Options { shards, ..Options::default() });
+    // Partners and gateways that acknowledge, mostly.
+    let cast_seed = seed % 3 + 12 * (1 + 2 * (seed / 3 % 4));
+    let cast = real_cast(cast_seed, &world, &ledger);
+    let mut sim = Sim::new(seed, &world, estate::directory(USERS), cast, ledger.clone());
+    let make: Make = {
+        let (world, ledger) = (Arc::clone(&world), ledger.clone());
+        Box::new(move || real_cast(cast_seed, &world, &ledger).backends)
+    };
+    let age = Duration::from_secs([10, 600][usize::try_from(seed % 2).unwrap()]);
+    sim.with_spool(&world, age, make);
+    let ran = catch_unwind(AssertUnwindSafe(|| match seed % 3 {
+        0 => sim.run(80),
+        1 => {
+            sim.trouble(60);
+            sim.drain();
+        }
+        _ => {
+            sim.trouble(50);
+            sim.crash();
+            sim.rest();
+            sim.run(20);
+        }
+    }));
+    if let Err(failure) = ran {
+        eprintln!("{}", sim.report());
+        resume_unwind(failure);
+    }
+    let [crashes, recovered, back] = sim.spool_counts();
+    [crashes, recovered, back, ledger.kept_promises(), ledger.totals()[2]]
+}
+
+#[test]
+fn a_process_that_dies_keeps_what_it_acknowledged() {
+    let sum = std::cell::Cell::new([0; 5]);
+    seeds(0, 300, |seed| {
+        let (total, counts) = (sum.get(), dying(seed));
+        sum.set(std::array::from_fn(|at| total[at] + counts[at]));
+    });
+    eprintln!("crashes, recovered, delivered and back, promises kept across a crash, read: {:?}", sum.get());
+    assert!(sum.get().iter().all(|count| *count > 20), "little happened: {:?}", sum.get());
+}
+
 /// More is said than goes out: servers stop reading for a while, or do not read while they are not read themselves.
 fn pressed(seed: u64, cast: impl FnOnce(&Arc<World>, &Ledger) -> Cast) -> (Run, usize) {
     let shards = 1 + u16::try_from(seed % 3).unwrap();
@@ -222,6 +271,7 @@ fn real_backends_keep_every_stanza_under_pressure() {
 
 #[test]
 fn a_seed_repeats() {
+    seeds(0, 5, |seed| assert_eq!(dying(seed), dying(seed)));
     seeds(0, 5, |seed| assert_eq!(real(seed), real(seed)));
     seeds(0, 5, |seed| assert_eq!(toy(seed), toy(seed)));
 }

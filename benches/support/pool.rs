@@ -190,6 +190,7 @@ impl Rig {
             arrived: self.now,
             made: false,
             attempts: 0,
+            disk: Default::default(),
         }
     }
 

@@ -30,7 +30,7 @@ pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Milliseconds since 1970, for events.
+/// Milliseconds since 1970, for events and for what is kept on disk.
 pub fn unix_millis() -> u64 {
     let since = system_time().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

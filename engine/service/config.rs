@@ -16,6 +16,8 @@ use turnout_core::jid::Domain;
 use turnout_core::policy::{Negotiation, Policy};
 use turnout_core::presence::PresenceRules;
 
+use crate::spool::Durable;
+
 mod admin;
 mod checks;
 mod directory;
@@ -168,6 +170,8 @@ pub struct Config {
     pub store: Option<PathBuf>,
     /// How much may wait and how fast it may come.
     pub flow: FlowLimits,
+    /// The spool on disk; without it what waits is in memory alone.
+    pub spool: Option<Durable>,
     /// Shards and driver.
     pub engine: EngineConfig,
     /// What the log says of people.
@@ -324,7 +328,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
     let log = parts::log(&engine_table);
     limits.log_message_bodies = engine_table.flag("log_message_bodies").unwrap_or(false);
     let engine = parts::engine(&engine_table);
-    parts::spool(&root.table("spool"));
+    let spool = parts::spool(&root.table("spool"));
     let dns_servers = parts::dns(&root.table("dns"));
     let admin = admin::admin(&root.table("admin"));
     root.finish();
@@ -347,6 +351,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         presence,
         store,
         flow,
+        spool,
         engine,
         log,
         dns_servers,

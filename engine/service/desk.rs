@@ -166,6 +166,7 @@ fn look(router: &Router) -> Look {
         started_unix: router.started_unix(),
         standing: router.standing(),
         store: router.store(),
+        spool: router.spool(),
         certificates: router.certificates(),
         moved_today: router.moved_today(),
         trace: router.trace(),

@@ -1,12 +1,12 @@
 //! Listening sockets that outlive a process: given by the service manager (socket activation), or by the process that ran before,
 //! so that a new binary takes over and no attempt to connect is refused. Invariant: the old process goes on as if nothing had happened
-//! until the new one has said that it is ready to begin; from then on one of the two owns store and traffic, never both. What connects
+//! until the new one has said that it is ready to begin; from then on one of the two owns store, spool and traffic, never both. What connects
 //! in between waits in the kernel's queue of the socket, which both of them hold.
 //!
 //! ```text
 //! old: starts the new binary, gives it the sockets ──▶ new: reads configuration, certificates, users
-//! old: stops accepting, drains, closes the store  ◀── "ready"
-//! old: "yours", ends                              ──▶ new: opens the store, begins, accepts
+//! old: stops accepting, drains, closes store and spool ◀── "ready"
+//! old: "yours", ends                              ──▶ new: opens store and spool, begins, accepts
 //! ```
 
 use std::ffi::OsString;

@@ -33,6 +33,7 @@ pub mod redact;
 pub mod resolve;
 pub mod router;
 pub mod run;
+pub mod spool;
 pub mod store;
 pub mod systemd;
 pub mod tls;

@@ -16,6 +16,7 @@ use turnout_core::world::World;
 
 use crate::directory::standing::Standing;
 use crate::router::MovedToday;
+use crate::spool::meter::SpoolLook;
 use crate::store::meter::StoreLook;
 use crate::tls::shown::Shown;
 
@@ -50,6 +51,8 @@ pub struct Look {
     pub standing: Standing,
     /// The store of contacts, where there is one.
     pub store: Option<StoreLook>,
+    /// The durable spool, where there is one.
+    pub spool: Option<SpoolLook>,
     /// The certificates we show.
     pub certificates: Arc<Vec<Shown>>,
     /// Users moved today.

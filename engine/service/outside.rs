@@ -17,6 +17,7 @@ use crate::feed::Feed;
 use crate::mail::{Mail, Post};
 use crate::questions::Questions;
 use crate::resolve::{self, Resolver, system_random};
+use crate::spool::outlet as spool;
 use crate::store::outlet::{Delivery, Outlet};
 use crate::tls::{TlsContext, TlsSession};
 
@@ -66,6 +67,7 @@ pub struct Outside {
     pub feed: Feed,
     published: Box<[Mutex<Published>]>,
     store: Option<SyncSender<Delivery>>,
+    spool: Option<SyncSender<spool::Delivery>>,
 }
 
 impl Outside {
@@ -80,7 +82,7 @@ impl Outside {
         let published = (0..shards).map(|_| Mutex::default()).collect();
         let (tls, resolver) = (ArcSwap::new(tls), ArcSwap::from_pointee(resolver));
         let (questions, surveys, feed) = (Questions::default(), Questions::default(), Feed::default());
-        Self { handle, tls, resolver, reports, questions, surveys, feed, published, store: None }
+        Self { handle, tls, resolver, reports, questions, surveys, feed, published, store: None, spool: None }
     }
 
     /// With a store of contacts at the other end of this queue. Without one contacts live in memory.
@@ -88,6 +90,18 @@ impl Outside {
     pub fn with_store(mut self, queue: Option<SyncSender<Delivery>>) -> Self {
         self.store = queue;
         self
+    }
+
+    /// With a durable spool at the other end of this queue. Without one what waits is in memory alone.
+    #[must_use]
+    pub fn with_spool(mut self, queue: Option<SyncSender<spool::Delivery>>) -> Self {
+        self.spool = queue;
+        self
+    }
+
+    /// A shard's way to the spool.
+    pub fn spool_outlet(&self, shard: u16) -> spool::Outlet {
+        spool::Outlet::new(shard, self.spool.clone())
     }
 
     /// A shard's way to the store.

@@ -39,6 +39,8 @@ use crate::feed::Feed;
 use crate::handover::Sockets;
 use crate::mail::{Mail, Post};
 use crate::outside::{Outside, Published};
+use crate::spool::SpoolStore;
+use crate::spool::meter::{Meter as SpoolMeter, SpoolLook};
 use crate::store::Store;
 use crate::store::meter::{Meter, StoreLook};
 use crate::tls::admin::AdminKey;
@@ -103,6 +105,9 @@ struct Inner {
     /// Ends after the shards.
     store: Mutex<Option<Store>>,
     store_meter: Option<Arc<Meter>>,
+    /// Ends after the shards.
+    spool: Mutex<Option<SpoolStore>>,
+    spool_meter: Option<Arc<SpoolMeter>>,
     addresses: Vec<(String, SocketAddr)>,
     /// What is accepted on, once more, for a process that is to go on; empty once the router drains.
     sockets: Mutex<Vec<(String, OwnedFd)>>,
@@ -248,6 +253,11 @@ impl Router {
         self.inner.store_meter.as_ref().map(|meter| meter.look())
     }
 
+    /// How the durable spool does, where there is one.
+    pub fn spool(&self) -> Option<SpoolLook> {
+        self.inner.spool_meter.as_ref().map(|meter| meter.look())
+    }
+
     /// Whether the router is stopping.
     pub fn is_draining(&self) -> bool {
         *self.inner.draining.borrow()
@@ -382,6 +392,12 @@ impl Router {
             && tokio::task::spawn_blocking(move || store.stop()).await.is_err()
         {
             tracing::error!(event = "store.lost", "the store could not be stopped");
+        }
+        let spool = self.inner.spool.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(spool) = spool
+            && tokio::task::spawn_blocking(move || spool.stop()).await.is_err()
+        {
+            tracing::error!(event = "spool.lost", "the spool could not be stopped");
         }
         self.inner.stopped.send_replace(true);
         Drained { left }

@@ -53,6 +53,7 @@ impl Word {
             arrived: now,
             made,
             attempts: 0,
+            disk: Default::default(),
         }
     }
 

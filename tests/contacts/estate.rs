@@ -411,6 +411,7 @@ impl Estate {
                     }
                 }
                 Output::Note(note) => self.note(|| format!("router: {}: {}", note.about, note.text)),
+                Output::Spool(_) | Output::Unspool(_) => {}
                 Output::Drained
                 | Output::StartTls(..)
                 | Output::Told(..)

@@ -13,7 +13,7 @@ fn plan() -> Plan {
     Plan { drain_seconds: 20, more: "[presence]\nstore = \"contacts.redb\"".to_owned(), ..Plan::default() }
 }
 
-fn get(address: SocketAddr, path: &str) -> String {
+pub fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
@@ -22,7 +22,7 @@ fn get(address: SocketAddr, path: &str) -> String {
 }
 
 /// The admin listener of a process, from its log.
-fn admin(process: &Process) -> SocketAddr {
+pub fn admin(process: &Process) -> SocketAddr {
     let line = process.says("turnout is up");
     line.split("admin=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
 }
@@ -37,7 +37,7 @@ fn holds(process: &Process, contacts: usize) {
     });
 }
 
-fn check(config: &Path) -> (Option<i32>, String) {
+pub fn check(config: &Path) -> (Option<i32>, String) {
     let turnout =
         Command::new(env!("CARGO_BIN_EXE_turnout")).args(["check", "--config"]).arg(config).output();
     let output = turnout.unwrap();

@@ -182,7 +182,7 @@ impl Bench {
                     }
                 }
                 PeerAct::Open(conn) => self.accept(conn),
-                PeerAct::Read(..) => {}
+                PeerAct::Read(..) | PeerAct::Told(_) => {}
             }
         }
         self.pump();

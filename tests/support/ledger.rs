@@ -38,6 +38,18 @@ pub struct Said {
     pub doubtful: bool,
     /// A backend that kept it said that its next hop has it.
     pub done: bool,
+    /// The router has acknowledged it.
+    pub acknowledged: bool,
+    /// Its sender's server has read that it was not delivered.
+    pub told: bool,
+    /// The process died while it had found no end, and nobody was told that it has it.
+    pub excused: bool,
+    /// It was given up when the process died, or just before: it may be read behind later ones.
+    pub late: bool,
+    /// When its sender was told last.
+    pub bounced_at: u64,
+    /// In which life of the process it was said.
+    pub life: usize,
 }
 
 impl Said {
@@ -54,6 +66,19 @@ pub struct Book {
     /// Last one read and when it was said, by sender, recipient and the connection it came in on.
     order: BTreeMap<(String, String, u64), (u64, usize)>,
     turns: u64,
+    /// The process starts again when it has died, with what is on disk.
+    durable: bool,
+    life: usize,
+    /// Taken in by earlier lives.
+    arrived_before: usize,
+    /// Counts what happens.
+    events: u64,
+    /// When a way out to a domain came to nothing last: an error for somebody there may have ended with it.
+    cut: BTreeMap<String, u64>,
+    /// Who lives elsewhere than at first.
+    movers: BTreeSet<String>,
+    /// By sender and recipient: the latest life of which something was read.
+    read_of: BTreeMap<(String, String), usize>,
     /// Stanzas kept by the backends of a shard that the router made.
     kept_made: BTreeMap<u16, i64>,
     /// Moves that ran out of time: order is not promised for those users any more.
@@ -86,6 +111,12 @@ impl Ledger {
             bounced: 0,
             doubtful: false,
             done: false,
+            acknowledged: false,
+            told: false,
+            excused: false,
+            bounced_at: 0,
+            late: false,
+            life: 0,
         });
         book.said.len() - 1
     }
@@ -100,8 +131,9 @@ impl Ledger {
         let mut book = self.book();
         book.turns += 1;
         let turn = book.turns;
+        let life = book.life;
         let said = &mut book.said[number];
-        (said.conn, said.turn) = (Some(conn), turn);
+        (said.conn, said.turn, said.life) = (Some(conn), turn, life);
     }
 
     /// The router took it in.
@@ -123,13 +155,18 @@ impl Ledger {
         if let Some(home) = home {
             assert!(said.homes.contains(&home), "stanza {number} was read at {home:?}: {said:?}");
         }
-        let again = said.read > 1;
+        let again = said.read > 1 || said.late;
         let (from, to) = (said.from.clone(), said.to.clone());
+        let life = said.life;
+        let pair = (from.clone(), to.clone());
         let key = (from, to, said.conn.unwrap_or_default());
         let this = (said.turn, number);
         if again || book.unordered.contains(&key.1) {
             return;
         }
+        let latest = book.read_of.entry(pair).or_default();
+        assert!(life >= *latest, "stanza {number} waited while the process died, and was overtaken");
+        *latest = life;
         if let Some(last) = book.order.insert(key, this) {
             assert!(
                 last.0 < this.0,
@@ -144,9 +181,12 @@ impl Ledger {
     pub fn bounced(&self, number: usize) {
         let mut book = self.book();
         book.log.push(format!("bounced {number}"));
+        book.events += 1;
+        let event = book.events;
         let said = &mut book.said[number];
         said.bounced += 1;
-        assert_eq!(said.bounced, 1, "stanza {number} was bounced twice: {said:?}");
+        said.bounced_at = event;
+        assert!(said.bounced == 1 || said.doubtful, "stanza {number} was bounced twice: {said:?}");
         assert!(said.read == 0 || said.doubtful, "stanza {number} was read and bounced: {said:?}");
     }
 
@@ -163,12 +203,75 @@ impl Ledger {
 
     /// The router has acknowledged it to who said it: what becomes of it must be known by now.
     pub fn acknowledged(&self, number: usize) {
-        let book = self.book();
-        let said = &book.said[number];
+        let mut book = self.book();
+        let durable = book.durable;
+        let said = &mut book.said[number];
+        said.acknowledged = true;
         assert!(
-            said.arrived > 0 && (said.read > 0 || said.bounced > 0 || said.may_be_nowhere()),
+            said.arrived > 0 && (durable || said.read > 0 || said.bounced > 0 || said.may_be_nowhere()),
             "stanza {number} was acknowledged and is nowhere: {said:?}"
         );
+    }
+
+    /// A way out to this domain came to nothing.
+    pub fn cut(&self, domain: &str) {
+        let mut book = self.book();
+        book.events += 1;
+        let event = book.events;
+        book.cut.insert(domain.to_owned(), event);
+    }
+
+    /// There is a durable spool: what is acknowledged may wait on disk.
+    pub fn is_durable(&self) {
+        self.book().durable = true;
+    }
+
+    /// Its sender's server has read an error about it.
+    pub fn told(&self, number: usize) {
+        let mut book = self.book();
+        book.log.push(format!("told of {number}"));
+        // A play has stanzas of its own.
+        if let Some(said) = book.said.get_mut(number) {
+            said.told = true;
+        }
+    }
+
+    /// The process has died. What it had acknowledged has to find its end all the same, in its next life; these were on disk, and of them
+    /// it cannot know whether they were read.
+    pub fn died(&self, on_disk: &[Option<usize>]) {
+        let mut book = self.book();
+        book.life += 1;
+        book.kept_made.clear();
+        book.arrived_before = book.said.iter().filter(|said| said.arrived > 0).count();
+        for number in on_disk.iter().flatten() {
+            let said = &mut book.said[*number];
+            said.late |= said.told || said.bounced > 0;
+            said.doubtful |= said.read > 0 || said.late;
+        }
+        let book = &mut *book;
+        for said in book.said.iter_mut().filter(|said| said.arrived > 0 && said.read == 0 && !said.told) {
+            said.excused |= !said.acknowledged;
+            // One who has moved to the pool cannot be seen to have been told: there is no error of XMPP there. And an error that
+            // cannot be delivered ends there and then.
+            let domain = said.from.split_once('@').map_or(&*said.from, |(_, domain)| domain);
+            let ended = book.cut.get(domain).is_some_and(|at| *at > said.bounced_at);
+            if !book.movers.contains(&said.from) && !ended {
+                said.bounced = 0;
+            }
+        }
+    }
+
+    /// How many were taken in since the process started.
+    pub fn arrived_in_this_life(&self) -> usize {
+        let [_, arrived, _, _] = self.totals();
+        arrived - self.book().arrived_before
+    }
+
+    /// How many were acknowledged before the process died, and found their end afterwards.
+    pub fn kept_promises(&self) -> usize {
+        let book = self.book();
+        let kept = |said: &&Said| said.acknowledged && said.life < book.life && (said.read > 0 || said.told);
+        book.said.iter().filter(kept).count()
     }
 
     /// The router cannot know whether it was read.
@@ -180,6 +283,7 @@ impl Ledger {
     pub fn moved(&self, user: &str, home: HomeId, in_time: bool) {
         let mut book = self.book();
         book.log.push(format!("moved {user} to {home:?}, in time {in_time}"));
+        book.movers.insert(user.to_owned());
         if !in_time {
             book.unordered.insert(user.to_owned());
         }
@@ -232,7 +336,7 @@ impl Ledger {
     pub fn check_complete(&self) {
         for (number, said) in self.book().said.iter().enumerate().filter(|(_, said)| said.arrived > 0) {
             assert!(
-                said.read > 0 || said.bounced > 0 || said.may_be_nowhere(),
+                said.read > 0 || said.bounced > 0 || said.may_be_nowhere() || said.excused || said.told,
                 "stanza {number} was taken in and is nowhere: {said:?}"
             );
         }

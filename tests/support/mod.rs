@@ -8,6 +8,7 @@
 )]
 
 pub mod bench;
+pub mod disk;
 pub mod estate;
 pub mod ledger;
 pub mod net;

@@ -16,6 +16,8 @@ pub enum PeerAct {
     Open(u64),
     /// A stanza with this number was read.
     Read(u64, usize),
+    /// An error about the stanza with this number was read: its sender's server knows.
+    Told(usize),
 }
 
 /// Collects acts.

@@ -8,6 +8,7 @@
 mod check;
 mod moves;
 mod restart;
+pub mod spool;
 mod wire;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -90,6 +91,8 @@ pub struct Sim {
     pauses: usize,
     /// What the shards keep on disk.
     store: BTreeMap<Pair, Record>,
+    /// The durable spool, if there is one.
+    spool: Option<spool::Spool>,
 }
 
 impl Sim {
@@ -138,6 +141,7 @@ impl Sim {
             stubborn: false,
             pauses: 0,
             store: BTreeMap::new(),
+            spool: None,
         }
     }
 
@@ -193,6 +197,10 @@ impl Sim {
             cell.drained && cell.io.is_empty() && cell.mail.is_empty() && cell.shard.held() == 0
         };
         self.ask_to_drain(|| Input::Leave, |cells| cells.iter().all(quiet));
+        if self.spool.is_some() {
+            self.start_again();
+            self.rest();
+        }
         self.check_rest();
     }
 
@@ -288,7 +296,12 @@ impl Sim {
             985..=988 => self.break_some(),
             989..=991 => self.some_outage(),
             992..=994 => self.now += Duration::from_millis(self.random.below(3000)),
+            995 => self.spool_trouble(),
+            996 if self.spool.is_some() && self.one_in(6) => self.crash(),
             _ => {}
+        }
+        if self.spool.is_some() && self.one_in(3) {
+            self.spool_step();
         }
     }
 
@@ -299,7 +312,7 @@ impl Sim {
         self.conns.values_mut().for_each(|conn| conn.deaf = false);
         for _ in 0..REST_STEPS_MAX {
             if !self.calm_step() {
-                if self.held() == 0 && self.moving.is_empty() {
+                if self.held() == 0 && self.moving.is_empty() && self.spool_due().is_none() {
                     return;
                 }
                 assert!(self.jump(), "stuck: {}", self.report());
@@ -343,7 +356,7 @@ impl Sim {
                         true
                     }
                 }
-                _ => self.busy_peer(),
+                _ => self.busy_peer() || self.busy_spool(),
             };
             if done {
                 return true;
@@ -357,11 +370,12 @@ impl Sim {
         self.narrow = true;
     }
 
-    fn next_due(&self) -> Option<Instant> {
+    fn next_due(&mut self) -> Option<Instant> {
+        let spool = self.spool_due();
         let shards = self.cells.iter().filter_map(|cell| cell.shard.deadline());
         let waiting = self.peers.iter().zip(&self.patience).filter(|(peer, _)| peer.waiting() > 0);
         let peers = waiting.map(|(_, at)| *at);
-        shards.chain(peers).chain(self.mover.deadline()).min()
+        shards.chain(peers).chain(self.mover.deadline()).chain(spool).min()
     }
 
     /// Lets time pass until something is due.

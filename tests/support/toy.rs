@@ -63,6 +63,7 @@ pub fn stanza(now: Instant, line: &str, origin: Origin, made: bool) -> Option<St
         arrived: now,
         made,
         attempts: 0,
+        disk: Default::default(),
     })
 }
 

@@ -251,6 +251,7 @@ impl Writer {
             arrived: envelope.arrived,
             made,
             attempts: 0,
+            disk: Default::default(),
         }
     }
 }

@@ -113,6 +113,7 @@ pub(crate) fn read(
         origin: Origin { side: turn.side, link: turn.link, ticket: 0 },
         arrived: turn.now,
         attempts: 0,
+        disk: Default::default(),
         made: false,
     })
 }

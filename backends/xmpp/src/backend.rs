@@ -391,7 +391,7 @@ impl Backend for XmppBackend {
         if !ready {
             return Sent::NotNow(stanza);
         }
-        let slices = stanza.slices();
+        let slices = crate::delay::slices(self.side, &stanza, now);
         self.run(now, link, out, |stream, turn| {
             match stream {
                 Stream::In(stream) => stream.carry_back(slices, turn),

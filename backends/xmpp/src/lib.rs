@@ -11,6 +11,7 @@ mod answer;
 mod arrival;
 mod backend;
 pub mod bounds;
+mod delay;
 mod dialback;
 pub mod error;
 pub mod frame;

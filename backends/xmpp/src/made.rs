@@ -70,6 +70,7 @@ pub(crate) fn stanza(parts: &Parts<'_>, fill: impl FnOnce(&mut BytesMut)) -> Sta
         origin: Origin { side: parts.side, link: LinkId::NONE, ticket: 0 },
         arrived: parts.now,
         attempts: 0,
+        disk: Default::default(),
         made: true,
     }
 }

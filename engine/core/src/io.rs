@@ -1,13 +1,13 @@
 //! What goes into a shard and what comes out. Invariant: both are closed enums, and everything that needs the world is an output
 //! that comes back as an input: `Connect` comes back as `Connected` or `Failed`, `StartTls` as `Secured` or `Closed`, `Transmit`
-//! as `Written`, `Persist` as `Persisted`, `Handoff` arrives at another shard.
+//! as `Written`, `Persist` as `Persisted`, `Spool` as `Spooled`, `Handoff` arrives at another shard.
 
 mod arrivals;
+mod link_id;
 mod outbox;
 mod told;
 
 use std::any::Any;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +17,7 @@ use crate::backend::Destination;
 use crate::contact::{Pair, Record};
 use crate::contacts::{Forget, Toward};
 use crate::directory::Snapshot;
+use crate::durable::{Entry, EntryKey, Opened};
 use crate::home::{HomeId, HostPort};
 use crate::jid::{Domain, Jid};
 use crate::notice::Notice;
@@ -30,66 +31,9 @@ use crate::trial::Trial;
 use crate::world::World;
 
 pub use arrivals::Arrivals;
+pub use link_id::LinkId;
 pub use outbox::Outbox;
 pub use told::Told;
-
-/// One connection, never reused: the owning shard in the top 16 bits, then a counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LinkId(u64);
-
-impl LinkId {
-    /// No link: the origin of stanzas the router makes.
-    pub const NONE: Self = Self(0);
-    /// Set on the counter of links the driver names (accepted ones), so that they never meet those the shard names.
-    const ACCEPTED: u64 = 1 << 47;
-
-    /// The `count`th link that shard `shard` asks for. `count` starts at 1.
-    pub fn dialed(shard: u16, count: u64) -> Self {
-        Self((u64::from(shard) << 48) | (count & (Self::ACCEPTED - 1)))
-    }
-
-    /// The `count`th connection that was accepted for shard `shard`.
-    pub fn accepted(shard: u16, count: u64) -> Self {
-        Self((u64::from(shard) << 48) | Self::ACCEPTED | (count & (Self::ACCEPTED - 1)))
-    }
-
-    /// The shard that owns it.
-    pub fn shard(self) -> u16 {
-        (self.0 >> 48) as u16
-    }
-
-    /// Whether the peer opened it.
-    pub fn is_accepted(self) -> bool {
-        self.0 & Self::ACCEPTED != 0
-    }
-
-    /// What a shard's own trials come from ([`crate::trial`]): no connection. Shard 0's is [`Self::NONE`], which has no tickets otherwise.
-    pub fn trial(shard: u16) -> Self {
-        Self(u64::from(shard) << 48)
-    }
-
-    /// Whether it is [`Self::trial`]'s.
-    pub fn is_trial(self) -> bool {
-        self.0 & ((1 << 48) - 1) == 0
-    }
-
-    /// As a number, for logs.
-    pub fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for LinkId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{}{}",
-            self.shard(),
-            if self.is_accepted() { "i" } else { "o" },
-            self.0 & (Self::ACCEPTED - 1)
-        )
-    }
-}
 
 /// One side of the router: the partners outside, or one home inside. Each side has one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -293,6 +237,8 @@ pub enum Handoff {
     Chained(LinkId, bool),
     /// Stanzas that arrived on a chained link found their end.
     Ended(Ended),
+    /// A stanza with this entry, which the receiving shard wrote, found its end.
+    Unspooled(EntryKey),
     /// Back-pressure between the shard of a link and those of the destinations it brings for.
     Pressure(crate::flow::Pressure),
     /// Bytes a backend read on a link of its own and another shard must decide on (a SIP message, whole; the answer to an XMPP ping).
@@ -327,6 +273,10 @@ pub enum Handoff {
 
 /// Something that happened.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "what shards hand each other is most of it, and is not boxed for that"
+)]
 pub enum Input {
     /// A peer connected. With `direct_tls` the door is secured first: `Secured` follows before any bytes.
     Accepted {
@@ -381,6 +331,13 @@ pub enum Input {
     Try(u64, Box<Trial>),
     /// Everything this shard gave the store with a number up to this one is on disk.
     Persisted(u64),
+    /// The spool is durable, and this is what has to be known of it. Before any stanza.
+    Opened(Box<Opened>),
+    /// Stanzas that waited when the process died or was stopped, in the order they are to go on. After `Opened` and the contacts and
+    /// before any other stanza; to the shard [`hand_out`](crate::durable::hand_out) names; may come in several pieces.
+    Recovered(Vec<Entry>),
+    /// Every entry this shard gave up to this key is on disk, or is done.
+    Spooled(EntryKey),
     /// A new directory.
     Directory(Arc<Snapshot>),
     /// A new configuration.
@@ -442,6 +399,10 @@ pub enum Output {
     Handoff(u16, Handoff),
     /// Give to the store; comes back as [`Input::Persisted`] with this number or a higher one. Numbers grow.
     Persist(u64, Box<Record>),
+    /// Write to the durable spool; comes back as [`Input::Spooled`] with this key or a higher one. Keys grow.
+    Spool(Box<Entry>),
+    /// An entry is done: its stanza found its end, whichever start and shard wrote it.
+    Unspool(EntryKey),
     /// The answer to [`Input::Ask`] and [`Input::Forget`].
     Told(u64, Box<Told>),
     /// The answer to [`Input::Survey`].

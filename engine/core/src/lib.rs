@@ -12,6 +12,7 @@ pub mod backend;
 pub mod contact;
 pub mod contacts;
 pub mod directory;
+pub mod durable;
 pub mod flow;
 pub mod home;
 pub mod io;

@@ -70,6 +70,9 @@ pub const DESTINATIONS_MAX: usize = 65_536;
 /// Seconds a stanza may wait for a destination before it is bounced.
 pub const SPOOL_AGE_SECONDS: u64 = 60;
 
+/// Seconds an error or answer of the router's own may wait in a durable spool, at least.
+pub const SPOOL_AGE_MADE_SECONDS: u64 = 600;
+
 /// Seconds a stanza that came over SIP may wait: its transaction must be answered before Timer F ends (RFC 3261 §17.1.2.2, 32 s).
 pub const SPOOL_AGE_SIP_SECONDS: u64 = 20;
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::durable::OnDisk;
 use crate::io::{LinkId, Side};
 use crate::jid::{Domain, Jid};
 use crate::stanza::{Kind, Origin, Payload, Stanza};
@@ -176,6 +177,8 @@ pub struct Run {
     pub link: LinkId,
     /// When it arrived.
     pub arrived: Instant,
+    /// Its first octet came as so many, among all that came to the shard that read it; see [`OnDisk::order`].
+    pub order: u64,
     /// Written, at `insert_at`, into every stanza that has no `xml:lang` of its own: what it inherits from its stream.
     pub lang: Option<Bytes>,
 }
@@ -192,6 +195,7 @@ impl Run {
             side: self.side,
             link: self.link,
             arrived: self.arrived,
+            order: self.order,
             lang: self.lang.clone(),
         }
     }
@@ -274,6 +278,7 @@ impl Run {
             arrived: self.arrived,
             made: false,
             attempts: 0,
+            disk: OnDisk::came(self.order + u64::from(start)),
         }
     }
 

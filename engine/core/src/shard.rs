@@ -6,6 +6,7 @@
 
 mod back;
 mod deliver;
+mod disk;
 mod drain;
 mod ends;
 mod moving;
@@ -48,6 +49,7 @@ use crate::trace::{Step, Trace};
 use crate::world::World;
 
 use deliver::Waiting;
+use disk::Disk;
 use drain::Draining;
 use moving::Holds;
 use presence::Presences;
@@ -106,6 +108,10 @@ pub struct Shard {
     transmitted: bool,
     /// Links whose backends, here or on other shards, are told of the end of what arrived on them.
     chained: HashSet<LinkId>,
+    /// The durable spool, where there is one.
+    disk: Option<Disk>,
+    /// What has come to this shard, counted so that what comes later has a higher number.
+    came: u64,
     /// There is a SIP home, so contacts matter.
     keeps_contacts: bool,
     random: Random,
@@ -163,6 +169,8 @@ impl Shard {
             watching: false,
             transmitted: false,
             chained: HashSet::new(),
+            disk: None,
+            came: 0,
             keeps_contacts,
             random: Random::new(seed),
             tally,
@@ -203,6 +211,9 @@ impl Shard {
             Input::Trace(rules) => self.trace.set(rules),
             Input::Try(number, trial) => self.attempt(now, number, &trial, out),
             Input::Persisted(number) => self.persisted(now, number, out),
+            Input::Opened(opened) => self.opened(*opened),
+            Input::Recovered(entries) => self.recovered(now, entries, out),
+            Input::Spooled(key) => self.spooled(now, key, out),
             Input::Directory(snapshot) => self.directory = self.directory.with_snapshot(snapshot),
             Input::World(world) => self.configure(now, world, out),
             Input::Hold(order) => self.hold(&order, out),
@@ -361,6 +372,7 @@ impl Shard {
             }
             Handoff::Pressure(pressure) => self.pressure(now, pressure, out),
             Handoff::Ended(ended) => self.backend(ended.side).ended(now, &ended, out),
+            Handoff::Unspooled(key) => self.unspooled(now, key, out),
             Handoff::Message { side, link, bytes } => self.backend(side).adopt(now, link, bytes, out),
             Handoff::Read { side, link, bytes, found } => {
                 self.backend(side).adopt_read(now, link, bytes, found, out);
@@ -446,7 +458,9 @@ impl Shard {
     }
 
     /// A stanza entered the router.
-    fn arrive(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
+    fn arrive(&mut self, now: Instant, mut stanza: Stanza, out: &mut Outbox) {
+        stanza.disk.order = self.came;
+        self.came += 1;
         self.flow(stanza.made).received += 1;
         let side = stanza.origin.side;
         if !stanza.made {
@@ -467,7 +481,7 @@ impl Shard {
 
     /// A stanza that has been counted and charged waits for the end of a move, or goes its way.
     fn arrive_uncounted(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
-        if let Some(stanza) = self.hold_back(now, stanza) {
+        if let Some(stanza) = self.hold_back(now, stanza, out) {
             match stanza {
                 Ok(stanza) => self.follow(now, stanza, out),
                 Err((stanza, refusal)) => self.refuse(now, stanza, refusal, out),
@@ -477,7 +491,11 @@ impl Shard {
 
     /// Asks which way, and goes it.
     fn follow(&mut self, now: Instant, stanza: Stanza, out: &mut Outbox) {
-        let was_home = self.holds.was_home(&stanza, now);
+        let was_home = match (stanza.origin.side, &stanza.disk.kept) {
+            // He spoke from there when it was accepted; who has moved meanwhile is known no more.
+            (Side::Home(home), Some(kept)) if kept.recovered => Some(home),
+            _ => self.holds.was_home(&stanza, now),
+        };
         let view = View { world: &self.world, directory: &self.directory };
         match route(view, &Asked::of(&stanza, was_home), &mut |_, _| ()) {
             Ok(Route::Own) => {

@@ -35,9 +35,12 @@ pub struct Spool {
 /// Stanzas whose time is up are looked for no more often than this.
 pub const EXPIRY_STEP: Duration = Duration::from_millis(250);
 
-/// When a waiting stanza is given up: its transaction has less patience where it came over SIP.
+/// When a waiting stanza is given up: its transaction has less patience where it came over SIP, a durable spool may have more.
 pub fn expiry(stanza: &Stanza) -> Instant {
-    expiry_of(stanza.arrived, stanza.origin.ticket)
+    match &stanza.disk.kept {
+        Some(kept) => kept.expires,
+        None => expiry_of(stanza.arrived, stanza.origin.ticket),
+    }
 }
 
 fn expiry_of(arrived: Instant, ticket: u64) -> Instant {

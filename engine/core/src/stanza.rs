@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::durable::OnDisk;
 use crate::io::{LinkId, Side};
 use crate::jid::Jid;
 
@@ -170,6 +171,8 @@ pub struct Stanza {
     pub made: bool,
     /// How often a next hop took it and gave it back; bounded by `limits::ATTEMPTS_MAX`.
     pub attempts: u8,
+    /// What of it is on disk.
+    pub disk: OnDisk,
 }
 
 impl Stanza {
@@ -180,7 +183,9 @@ impl Stanza {
 
     /// Lets go of the read it came in, which is many times larger: for a stanza that has to wait.
     pub fn settle_down(&mut self) {
-        if !self.bytes.is_unique() {
+        // An entry of the durable spool shares the bytes, which were copied for it.
+        let settled = self.disk.kept.as_ref().is_some_and(|kept| kept.key.is_some());
+        if !settled && !self.bytes.is_unique() {
             self.bytes = Bytes::copy_from_slice(&self.bytes);
         }
     }

@@ -1,5 +1,5 @@
 //! Counters of one shard: plain integers, read by the metrics when asked. Invariant, for stanzas that came from outside:
-//! `received + handed_in = delivered + bounced + dropped + handed_out + held`, where `held` is counted from the queues
+//! `received + recovered + handed_in = delivered + bounced + dropped + left + handed_out + held`, where `held` is counted from the queues
 //! themselves and not from these numbers; the same, apart, for stanzas the router made.
 
 use crate::contacts::ContactCounts;
@@ -104,12 +104,16 @@ impl Histogram {
 pub struct Flow {
     /// Entered the router here.
     pub received: u64,
+    /// Was on disk when the process started.
+    pub recovered: u64,
     /// The next hop has it.
     pub delivered: u64,
     /// Its sender was told.
     pub bounced: u64,
     /// Dropped, by rule, in the order of [`DropRule::ALL`].
     pub dropped: [u64; DropRule::ALL.len()],
+    /// Left on disk for the next start.
+    pub left: u64,
     /// Came from another shard.
     pub handed_in: u64,
     /// Went to another shard.
@@ -125,21 +129,24 @@ impl Flow {
     /// Adds another flow.
     pub fn add(&mut self, other: &Self) {
         self.received += other.received;
+        self.recovered += other.recovered;
         self.delivered += other.delivered;
         self.bounced += other.bounced;
         for (mine, theirs) in self.dropped.iter_mut().zip(other.dropped) {
             *mine += theirs;
         }
+        self.left += other.left;
         self.handed_in += other.handed_in;
         self.handed_out += other.handed_out;
     }
 
     /// What must still be held here if nothing was lost.
     pub fn expected_held(&self) -> i128 {
-        i128::from(self.received) + i128::from(self.handed_in)
+        i128::from(self.received) + i128::from(self.recovered) + i128::from(self.handed_in)
             - i128::from(self.delivered)
             - i128::from(self.bounced)
             - i128::from(self.dropped_total())
+            - i128::from(self.left)
             - i128::from(self.handed_out)
     }
 }

@@ -108,6 +108,72 @@ fn who_did_not_ask_is_not_told() {
     rig.check();
 }
 
+#[test]
+fn what_passes_on_at_once_does_not_touch_the_disk() {
+    let mut rig = Rig::new(1);
+    rig.open_spool(1, Vec::new());
+    rig.chain(0);
+    rig.says(0, &[1], BOB, ANNA);
+    // The first one waited for the link to be dialed.
+    let (dialed, gateway) = (rig.spooled.len(), rig.dialed(0));
+    rig.says(0, &[2, 3], BOB, ANNA);
+    assert_eq!(rig.spooled.len(), dialed);
+    rig.acknowledge(gateway, 3);
+    assert_eq!((rig.delivered(), rig.ended(), rig.unspooled.len()), (3, 3, dialed));
+    rig.check();
+}
+
+#[test]
+fn what_waits_is_acknowledged_when_it_is_on_disk_and_done_at_its_end() {
+    let mut rig = Rig::new(1);
+    rig.open_spool(1, Vec::new());
+    rig.chain(0);
+    rig.dials_wait(true);
+    rig.says(0, &[1, 2, 3], BOB, ANNA);
+    let keys: Vec<_> = rig.spooled.iter().map(|entry| entry.key).collect();
+    assert_eq!((keys.len(), rig.ended()), (3, 0), "nobody is told before the disk has it");
+    rig.confirm(keys[1]);
+    assert_eq!(rig.ended(), 2);
+    rig.open_all();
+    let gateway = rig.dialed(0);
+    assert_eq!(rig.heard(gateway), [1, 2, 3]);
+    assert!(rig.unspooled.is_empty(), "the next hop may still lose them");
+    rig.acknowledge(gateway, 3);
+    assert_eq!(rig.ended(), 3, "the third at its end, the others not twice");
+    rig.confirm(keys[2]);
+    assert_eq!((rig.ended(), rig.unspooled.clone()), (3, keys));
+    rig.check();
+}
+
+#[test]
+fn what_was_not_acknowledged_is_put_on_disk_in_its_place() {
+    let mut rig = Rig::new(1);
+    rig.open_spool(1, Vec::new());
+    rig.says(0, &[1, 2], BOB, ANNA);
+    let gateway = rig.dialed(0);
+    rig.acknowledge(gateway, 1);
+    rig.says(0, &[3], BOB, ANNA);
+    rig.dials_wait(true);
+    rig.lose(gateway);
+    rig.says(0, &[4], BOB, ANNA);
+    let mut entries = rig.spooled.clone();
+    entries.retain(|entry| !rig.unspooled.contains(&entry.key));
+    entries.reverse();
+    // The process dies; another has two shards, and a partner who speaks to the other one at once.
+    let mut next = Rig::new(2);
+    next.open_spool(2, entries);
+    for shard in 0..2 {
+        next.says(shard, &[5 + u32::from(shard)], BOB, ANNA);
+    }
+    let links: Vec<_> =
+        (0..2).filter(|shard| next.has_dialed(*shard)).map(|shard| next.dialed(shard)).collect();
+    assert_eq!(links.len(), 1, "one stream for the pair of domains, where the oldest wait");
+    assert_eq!(next.heard(links[0]), [2, 3, 4, 5, 6]);
+    next.acknowledge(links[0], 5);
+    assert_eq!((next.delivered(), next.held(), next.unspooled.len()), (5, 0, 3));
+    next.check();
+}
+
 /// A link to the gateway with four stanzas written, of which two are acknowledged, and a fifth; it breaks, and a sixth comes.
 fn broken(rig: &mut Rig) -> turnout_core::io::LinkId {
     rig.remember();
@@ -177,6 +243,37 @@ fn a_link_that_breaks_while_it_resumes_loses_nothing() {
     rig.resume(third, 2);
     assert_eq!(rig.heard(third), [6], "the second link had carried 4, 5 and 6");
     assert_eq!((rig.delivered(), rig.held()), (5, 1));
+    rig.check();
+}
+
+#[test]
+fn what_a_suspended_link_gives_back_is_put_on_disk_in_its_place() {
+    let waiting = |rig: &Rig| {
+        let mut entries = rig.spooled.clone();
+        entries.retain(|entry| !rig.unspooled.contains(&entry.key));
+        entries
+    };
+    let mut rig = Rig::new(1);
+    rig.open_spool(1, Vec::new());
+    let next = broken(&mut rig);
+    // The first four waited for the dial, the sixth waits; what the link holds may yet be settled by what the peer says.
+    let numbers = |rig: &Rig| -> Vec<_> { waiting(rig).into_iter().map(|entry| entry.bytes).collect() };
+    assert_eq!(numbers(&rig), ["3", "4", "6"], "the fifth never waited");
+    rig.resume(next, 1);
+    assert_eq!((rig.heard(next), rig.delivered(), rig.ended()), (vec![4, 5, 6], 3, 3));
+    assert_eq!(numbers(&rig), ["4", "6", "5"], "the third was there");
+    // The process dies.
+    let mut anew = Rig::new(1);
+    anew.open_spool(2, waiting(&rig));
+    let gateway = anew.dialed(0);
+    assert_eq!(anew.heard(gateway), [4, 5, 6]);
+    anew.acknowledge(gateway, 3);
+    assert_eq!((anew.delivered(), anew.held(), anew.unspooled.len()), (3, 0, 3));
+    anew.check();
+    // Or it does not.
+    rig.acknowledge(next, 3);
+    assert_eq!((rig.delivered(), rig.held(), rig.ended()), (6, 0, 6));
+    assert!(waiting(&rig).is_empty());
     rig.check();
 }
 

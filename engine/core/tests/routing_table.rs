@@ -210,6 +210,7 @@ fn in_a_run(view: View<'_>, asked: &Asked<'_>, decision: &Result<Route, Refusal>
         side: asked.side,
         link: LinkId::NONE,
         arrived: start(),
+        order: 0,
         lang: None,
     };
     let mut ways = Vec::new();

@@ -121,6 +121,9 @@ fn unready(look: &Look) -> Vec<String> {
     if let Some(why) = look.store.as_ref().and_then(|store| store.failing.as_ref()) {
         complaints.push(format!("the store of contacts cannot be written: {why}"));
     }
+    if let Some(why) = look.spool.as_ref().and_then(|spool| spool.failing.as_ref()) {
+        complaints.push(format!("the spool cannot be written: {why}"));
+    }
     complaints
 }
 

@@ -407,7 +407,9 @@ async fn readiness_says_what_is_missing() {
     let fails =
         |look: &mut Look| look.store.as_mut().unwrap().failing = Some("contacts.redb: full".to_owned());
     check(fails, &["the store of contacts cannot be written: contacts.redb: full"]).await;
-    check(|look| look.store = None, &[]).await;
+    let fails = |look: &mut Look| look.spool.as_mut().unwrap().failing = Some("spool: full".to_owned());
+    check(fails, &["the spool cannot be written: spool: full"]).await;
+    check(|look| (look.store, look.spool) = (None, None), &[]).await;
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use super::{GREEN, Loaded, RED, YELLOW, load, painted};
 use crate::config::{Config, ConfigErrors, KeyPair, Mistake};
 use crate::directory::standing::Classes;
 use crate::driver::Kind;
+use crate::spool::folder::{Folder, Seen as Spool};
 use crate::store::file::{ContactFile, Seen};
 use crate::tls::facts::{Names, facts, names};
 use crate::tls::identity::read_chain;
@@ -60,6 +61,8 @@ pub struct Summary {
     pub users: u64,
     /// Contacts in the store; `None` where there is no store, or it is not there yet, or a running turnout has it.
     pub contacts: Option<u64>,
+    /// Stanzas that wait in the durable spool; `None` where there is none, or it is not there yet, or a running turnout has it.
+    pub spooled: Option<u64>,
     /// Users no home serves: in the cloud, without a pool, on branch appliances, on unknown pools.
     pub users_without_home: u64,
     /// Users by class.
@@ -124,6 +127,9 @@ impl Checked {
             if let Some(contacts) = summary.contacts {
                 writeln!(out, "{contacts} contact(s) in the store")?;
             }
+            if let Some(spooled) = summary.spooled {
+                writeln!(out, "{spooled} stanza(s) wait in the spool")?;
+            }
         }
         if self.good {
             writeln!(out, "{}", painted("good", GREEN, colour))?;
@@ -183,7 +189,8 @@ fn check_loaded(loaded: &Loaded, now: SystemTime, findings: &mut Findings<'_>) -
         findings.errors(errors);
     }
     let contacts = contacts(loaded, findings);
-    Summary { contacts, ..users(config, findings) }
+    let spooled = spool(config, findings);
+    Summary { contacts, spooled, ..users(config, findings) }
 }
 
 /// Looks into the store, and changes nothing.
@@ -204,6 +211,50 @@ fn contacts(loaded: &Loaded, findings: &mut Findings<'_>) -> Option<u64> {
         Err(what) => findings.add(Severity::Error, key, what, ""),
     }
     None
+}
+
+/// Looks into the spool's directory, and changes nothing that is in it.
+fn spool(config: &Config, findings: &mut Findings<'_>) -> Option<u64> {
+    let (path, key) = (&config.spool.as_ref()?.path, "spool.path");
+    if let Some(kind) = file_system(path)
+        && let Some(what) = unfit(&kind)
+    {
+        let what = format!("{} lies on a file system of type {kind}: {what}", path.display());
+        findings.add(Severity::Warning, key, what, "give it a directory on a disk of this machine");
+    }
+    match Folder::inspect(path) {
+        Ok(Spool::Stanzas(stanzas, _)) => return Some(stanzas as u64),
+        Ok(Spool::Absent | Spool::InUse) => (),
+        Err(what) => findings.add(Severity::Error, key, what, ""),
+    }
+    None
+}
+
+/// What is wrong with a kind of file system for what is to survive the loss of power.
+fn unfit(kind: &str) -> Option<&'static str> {
+    match kind {
+        "tmpfs" | "ramfs" | "devtmpfs" => Some("it is in memory, and gone with the machine"),
+        "overlay" | "aufs" => Some("it is a layer of a container, and goes with the container"),
+        _ if kind.starts_with("nfs") || kind.starts_with("cifs") || kind.starts_with("fuse") => {
+            Some("whether a sync reaches a disk is not known, and the network is waited for")
+        }
+        _ => None,
+    }
+}
+
+/// The type of the file system a path is on, or would be made on. `None` where the system does not say.
+fn file_system(path: &Path) -> Option<String> {
+    let above = path.ancestors().find(|above| above.exists() && !above.as_os_str().is_empty());
+    let path = std::fs::canonicalize(above.unwrap_or_else(|| Path::new("."))).ok()?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    // 36 35 98:0 /root /mount/point options - type source options (proc(5)); of several at one point the last one counts.
+    let mounts = mounts.lines().filter_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let point = before.split(' ').nth(4)?.replace("\\040", " ");
+        path.starts_with(&point)
+            .then(|| (point.len(), after.split(' ').next().unwrap_or_default().to_owned()))
+    });
+    mounts.max_by_key(|(length, _)| *length).map(|(_, kind)| kind)
 }
 
 /// Dates and names of our own certificates.
@@ -319,6 +370,7 @@ fn users(config: &Config, findings: &mut Findings<'_>) -> Summary {
         homes: config.home_configs.iter().map(|home| (home.name.clone(), 0)).collect(),
         users: 0,
         contacts: None,
+        spooled: None,
         users_without_home: 0,
         classes: Classes::default(),
         policies: BTreeMap::new(),

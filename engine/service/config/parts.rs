@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use turnout_core::home::{BackendKind, Dialect, HostPort};
 use turnout_core::io::TrustId;
@@ -13,6 +14,8 @@ use turnout_core::policy::{GatewayLimits, Negotiation};
 use super::partners::PartnerEntry;
 use super::read::{At, Spot, Table};
 use super::{DriverChoice, EngineConfig, Federation, HomeConfig, KeyPair, LogConfig};
+use crate::spool::Durable;
+use crate::spool::journal::Settings;
 
 /// Largest text of one SIP message that may be configured: well under the pool's 128 KB.
 const MESSAGE_BYTES_CEILING: u64 = 100_000;
@@ -399,21 +402,33 @@ pub(super) fn engine(table: &Table<'_, '_>) -> EngineConfig {
     made
 }
 
-/// `[spool]`: where stanzas wait. Memory is all there is yet.
-pub(super) fn spool(table: &Table<'_, '_>) {
-    match table.text("mode").as_ref().map(|at| at.value.as_str()) {
-        None | Some("memory") => {}
-        Some("durable") => table.book.wrong(
-            &table.spot_of("mode"),
-            "\"durable\" is not available in this version: what waits would be lost with the process",
-            "write mode = \"memory\"",
-        ),
+/// `[spool]`: where stanzas wait. `None` is memory alone.
+pub(super) fn spool(table: &Table<'_, '_>) -> Option<Durable> {
+    let durable = match table.text("mode").as_ref().map(|at| at.value.as_str()) {
+        None | Some("memory") => false,
+        Some("durable") => true,
         Some(other) => {
-            table.book.wrong(&table.spot_of("mode"), format!("{other:?} is not one of: memory"), "");
+            let what = format!("{other:?} is not one of: memory, durable");
+            table.book.wrong(&table.spot_of("mode"), what, "");
+            false
         }
-    }
-    table.path("path");
+    };
+    let path = table.path("path").unwrap_or_else(|| table.book.base.join("spool"));
+    let age = table.number("age_seconds", 10..=604_800).unwrap_or(600);
+    let least = 4 * Settings::default().segment_bytes;
+    let bytes_max = table.number("bytes_max", least..=1 << 40);
+    let commit_millis = table.number("commit_millis", 0..=1000);
+    let commit_bytes = table.number("commit_bytes", 4096..=16 << 20);
     table.finish();
+    let settings = Settings::default();
+    let settings = Settings {
+        bytes_max: bytes_max.unwrap_or(settings.bytes_max),
+        commit_delay: commit_millis.map_or(settings.commit_delay, Duration::from_millis),
+        commit_bytes: commit_bytes
+            .map_or(settings.commit_bytes, |n| usize::try_from(n).unwrap_or(usize::MAX)),
+        ..settings
+    };
+    durable.then(|| Durable { path, age: Duration::from_secs(age), settings })
 }
 
 /// `[dns]`.

@@ -32,7 +32,7 @@ pub(super) struct At<T> {
 /// A configuration file being read.
 pub(super) struct Book<'a> {
     file: &'a Path,
-    base: &'a Path,
+    pub(super) base: &'a Path,
     line_starts: Vec<usize>,
     mistakes: RefCell<Vec<Mistake>>,
     known: RefCell<BTreeSet<String>>,

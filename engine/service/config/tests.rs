@@ -207,7 +207,8 @@ fn values_that_cannot_be_used() {
     check(&with("[engine]\ndriver = \"epoll\""), &["engine.driver", "\"epoll\"", "auto, io_uring, poll"]);
     check(&with("[engine]\nlog_users = \"hashed\""), &["log_users", "plain, redacted"]);
     check(&with("[engine]\nlog_message_bodies = 1"), &["log_message_bodies"]);
-    check(&with("[spool]\nmode = \"durable\""), &["spool.mode", "not available", "memory"]);
+    check(&with("[spool]\nmode = \"disk\""), &["spool.mode", "\"disk\"", "memory, durable"]);
+    check(&with("[spool]\nbytes_max = 1000"), &["spool.bytes_max", "from 67108864"]);
     flow_that_cannot_be(&|extra: &str| with(&format!("[flow]\n{extra}")));
     presence_that_cannot_be(&|extra: &str| with(&format!("[presence]\n{extra}")));
     check(&with("[dns]\nservers = [\"ns.contoso.com\"]"), &["dns.servers[0]", "10.0.0.2:53"]);

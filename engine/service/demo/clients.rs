@@ -226,6 +226,7 @@ fn stanza(
         arrived: now,
         made: false,
         attempts: 0,
+        disk: Default::default(),
     })
 }
 

@@ -32,6 +32,7 @@ use turnout_core::shard::Shard;
 use super::{Driver, Turn};
 use crate::mail::{Admission, Mail, Overflow, Post};
 use crate::outside::{Outside, Report};
+use crate::spool::outlet::{Item, Outlet as SpoolOutlet};
 use crate::store::outlet::Outlet;
 use bell::Bell;
 use sockets::{Sockets, WAKE};
@@ -56,6 +57,7 @@ pub struct Poll {
     post: Post,
     overflow: Overflow,
     outlet: Outlet,
+    spool: SpoolOutlet,
     reports: Vec<Report>,
     dials: HashMap<LinkId, ClientTls>,
     outside: Arc<Outside>,
@@ -90,6 +92,7 @@ impl Poll {
             post,
             overflow: Overflow::default(),
             outlet: outside.outlet(index),
+            spool: outside.spool_outlet(index),
             reports: Vec::new(),
             dials: HashMap::new(),
             outside,
@@ -200,7 +203,7 @@ impl Poll {
         if !self.overflow.is_empty() || !self.reports.is_empty() {
             deadline = earlier(deadline, Some(now + AGAIN));
         }
-        if !self.outlet.is_empty() {
+        if !self.outlet.is_empty() || !self.spool.is_empty() {
             deadline = earlier(deadline, Some(now + STORE_AGAIN));
         }
         deadline.map(|at| at.saturating_duration_since(now))
@@ -244,6 +247,8 @@ impl Poll {
             Output::Persist(seq, record) => {
                 self.inputs.extend(self.outlet.take(seq, *record).map(Input::Persisted));
             }
+            Output::Spool(entry) => self.spool.take(Item::Entry(entry)),
+            Output::Unspool(key) => self.spool.take(Item::Done(key)),
             Output::Told(number, told) => self.outside.questions.answer(number, *told),
             Output::Surveyed(number, found) => self.outside.surveys.answer(number, *found),
             Output::Drained => self.reports.push(Report::Drained(self.index)),
@@ -289,13 +294,15 @@ impl Driver for Poll {
         self.sockets.flush_touched(&mut self.inputs);
         self.overflow.flush(&self.post);
         self.outlet.flush();
+        self.spool.flush();
         let reports = &self.outside.reports;
         // A report says that nothing older is on its way: it goes after all that was handed over before it.
         if self.overflow.is_empty() && !self.reports.is_empty() {
             let sent = self.reports.iter().take_while(|report| reports.try_send(**report).is_ok()).count();
             self.reports.drain(..sent);
         }
-        self.paused = self.overflow.len() > OVERFLOW_MAX || self.outlet.len() > UNSTORED_MAX;
+        let unstored = self.outlet.len() + self.spool.len();
+        self.paused = self.overflow.len() > OVERFLOW_MAX || unstored > UNSTORED_MAX;
     }
 
     fn publish(&mut self, now: Instant, shard: &mut Shard) {

@@ -9,14 +9,13 @@
 
 mod connection;
 pub mod probe;
+mod receives;
 mod ring;
 mod starved;
 mod table;
 
 use crate::driver::doubt::Doubted;
-use crate::driver::limits::{
-    HEARTBEAT, LINGER, MAIL_PER_TURN, OVERFLOW_MAX, PUBLISH_EVERY, STORE_AGAIN, UNSTORED_MAX,
-};
+use crate::driver::limits::{HEARTBEAT, LINGER, MAIL_PER_TURN, PUBLISH_EVERY, STORE_AGAIN};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::net::TcpStream;
@@ -35,6 +34,7 @@ use super::{Driver, Turn};
 use crate::buffers::Buffers;
 use crate::mail::{Admission, Alarm, Mail, Overflow, Post};
 use crate::outside::{Outside, Report};
+use crate::spool::outlet::{Item, Outlet as SpoolOutlet};
 use crate::store::outlet::Outlet;
 use connection::{Connection, broken};
 use ring::{Completion, Operation, Ring};
@@ -62,6 +62,7 @@ pub struct Uring {
     event: RawFd,
     overflow: Overflow,
     outlet: Outlet,
+    spool: SpoolOutlet,
     reports: Vec<Report>,
     dials: HashMap<LinkId, ClientTls>,
     log: crate::log::Log,
@@ -115,6 +116,7 @@ impl Uring {
             event,
             overflow: Overflow::default(),
             outlet: outside.outlet(index),
+            spool: outside.spool_outlet(index),
             reports: Vec::new(),
             dials: HashMap::new(),
             log: crate::log::Log::default(),
@@ -181,16 +183,6 @@ impl Uring {
         };
         self.receive(place);
         self.flush(place);
-    }
-
-    /// Begins to receive, or begins anew.
-    fn receive(&mut self, place: Place) {
-        let may = |connection: &&mut Connection| !connection.is_ending() && !connection.paused;
-        if let Some(connection) = self.table.get(place).filter(may) {
-            connection.under_way += 1;
-            connection.receiving = true;
-            self.ring.receive(connection.descriptor(), place.token(Operation::Receive));
-        }
     }
 
     /// Sends what is queued.
@@ -264,78 +256,6 @@ impl Uring {
         }
     }
 
-    fn received(&mut self, place: Place, completion: Completion) {
-        let Completion { result, more, filled, .. } = completion;
-        let found = self.table.get(place);
-        let ending = found.as_ref().is_none_or(|connection| connection.is_ending());
-        if self.paused && !ending {
-            return self.parked.push(Completion { filled, ..completion });
-        }
-        if let Some(connection) = found
-            && !more
-        {
-            connection.under_way -= 1;
-            connection.receiving = false;
-        }
-        if ending {
-            if let Some(filled) = filled {
-                self.ring.buffers.discard(filled);
-            }
-            return self.bury(place);
-        }
-        match (result, filled) {
-            (1.., Some(filled)) => {
-                let length = usize::try_from(result).unwrap_or(0);
-                self.turn_bytes += length;
-                if let Some(connection) = self.table.get(place) {
-                    connection.much = length >= MUCH;
-                }
-                self.take_in(place, filled);
-                if !more {
-                    self.receive(place);
-                }
-            }
-            (result, filled) => {
-                if let Some(filled) = filled {
-                    self.ring.buffers.discard(filled);
-                }
-                self.received_nothing(place, -result, more);
-            }
-        }
-    }
-
-    fn take_in(&mut self, place: Place, filled: ring::buffers::Filled) {
-        let Some(connection) = self.table.get(place) else { return };
-        match connection.take_in(filled, &mut self.ring, &mut self.texts, &mut self.pending) {
-            Ok(false) => (),
-            Ok(true) => self.flush(place),
-            Err(why) => {
-                // Alerts go out whatever became of the input.
-                self.flush(place);
-                self.end(place, why);
-            }
-        }
-    }
-
-    fn received_nothing(&mut self, place: Place, error: i32, more: bool) {
-        match error {
-            0 => {
-                if let Some(connection) = self.table.get(place) {
-                    let why = connection.end_of_stream();
-                    self.end(place, why);
-                }
-            }
-            libc::ENOBUFS if !more => self.starve(place),
-            libc::ENOBUFS => (),
-            libc::EINTR | libc::EAGAIN | libc::ECANCELED => {
-                if !more {
-                    self.receive(place);
-                }
-            }
-            error => self.end(place, broken(error)),
-        }
-    }
-
     fn wrote(&mut self, place: Place, result: i32) {
         let Some(connection) = self.table.get(place) else { return };
         connection.under_way -= 1;
@@ -386,6 +306,8 @@ impl Uring {
             Output::Persist(seq, record) => {
                 self.pending.extend(self.outlet.take(seq, *record).map(Input::Persisted));
             }
+            Output::Spool(entry) => self.spool.take(Item::Entry(entry)),
+            Output::Unspool(key) => self.spool.take(Item::Done(key)),
             Output::Told(number, told) => self.outside.questions.answer(number, *told),
             Output::Surveyed(number, found) => self.outside.surveys.answer(number, *found),
             Output::Drained => self.reports.push(Report::Drained(self.index)),
@@ -424,7 +346,7 @@ impl Uring {
         if !self.overflow.is_empty() || !self.reports.is_empty() {
             due = earlier(due, Some(now + RETRY));
         }
-        if !self.outlet.is_empty() {
+        if !self.outlet.is_empty() || !self.spool.is_empty() {
             due = earlier(due, Some(now + STORE_AGAIN));
         }
         due.map_or(HEARTBEAT, |due| due.saturating_duration_since(now))
@@ -504,19 +426,6 @@ impl Uring {
         }
     }
 
-    /// While hand-offs do not fit, nothing is received.
-    fn pause(&mut self) {
-        let paused = self.overflow.len() > OVERFLOW_MAX || self.outlet.len() > UNSTORED_MAX;
-        if paused != self.paused {
-            self.paused = paused;
-            if paused {
-                self.ring.buffers.withhold();
-            } else {
-                self.ring.buffers.release();
-            }
-        }
-    }
-
     /// Wakes the shards that were sent something and sleep.
     fn wake_others(&mut self) {
         let (ring, post) = (&mut self.ring, &self.post);
@@ -571,6 +480,7 @@ impl Driver for Uring {
         self.touched = touched;
         self.overflow.flush(&self.post);
         self.outlet.flush();
+        self.spool.flush();
         self.wake_others();
         let reports = &self.outside.reports;
         // A report says that nothing older is on its way: it goes after all that was handed over before it.

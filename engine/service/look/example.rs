@@ -20,6 +20,8 @@ use turnout_core::world::World;
 
 use super::{Look, ShardLook};
 use crate::router::MovedToday;
+use crate::spool::journal::Gauges;
+use crate::spool::meter::SpoolLook;
 use crate::store::meter::StoreLook;
 use crate::tls::shown::Shown;
 
@@ -80,7 +82,15 @@ fn first() -> Tally {
     let mut legacy = SideTally { delivered: 6, links: 1, stalled: 3, ..SideTally::default() };
     (0..6).for_each(|_| legacy.latency.observe_us(80));
     Tally {
-        passed: Flow { received: 20, delivered: 6, bounced: 2, dropped, handed_in: 0, handed_out: 4 },
+        passed: Flow {
+            received: 20,
+            delivered: 6,
+            bounced: 2,
+            dropped,
+            handed_in: 0,
+            handed_out: 4,
+            ..Flow::default()
+        },
         made: Flow { received: 2, delivered: 2, ..Flow::default() },
         sides: vec![
             SideTally { received: 20, links: 2, ..SideTally::default() },
@@ -149,6 +159,17 @@ pub(crate) fn look() -> Look {
             written: 9,
             taken: 11,
             ..StoreLook::default()
+        }),
+        spool: Some(SpoolLook {
+            gauges: Gauges {
+                bytes: 5000,
+                entries: 7,
+                oldest_unix_millis: Some(1_090_000),
+                ..Gauges::default()
+            },
+            recovered: 2,
+            given: 31,
+            ..SpoolLook::default()
         }),
         certificates: Arc::new(vec![Shown {
             file: "contoso.pem".into(),

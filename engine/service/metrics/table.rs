@@ -5,6 +5,7 @@ use turnout_core::refusal::Condition;
 use turnout_core::tally::{DropRule, Flow};
 
 use super::{Kind, Metric, Reading, Sink};
+use crate::spool::meter::SpoolLook;
 use crate::store::meter::StoreLook;
 use Kind::{Counter, Gauge, Histogram};
 
@@ -61,13 +62,27 @@ pub static METRICS: &[Metric] = &[
         help: "1 while the router is stopping, else 0.",
         read: |now, out| out.put(&[], u64::from(now.look.draining)),
     },
-    // What became of every stanza: received = delivered + bounced + dropped + held + on the way between shards.
+    // What became of every stanza: received + recovered = delivered + bounced + dropped + left + held + on the way between shards.
     Metric {
         name: "turnout_stanzas_received_total",
         kind: Counter,
         labels: FLOW,
         help: "Stanzas that entered the router.",
         read: |now, out| now.flows().iter().for_each(|(flow, counts)| out.put(&[flow], counts.received)),
+    },
+    Metric {
+        name: "turnout_stanzas_recovered_total",
+        kind: Counter,
+        labels: FLOW,
+        help: "Stanzas that waited on disk when the router started.",
+        read: |now, out| now.flows().iter().for_each(|(flow, counts)| out.put(&[flow], counts.recovered)),
+    },
+    Metric {
+        name: "turnout_stanzas_left_total",
+        kind: Counter,
+        labels: FLOW,
+        help: "Stanzas left on disk for the next start, while the router stops.",
+        read: |now, out| now.flows().iter().for_each(|(flow, counts)| out.put(&[flow], counts.left)),
     },
     Metric {
         name: "turnout_stanzas_delivered_total",
@@ -364,6 +379,88 @@ pub static METRICS: &[Metric] = &[
         help: "1 while the users are those of the last good load, from the disk, else 0.",
         read: |now, out| out.put(&[], u64::from(now.look.standing.from_disk)),
     },
+    // The durable spool. Without one there is nothing here but turnout_spool_disk_failing.
+    Metric {
+        name: "turnout_spool_disk_failing",
+        kind: Gauge,
+        labels: &[],
+        help: "1 while the spool cannot be written to its disk, else 0.",
+        read: |now, out| {
+            let failing = now.look.spool.as_ref().is_some_and(|spool| spool.failing.is_some());
+            out.put(&[], u64::from(failing));
+        },
+    },
+    Metric {
+        name: "turnout_spool_disk_failures_total",
+        kind: Counter,
+        labels: &[],
+        help: "Writes, syncs and other things done to the spool's disk that failed.",
+        read: |now, out| now.spool(out, |spool| spool.failures),
+    },
+    Metric {
+        name: "turnout_spool_disk_full",
+        kind: Gauge,
+        labels: &[],
+        help: "1 while the spool is as large as spool.bytes_max allows, else 0.",
+        read: |now, out| now.spool(out, |spool| u64::from(spool.gauges.full)),
+    },
+    Metric {
+        name: "turnout_spool_disk_bytes",
+        kind: Gauge,
+        labels: &[],
+        help: "Bytes of the spool's segments.",
+        read: |now, out| now.spool(out, |spool| spool.gauges.bytes),
+    },
+    Metric {
+        name: "turnout_spool_disk_stanzas",
+        kind: Gauge,
+        labels: &[],
+        help: "Stanzas on disk that have found no end yet.",
+        read: |now, out| now.spool(out, |spool| spool.gauges.entries),
+    },
+    Metric {
+        name: "turnout_spool_disk_stanzas_unwritten",
+        kind: Gauge,
+        labels: &[],
+        help: "Stanzas that wait and are not on disk yet; nobody was told that they are.",
+        read: |now, out| now.spool(out, |spool| spool.gauges.queued),
+    },
+    Metric {
+        name: "turnout_spool_disk_oldest_seconds",
+        kind: Gauge,
+        labels: &[],
+        help: "Age of the oldest stanza of the oldest segment in use; 0 if none is.",
+        read: |now, out| {
+            let now_millis = now.look.now_unix.saturating_mul(1000);
+            let age = |since: u64| now_millis.saturating_sub(since) / 1000;
+            now.spool(out, |spool| spool.gauges.oldest_unix_millis.map_or(0, age));
+        },
+    },
+    Metric {
+        name: "turnout_spool_disk_given_total",
+        kind: Counter,
+        labels: &[],
+        help: "Stanzas that were given to the spool's disk since the start.",
+        read: |now, out| now.spool(out, |spool| spool.given),
+    },
+    Metric {
+        name: "turnout_spool_disk_written_bytes_total",
+        kind: Counter,
+        labels: &[],
+        help: "Bytes appended to the spool's segments since the start.",
+        read: |now, out| now.spool(out, |spool| spool.appended),
+    },
+    Metric {
+        name: "turnout_spool_disk_sync_seconds",
+        kind: Histogram,
+        labels: &[],
+        help: "Time a sync of a segment takes.",
+        read: |now, out| {
+            if let Some(spool) = &now.look.spool {
+                out.put_histogram(&[], &spool.syncs);
+            }
+        },
+    },
     // The store of contacts. Without one there is nothing here but turnout_store_failing.
     Metric {
         name: "turnout_store_failing",
@@ -471,6 +568,12 @@ impl Reading<'_> {
     fn store(&self, out: &mut Sink<'_>, count: impl Fn(&StoreLook) -> u64) {
         if let Some(store) = &self.look.store {
             out.put(&[], count(store));
+        }
+    }
+
+    fn spool(&self, out: &mut Sink<'_>, count: impl Fn(&SpoolLook) -> u64) {
+        if let Some(spool) = &self.look.spool {
+            out.put(&[], count(spool));
         }
     }
 

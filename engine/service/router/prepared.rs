@@ -1,6 +1,6 @@
 //! The start of the router, in two steps. Invariant: the first, [`Prepared::new`], does all that may fail for a mistake of the operator's
 //! and touches nothing that a process which runs already owns; so it can be made while that one still carries traffic. The second,
-//! [`Prepared::start`], opens the store and begins.
+//! [`Prepared::start`], opens the store and the spool and begins.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -30,6 +30,7 @@ use crate::listen::{self, Bound};
 use crate::mail::{Mail, Post, post_office};
 use crate::outside::{Outside, Report};
 use crate::resolve::Resolver;
+use crate::spool::{self, SpoolStore};
 use crate::store::file::ContactFile;
 use crate::store::outlet::Delivery;
 use crate::store::{self, Store};
@@ -108,16 +109,16 @@ impl Prepared {
         desk::guard(&self.access, &self.admin_key, address).map(drop)
     }
 
-    /// Opens the store and starts the shards, on the current tokio runtime and one thread a shard.
+    /// Opens the store and the durable spool and starts the shards, on the current tokio runtime and one thread a shard.
     ///
     /// # Errors
     /// As [`Prepared::new`].
     pub async fn start(self, make: &MakeBackend) -> Result<Router, String> {
         let Self { config, secret, world, tls, resolver, driver, source, loaded, .. } = self;
         let Self { access, admin_key, certificates, bound, .. } = self;
-        let contacts = apart({
-            let path = config.store.clone();
-            move || store::open(path.as_deref())
+        let (contacts, waiting) = apart({
+            let (store, spool) = (config.store.clone(), config.spool.clone());
+            move || Ok((store::open(store.as_deref())?, spool::open(spool.as_ref())?))
         })
         .await?;
         let (addresses, sockets) = kept(&bound)?;
@@ -126,14 +127,18 @@ impl Prepared {
         let (post, boxes) = post_office(shards);
         let (reports, reported) = channel(REPORTS_MAX);
         let (to_store, stored) = store::queue();
+        let (to_spool, spooled) = spool::queue();
         let outside = Outside::new(Handle::current(), tls, resolver, reports, shards)
-            .with_store(contacts.as_ref().map(|_| to_store.clone()));
+            .with_store(contacts.as_ref().map(|_| to_store.clone()))
+            .with_spool(waiting.as_ref().map(|_| to_spool));
         let outside = Arc::new(outside);
         let directory = Directory::new(Arc::clone(&loaded.snapshot), Arc::new(Overlay::new(OVERLAY_MAX)));
         let memory = users::remember(contacts.as_ref(), to_store, &directory, &world.homes)?;
         let threads = spawn_shards(driver, &world, &directory, &post, &outside, boxes, make)?;
         // Contacts come by the same mail as connections, and before the first of these.
         let store = start_store(contacts, stored, &post).await?;
+        // What waited follows them.
+        let spool = start_spool(waiting, spooled, &post, &world, &directory).await?;
 
         let directory: SharedDirectory = Arc::new(Mutex::new(directory));
         let (commands, commanded) = commands();
@@ -171,6 +176,8 @@ impl Prepared {
             threads: Mutex::new(threads),
             store_meter: store.as_ref().map(|store| Arc::clone(store.meter())),
             store: Mutex::new(store),
+            spool_meter: spool.as_ref().map(|spool| Arc::clone(spool.meter())),
+            spool: Mutex::new(spool),
             addresses,
             sockets: Mutex::new(sockets),
             listeners: Mutex::new(listeners),
@@ -208,6 +215,28 @@ async fn start_store(
     let started = apart({
         let post = post.clone();
         move || Store::start(contacts, stored, &post)
+    })
+    .await;
+    if started.is_err() {
+        for shard in 0..post.shards() {
+            post.send(shard, Mail::Stop).await;
+        }
+    }
+    started.map(Some)
+}
+
+/// As [`start_store`], for the spool.
+async fn start_spool(
+    waiting: Option<spool::Ready>,
+    spooled: std::sync::mpsc::Receiver<spool::outlet::Delivery>,
+    post: &Post,
+    world: &Arc<World>,
+    directory: &Directory,
+) -> Result<Option<SpoolStore>, String> {
+    let Some(waiting) = waiting else { return Ok(None) };
+    let started = apart({
+        let (post, world, directory) = (post.clone(), Arc::clone(world), directory.clone());
+        move || SpoolStore::start(waiting, spooled, &post, &world, &directory)
     })
     .await;
     if started.is_err() {

@@ -274,6 +274,9 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     if old.store != new.store {
         return Some("presence.store");
     }
+    if old.spool != new.spool {
+        return Some("the table spool");
+    }
     if (old.log.redacted, &old.log.key_file) != (new.log.redacted, &new.log.key_file) {
         return Some("engine.log_users and engine.log_users_key_file");
     }

@@ -58,6 +58,7 @@ pub const LIMITS: &[Limit] = &[
         &[("engine/core/src/spool/tests.rs", &["what_expires_leaves_the_rest_as_it_was"])],
     ),
     ("SPOOL_AGE_SIP_SECONDS", NO_KEY, NO_TEST),
+    ("SPOOL_AGE_MADE_SECONDS", NO_KEY, NO_TEST),
     (
         "SHARE_BYTES_MAX",
         "flow.share_bytes_max",

@@ -191,10 +191,10 @@ impl XmppPeer {
     }
 
     fn read(&self, conn: u64, unit: &str, out: &mut PeerOut<'_>) {
-        if !unit.contains("type='error'")
-            && !unit.contains("type='result'")
-            && let Some(number) = number(unit)
-        {
+        let Some(number) = number(unit) else { return };
+        if unit.contains("type='error'") {
+            out.acts.push(PeerAct::Told(number));
+        } else if !unit.contains("type='result'") {
             out.acts.push(PeerAct::Read(conn, number));
         }
     }

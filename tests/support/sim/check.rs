@@ -59,15 +59,17 @@ impl Sim {
         self.check_in_flight();
         assert_eq!(self.held(), 0, "held at rest: {}", self.report());
         for flow in self.flows() {
-            assert_eq!(flow.received, flow.delivered + flow.bounced + flow.dropped_total(), "{flow:?}");
+            let ends = flow.delivered + flow.bounced + flow.dropped_total() + flow.left;
+            assert_eq!(flow.received + flow.recovered, ends, "{flow:?}");
         }
-        let [_, arrived, _, _] = self.ledger.totals();
+        let arrived = self.ledger.arrived_in_this_life();
         assert_eq!(self.flows()[0].received, arrived as u64, "the shards took in what arrived");
         assert!(self.over || self.conns.values().all(|conn| !conn.paused), "a link is not read at rest");
         for cell in &mut self.cells {
             assert_eq!(cell.shard.tally().moving_users, 0, "nobody is held at rest");
         }
         self.ledger.check_complete();
+        self.check_spool();
     }
 
     /// What a failed run was about.

@@ -7,7 +7,7 @@ use turnout_core::home::HostPort;
 use turnout_core::io::{Close, Closed, Door, Handoff, Input, LinkId, Output, Secured, Target, Unreachable};
 
 use super::Sim;
-use crate::support::estate::{GATEWAY_HOSTS, PARTNERS, POOL_HOSTS};
+use crate::support::estate::{GATEWAY_HOSTS, LOCAL, PARTNERS, POOL_HOSTS};
 use crate::support::net::Conn;
 use crate::support::peer::PeerAct;
 
@@ -47,6 +47,7 @@ impl Sim {
                     self.store.insert(record.pair.clone(), *record);
                     self.cells[index].mail.push_back(Input::Persisted(number));
                 }
+                Output::Spool(_) | Output::Unspool(_) => self.give_spool(index, output),
                 Output::Told(..) | Output::Surveyed(..) => {}
                 Output::Drained => self.cells[index].drained = true,
                 Output::Note(note) => {
@@ -111,6 +112,9 @@ impl Sim {
             self.report_written(number);
         }
         let Some(conn) = self.conns.remove(&number) else { return };
+        if !conn.link.is_accepted() {
+            self.ledger.cut(domain_of(conn.peer));
+        }
         self.links.remove(&conn.link);
         let keeps = self.peers[conn.peer].keeps() || conn.eager;
         for (read, stanza) in &conn.carried {
@@ -273,6 +277,7 @@ impl Sim {
         let Some(wish) = self.wishes.remove(&link) else { return };
         let peer = peer_at(&wish.target);
         if self.down[peer] || (!self.calm && self.one_in(10)) {
+            self.ledger.cut(domain_of(peer));
             self.tell(link, Input::Failed { link, why: Unreachable::NoAnswer, text: "refused".into() });
             return;
         }
@@ -302,6 +307,7 @@ impl Sim {
                     }
                 }
                 PeerAct::Open(number) => self.accept(peer, number),
+                PeerAct::Told(stanza) => self.ledger.told(stanza),
                 PeerAct::Read(number, stanza) => {
                     if let Some(conn) = self.conns.get_mut(&number) {
                         conn.carried.push((conn.read, stanza));
@@ -330,6 +336,11 @@ impl Sim {
             self.secure(link);
         }
     }
+}
+
+/// Whose users a peer serves.
+fn domain_of(peer: usize) -> &'static str {
+    PARTNERS.get(peer).copied().unwrap_or(LOCAL)
 }
 
 /// Which peer answers at a target.

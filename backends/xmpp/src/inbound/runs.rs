@@ -48,6 +48,7 @@ impl Inbound {
                 side: turn.side,
                 link: turn.link,
                 arrived,
+                order: 0,
                 lang: self.lang.clone(),
             };
             if count == heads.len() {

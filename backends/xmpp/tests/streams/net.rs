@@ -104,6 +104,7 @@ pub fn stanza(now: Instant, from: &str, to: &str, text: &str) -> Stanza {
         origin: Origin { side: Side::Home(INSIDE), link: LinkId::NONE, ticket: 0 },
         arrived: now,
         attempts: 0,
+        disk: Default::default(),
         made: false,
     }
 }
@@ -298,6 +299,8 @@ impl Net {
             | Output::Holding(_)
             | Output::Settled(_)
             | Output::Persist(..)
+            | Output::Spool(_)
+            | Output::Unspool(_)
             | Output::Told(..)
             | Output::Surveyed(..)
             | Output::Drained => {

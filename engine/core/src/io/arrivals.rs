@@ -34,6 +34,19 @@ impl Arrivals {
         stanzas.into_iter()
     }
 
+    /// How many pieces there are, runs counted as one.
+    pub(crate) fn pieces(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The newest, if it is a stanza alone.
+    pub(crate) fn last_mut(&mut self) -> Option<&mut Stanza> {
+        match self.queue.back_mut()? {
+            Load::One(stanza) => Some(stanza),
+            Load::Run(_) => None,
+        }
+    }
+
     /// All of them, each alone; copies what it shows.
     pub fn iter(&self) -> impl Iterator<Item = Stanza> {
         self.queue.iter().flat_map(|load| load.clone().into_stanzas())

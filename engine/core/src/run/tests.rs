@@ -47,6 +47,7 @@ fn run(count: usize, holes: &[usize], lang: Option<&'static str>) -> Run {
         side: Side::Partners,
         link: LinkId::accepted(0, 1),
         arrived: start(),
+        order: 0,
         lang: lang.map(|lang| Bytes::from_static(lang.as_bytes())),
     }
 }

@@ -103,6 +103,9 @@ impl Shard {
                 }
                 _ => {
                     let (ours, theirs) = (Domain::from(&stanza.from), Domain::from(&stanza.to));
+                    if let Some(owner) = self.detour(&ours, &theirs) {
+                        return self.hand_over(now, owner, stanza, Route::Home(home), out);
+                    }
                     self.deliver(
                         now,
                         Destination::Pair { side: Side::Home(home), ours, theirs },
@@ -125,7 +128,7 @@ impl Shard {
         &mut self,
         now: Instant,
         destination: Destination,
-        stanza: Stanza,
+        mut stanza: Stanza,
         out: &mut Outbox,
     ) {
         if !self.make_room(&destination) {
@@ -141,13 +144,14 @@ impl Shard {
             self.refuse(now, stanza, beyond_share(), out);
             return;
         }
-        let Some(waiting) = self.destinations.get_mut(&destination) else { return };
         if self.spooled_bytes_bound + stanza.len() > SHARD_SPOOL_BYTES_MAX {
             self.refuse(now, stanza, full("too much waits in the router"), out);
             return;
         }
         self.spooled_bytes_bound += stanza.len();
+        self.put_on_disk(&mut stanza, out);
         self.trace.step(now, &stanza, Step::Waits, destination.side());
+        let Some(waiting) = self.destinations.get_mut(&destination) else { return };
         if stanza.attempts > 0 && self.returning {
             waiting.spool.restore(stanza);
         } else if stanza.attempts > 0 {
@@ -206,7 +210,8 @@ impl Shard {
             }
             Sent::Kept => (),
             Sent::Answered(stanza) => self.delivered(now, stanza, out),
-            Sent::NotNow(stanza) => {
+            Sent::NotNow(mut stanza) => {
+                self.put_on_disk(&mut stanza, out);
                 if let Some(waiting) = self.destinations.get_mut(destination) {
                     waiting.spool.put_back(std::iter::once(stanza));
                     waiting.state = State::Blocked(link);
@@ -272,7 +277,7 @@ impl Shard {
             }
         };
         if matches!(node, Some(Err(_))) {
-            self.call_off(destination);
+            self.call_off(destination, out);
         }
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
         let node = match node {
@@ -323,7 +328,7 @@ impl Shard {
             pool.succeed(node);
         }
         // While the link is still closed to stanzas: what comes back now was given before what waits.
-        self.call_off(&destination);
+        self.call_off(&destination, out);
         self.take_back(now, out);
         if let Some(waiting) = self.destinations.get_mut(&destination)
             && waiting.link() == Some(link)
@@ -378,9 +383,10 @@ impl Shard {
     ) {
         let Some(destination) = state.destination().cloned() else { return };
         self.side(state.side()).repeated += state.doubtful() as u64;
+        let unwritten = self.put_all_on_disk(state.take_unwritten(), out);
         let opening = match self.destinations.get_mut(&destination) {
             Some(waiting) => {
-                waiting.spool.put_back(state.take_unwritten());
+                waiting.spool.put_back(unwritten);
                 matches!(waiting.state, State::Opening(opening, _) if opening == link)
             }
             None => false,
@@ -419,13 +425,13 @@ impl Shard {
         }
         let Some(refusal) = refusal else {
             waiting.state = State::Resting(now);
-            self.call_off(destination);
+            self.call_off(destination, out);
             self.take_back(now, out);
             self.redial(now, destination, out);
             return;
         };
         waiting.failures = waiting.failures.saturating_add(1);
-        self.call_off(destination);
+        self.call_off(destination, out);
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
         let rest = backoff(waiting.failures, &mut self.random);
         waiting.state = State::Resting(now + rest);
@@ -475,7 +481,8 @@ impl Shard {
         }
     }
 
-    fn give_back(&mut self, now: Instant, destination: &Destination, stanza: Stanza, out: &mut Outbox) {
+    fn give_back(&mut self, now: Instant, destination: &Destination, mut stanza: Stanza, out: &mut Outbox) {
+        self.put_on_disk(&mut stanza, out);
         if let Some(waiting) = self.destinations.get_mut(destination) {
             waiting.spool.put_back(std::iter::once(stanza));
             waiting.state = State::Idle;
@@ -546,40 +553,6 @@ impl Shard {
         };
         if let Some(at) = crate::io::earlier(state, waiting.spool.next_expiry()) {
             waiting.timer = Some(self.timers.set(at, Timer::Destination(destination.clone())));
-        }
-    }
-
-    /// Bounces everything that waits: the shard is going away. Unless it is `late`, what a good link will take is left to it.
-    pub(super) fn give_up_waiting(&mut self, now: Instant, late: bool, out: &mut Outbox) {
-        let mut left: Vec<Stanza> = Vec::new();
-        left.extend(self.presences.take());
-        self.call_off_all();
-        for waiting in self.destinations.values_mut() {
-            if late {
-                left.extend(waiting.spool.take());
-            } else if !matches!(waiting.state, State::Ready(_) | State::Blocked(_)) {
-                // What we made are the very errors this makes more of, perhaps on another shard a moment ago: they have until
-                // it is late to find their way.
-                let (made, passed): (Vec<Stanza>, Vec<Stanza>) =
-                    waiting.spool.take().into_iter().partition(|stanza| stanza.made);
-                waiting.spool.put_back(made.into_iter());
-                left.extend(passed);
-            }
-        }
-        if late {
-            left.extend(self.holds.take());
-        }
-        // In an order that does not hang on how tables lie in memory; stanzas of one pair stay as they were.
-        let key = |stanza: &Stanza| (stanza.arrived, stanza.origin.link, stanza.origin.ticket);
-        left.sort_by(|a, b| {
-            key(a)
-                .cmp(&key(b))
-                .then_with(|| (a.from.as_str(), a.to.as_str()).cmp(&(b.from.as_str(), b.to.as_str())))
-        });
-        for stanza in left {
-            let refusal = unreachable(Unreachable::NoAnswer, "the server").with_detail("draining");
-            self.refuse(now, stanza, refusal, out);
-            self.pump(now, out);
         }
     }
 

@@ -77,15 +77,18 @@ impl Shard {
             self.heard_of(now, side, out);
         } else {
             self.delivered_many(now, 1, stanza.arrived, side);
-            self.ended(now, &stanza, out);
         }
+        self.ended(now, &stanza, out);
         if stanza.origin.ticket != 0 {
             self.tell(now, stanza.origin, Ok(()), out);
         }
     }
 
     /// It is not delivered: its sender is told, or it is dropped by the rule that forbids telling.
-    pub(super) fn refuse(&mut self, now: Instant, stanza: Stanza, refusal: Refusal, out: &mut Outbox) {
+    pub(super) fn refuse(&mut self, now: Instant, mut stanza: Stanza, refusal: Refusal, out: &mut Outbox) {
+        if stanza.made && self.draining.is_some() && self.may_be_left(&stanza) {
+            return self.leave(&stanza);
+        }
         self.count_refusal(&refusal);
         if let Some(detail) = &refusal.detail {
             let text = format!("{} refused: {}: {detail}", stanza.kind.element(), refusal.condition.as_str());
@@ -114,8 +117,11 @@ impl Shard {
         if stanza.origin.ticket != 0 {
             self.tell(now, stanza.origin, Err(refusal), out);
         } else if rule.is_none() {
-            let origin = stanza.origin;
+            let (origin, arrivals) = (stanza.origin, out.arrivals.pieces());
             self.backend(origin.side).settle(now, &origin, Verdict::Refused(Some(&stanza), &refusal), out);
+            if out.arrivals.pieces() > arrivals && self.pass_on(&mut stanza, out) {
+                return;
+            }
         }
         self.ended(now, &stanza, out);
     }
@@ -132,9 +138,17 @@ impl Shard {
 
     /// A stanza found its end.
     pub(super) fn ended(&mut self, now: Instant, stanza: &Stanza, out: &mut Outbox) {
-        if !stanza.made {
+        if let Some(kept) = &stanza.disk.kept {
+            self.off_disk(now, kept, out);
+        } else if !stanza.made {
             self.ended_many(now, (stanza.origin.side, stanza.origin.link), stanza.arrived, 1, out);
         }
+    }
+
+    /// What was owed to a link that is gone is owed to nobody.
+    pub(super) fn tell_ended(&mut self, now: Instant, ended: Ended, out: &mut Outbox) {
+        let count = ended.count as usize;
+        self.ended_many(now, (ended.side, ended.link), ended.arrived, count, out);
     }
 
     /// So many stanzas that arrived together found their end: the backend they came by is told, if it wants to know.

@@ -102,11 +102,16 @@ impl Shard {
     pub(super) fn hold_back(
         &mut self,
         now: Instant,
-        stanza: Stanza,
+        mut stanza: Stanza,
+        out: &mut Outbox,
     ) -> Option<Result<Stanza, (Stanza, Refusal)>> {
         if self.holds.users.is_empty() {
             return Some(Ok(stanza));
         }
+        if !self.holds.users.contains_key(stanza.to.bare_str()) {
+            return Some(Ok(stanza));
+        }
+        self.put_held_on_disk(&mut stanza, out);
         let Some(held) = self.holds.users.get_mut(stanza.to.bare_str()) else { return Some(Ok(stanza)) };
         self.trace.step(now, &stanza, Step::Held, stanza.origin.side);
         match held.spool.push(stanza) {

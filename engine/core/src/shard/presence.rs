@@ -84,6 +84,10 @@ impl Step {
 
 /// What waits for its turn.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "in a wait for its turn a stanza costs what it costs elsewhere"
+)]
 pub(super) enum Due {
     Wish(Wish),
     Step(Route, Stanza),

@@ -47,18 +47,21 @@ impl Shard {
     }
 
     /// What a suspended link still holds goes to the front of the spool.
-    pub(super) fn call_off(&mut self, destination: &Destination) {
+    pub(super) fn call_off(&mut self, destination: &Destination, out: &mut Outbox) {
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
         let Some(mut state) = waiting.suspended.take().and_then(|link| self.links.remove(&link)) else {
             return;
         };
         let (side, doubtful) = (state.side(), state.doubtful());
-        waiting.spool.put_back(state.take_unwritten());
+        let unwritten = self.put_all_on_disk(state.take_unwritten(), out);
+        if let Some(waiting) = self.destinations.get_mut(destination) {
+            waiting.spool.put_back(unwritten);
+        }
         self.side(side).repeated += doubtful as u64;
     }
 
     /// As [`Self::call_off`], for all destinations.
-    pub(super) fn call_off_all(&mut self) {
+    pub(super) fn call_off_all(&mut self, out: &mut Outbox) {
         let suspended: Vec<Destination> = self
             .destinations
             .iter()
@@ -66,7 +69,7 @@ impl Shard {
             .map(|(destination, _)| destination.clone())
             .collect();
         for destination in suspended {
-            self.call_off(&destination);
+            self.call_off(&destination, out);
         }
     }
 }

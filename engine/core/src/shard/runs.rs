@@ -18,7 +18,9 @@ use crate::trace::Step;
 
 impl Shard {
     /// A run entered the router.
-    pub(super) fn arrive_run(&mut self, now: Instant, run: Run, out: &mut Outbox) {
+    pub(super) fn arrive_run(&mut self, now: Instant, mut run: Run, out: &mut Outbox) {
+        run.order = self.came;
+        self.came += run.bytes.len() as u64;
         let count = run.len() as u64;
         self.tally.passed.received += count;
         self.side(run.side).received += count;
@@ -112,6 +114,13 @@ impl Shard {
             }
         }
         self.note_brought(now, side, run.link, &run.from, &run.to);
+        let run = match side {
+            Side::Home(home) => match self.detour_run(now, home, run, out) {
+                Some(run) => run,
+                None => return,
+            },
+            Side::Partners => run,
+        };
         let destination = Destination::Pair { side, ours: run.from.clone(), theirs: run.to.clone() };
         self.deliver_run(now, destination, run, out);
     }
@@ -135,6 +144,7 @@ impl Shard {
             // A destination that has to be dialed, or has no room, is seen to on the path of single stanzas.
             Some(waiting)
                 if may_wait
+                    && self.disk.is_none()
                     && !matches!(waiting.state, State::Idle)
                     && self.spooled_bytes_bound + octets <= SHARD_SPOOL_BYTES_MAX =>
             {
@@ -170,9 +180,17 @@ impl Shard {
     }
 
     /// A link takes no run just now.
-    pub(super) fn block(&mut self, destination: &Destination, link: LinkId, run: Run) {
+    pub(super) fn block(&mut self, destination: &Destination, link: LinkId, run: Run, out: &mut Outbox) {
+        let run = if self.disk.is_some() {
+            self.block_each(destination, &run, out);
+            None
+        } else {
+            Some(run)
+        };
         if let Some(waiting) = self.destinations.get_mut(destination) {
-            waiting.spool.put_back_run(run);
+            if let Some(run) = run {
+                waiting.spool.put_back_run(run);
+            }
             waiting.state = State::Blocked(link);
             self.set_timer(destination);
         }
@@ -198,7 +216,7 @@ impl Shard {
                     None => self.deliver_each(now, destination, &run, out),
                 }
             }
-            SentRun::NotNow(run) => self.block(destination, link, run),
+            SentRun::NotNow(run) => self.block(destination, link, run, out),
             SentRun::Alone(run) => self.deliver_each(now, destination, &run, out),
         }
     }

@@ -21,6 +21,7 @@ fn stanza(start: Instant, number: u64, attempts: u8) -> Stanza {
         arrived: start + Duration::from_secs(number),
         made: false,
         attempts,
+        disk: Default::default(),
     }
 }
 

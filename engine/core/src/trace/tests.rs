@@ -15,6 +15,7 @@ fn stanza(from: &str, to: &str, id: &str) -> Stanza {
     let text = format!("<message id='{id}'><body>nobody's business</body></message>");
     let id_start = 13;
     Stanza {
+        disk: Default::default(),
         kind: Kind::message(Some("chat")),
         from: Jid::parse(from).unwrap(),
         to: Jid::parse(to).unwrap(),
@@ -141,6 +142,7 @@ fn stanzas_of_a_run_are_remembered_one_by_one() {
         has_lang: false,
     };
     let run = Run {
+        order: 0,
         bytes: Bytes::from(text),
         heads: vec![head, head],
         gone: 0,

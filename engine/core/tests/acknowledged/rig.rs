@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use turnout_core::backend::{Backend, Destination, Fault, Sent, Verdict};
 use turnout_core::directory::{Directory, Overlay, SnapshotBuilder, User};
+use turnout_core::durable::{Entry, EntryKey, Opened, hand_out};
 use turnout_core::home::{BackendKind, Dialect, Home, HomeId, Homes, HostPort, Residence};
 use turnout_core::io::{
     Closed, Door, Ended, Event, Input, LinkId, Outbox, Output, Secured, Side, Unreachable,
@@ -95,6 +96,7 @@ impl Backend for Counting {
                 arrived: now,
                 made: false,
                 attempts: 0,
+                disk: Default::default(),
             })),
         }
         Ok(())
@@ -173,6 +175,9 @@ pub(crate) struct Rig {
     shards: Vec<(Shard, Outbox)>,
     seen: Arc<Mutex<Seen>>,
     transmitted: BTreeMap<LinkId, u64>,
+    /// What a durable spool was given, and which of it is done.
+    pub(crate) spooled: Vec<Entry>,
+    pub(crate) unspooled: Vec<EntryKey>,
 }
 
 impl Rig {
@@ -190,7 +195,9 @@ impl Rig {
                 (Shard::new(index, Arc::clone(&world), directory.clone(), backends, 1), Outbox::new(index))
             })
             .collect();
-        let mut rig = Self { now: Instant::now(), shards, seen, transmitted: BTreeMap::new() };
+        let now = Instant::now();
+        let (transmitted, spooled, unspooled) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut rig = Self { now, shards, seen, transmitted, spooled, unspooled };
         for index in 0..rig.shards.len() {
             for (n, side) in (1..).zip(SIDES) {
                 let link = LinkId::accepted(index as u16, n);
@@ -217,6 +224,8 @@ impl Rig {
                         Output::Transmit(link, bytes) => {
                             *self.transmitted.entry(link).or_default() += bytes.len() as u64;
                         }
+                        Output::Spool(entry) => self.spooled.push(*entry),
+                        Output::Unspool(key) => self.unspooled.push(key),
                         _ => {}
                     }
                 }
@@ -235,6 +244,28 @@ impl Rig {
         self.now += std::time::Duration::from_millis(1);
         let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
         self.tell(link, format!("say {from} {to} {}", numbers.join(" ")));
+    }
+
+    /// The spool is durable from now on, and holds these for each shard.
+    pub(crate) fn open_spool(&mut self, epoch: u32, entries: Vec<Entry>) {
+        let directory = self.shards[0].0.directory().clone();
+        let (shards, detours) = hand_out(&world(self.shards.len() as u16), &directory, entries);
+        let opened = Opened {
+            epoch,
+            at: self.now,
+            unix_millis: 1_767_323_045_000,
+            age: std::time::Duration::from_secs(600),
+            detours: Arc::new(detours),
+        };
+        for (index, entries) in shards.into_iter().enumerate() {
+            self.handle(index, Input::Opened(Box::new(opened.clone())));
+            self.handle(index, Input::Recovered(entries));
+        }
+    }
+
+    /// Everything given up to this is on disk.
+    pub(crate) fn confirm(&mut self, key: EntryKey) {
+        self.handle(usize::from(key.shard()), Input::Spooled(key));
     }
 
     /// The partner speaks on a shard, all in one read.
@@ -271,6 +302,10 @@ impl Rig {
     pub(crate) fn dialed(&self, shard: usize) -> LinkId {
         let seen = self.seen.lock().unwrap();
         *seen.dialed.iter().rfind(|link| usize::from(link.shard()) == shard).unwrap()
+    }
+
+    pub(crate) fn has_dialed(&self, shard: usize) -> bool {
+        self.seen.lock().unwrap().dialed.iter().any(|link| usize::from(link.shard()) == shard)
     }
 
     pub(crate) fn dials_wait(&mut self, wait: bool) {

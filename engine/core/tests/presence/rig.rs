@@ -82,6 +82,7 @@ fn stanza(now: Instant, kind: PresenceType, from: &str, to: &str, side: Side, ma
         arrived: now,
         made,
         attempts: 0,
+        disk: Default::default(),
     }
 }
 

@@ -31,6 +31,7 @@ fn asked(to: &str, kind: IqType, inside: &str, about: &About<'_>) -> Result<Opti
         arrived: now,
         made: false,
         attempts: 0,
+        disk: Default::default(),
     };
     let mut out = Outbox::new(0);
     let sent = answer(now, kind, stanza, origin, about, &mut out);

@@ -35,6 +35,7 @@ fn stanza(xml: &str) -> Stanza {
         arrived: envelope.arrived,
         made: false,
         attempts: 0,
+        disk: Default::default(),
     }
 }
 
