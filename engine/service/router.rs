@@ -196,9 +196,7 @@ impl Router {
     /// Remembers other things of stanzas from now on.
     pub async fn set_trace(&self, rules: Arc<TraceRules>) {
         *self.inner.trace.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&rules);
-        for shard in 0..self.inner.post.shards() {
-            self.inner.post.send(shard, Mail::Control(Input::Trace(Arc::clone(&rules)))).await;
-        }
+        trace_by(&self.inner.post, &rules).await;
     }
 
     /// Asks a shard what it holds.
@@ -418,6 +416,13 @@ impl Router {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells every shard what it remembers of stanzas.
+async fn trace_by(post: &Post, rules: &Arc<TraceRules>) {
+    for shard in 0..post.shards() {
+        post.send(shard, Mail::Control(Input::Trace(Arc::clone(rules)))).await;
     }
 }
 

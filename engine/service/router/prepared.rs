@@ -17,7 +17,7 @@ use turnout_core::world::World;
 
 use super::ledger::Ledger;
 use super::threads::{MakeBackend, random_bytes, spawn_shards};
-use super::{Inner, LastWords, Router, State, apart, users};
+use super::{Inner, LastWords, Router, State, apart, trace_by, users};
 use crate::access::Access;
 use crate::config::Config;
 use crate::control::{Command, Control, SharedDirectory, commands};
@@ -135,6 +135,8 @@ impl Prepared {
         let directory = Directory::new(Arc::clone(&loaded.snapshot), Arc::new(Overlay::new(OVERLAY_MAX)));
         let memory = users::remember(contacts.as_ref(), to_store, &directory, &world.homes)?;
         let threads = spawn_shards(driver, &world, &directory, &post, &outside, boxes, make)?;
+        let rules = Arc::new(TraceRules { mode: config.admin.trace, only: Vec::new() });
+        trace_by(&post, &rules).await;
         // Contacts come by the same mail as connections, and before the first of these.
         let store = start_store(contacts, stored, &post).await?;
         // What waited follows them.
@@ -148,10 +150,8 @@ impl Prepared {
         let (stop_listening, stop) = watch::channel(false);
         let accept = |bound| tokio::spawn(listen::accept(bound, post.clone(), stop.clone()));
         let listeners = bound.into_iter().map(accept).collect();
-        let now = crate::clock::unix_seconds();
         let mut standing = Standing::default();
         standing.took(config.directory.source.as_str(), &loaded);
-        let rules = Arc::new(TraceRules { mode: config.admin.trace, only: Vec::new() });
         let state = State { config, world, certificates, standing };
         let inner = Inner {
             post,
@@ -163,7 +163,7 @@ impl Prepared {
             secret,
             access,
             admin_key,
-            trace: Mutex::default(),
+            trace: Mutex::new(rules),
             ledger: Ledger::default(),
             stop_asked: watch::channel(false).0,
             source: tokio::sync::Mutex::new(Some(source)),
@@ -181,10 +181,9 @@ impl Prepared {
             addresses,
             sockets: Mutex::new(sockets),
             listeners: Mutex::new(listeners),
-            started_unix: now,
+            started_unix: crate::clock::unix_seconds(),
         };
         let router = Router { inner: Arc::new(inner) };
-        router.set_trace(rules).await;
         tokio::spawn(router.clone().follow());
         Ok(router)
     }
