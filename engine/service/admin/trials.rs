@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use turnout_core::jid::{Domain, Jid};
 use turnout_core::trial::{Trial, Tried};
 
 use super::answers::{ProbeRequest, Problem, RefusalAnswer, TrialAnswer, TrialRequest};
+use super::audit::Said;
 use super::problem::Failure;
 use super::{Ask, Shared, users};
 use crate::clock;
@@ -46,7 +47,7 @@ impl Default for Turns {
 pub(super) async fn selftest(
     State(app): Shared,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<TrialAnswer>, Failure> {
+) -> Result<(Extension<Said>, Json<TrialAnswer>), Failure> {
     let request: TrialRequest = serde_json::from_slice(&body?).map_err(|error| {
         Failure::bad_request(
             format!("the body is no trial: {error}"),
@@ -66,6 +67,7 @@ pub(super) async fn selftest(
     }
     let _turn = turn(&app.turns.selftest)?;
     let begun = clock::now();
+    let about = format!("a test message from {from} to {to}");
     let trial = Trial::Message { from, to, text: TEXT.into() };
     let tried = app.desk.ask(|done| Ask::Try(trial, done)).await?;
     let tried =
@@ -83,7 +85,9 @@ pub(super) async fn selftest(
             dropped_by: None,
         }),
     };
-    Ok(Json(TrialAnswer { delivered: refusal.is_none(), millis, refusal }))
+    let came = refusal.as_ref().map_or("delivered", |refusal| &refusal.condition);
+    let said = Said(format!("{about}: {came}"));
+    Ok((Extension(said), Json(TrialAnswer { delivered: refusal.is_none(), millis, refusal })))
 }
 
 /// The way to a partner step by step, with a ping over the router's own stream. One at a time.
@@ -94,7 +98,7 @@ pub(super) async fn selftest(
 pub(super) async fn probe(
     State(app): Shared,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Report>, Failure> {
+) -> Result<(Extension<Said>, Json<Report>), Failure> {
     let request: ProbeRequest = serde_json::from_slice(&body?).map_err(|error| {
         Failure::bad_request(
             format!("the body is no probe: {error}"),
@@ -123,7 +127,10 @@ pub(super) async fn probe(
         let error = format!("the probe has taken longer than {} seconds", PROBE.as_secs());
         Failure::new(StatusCode::GATEWAY_TIMEOUT, error, "its server is slow at every step")
     };
-    probed.map_err(|_| late())??.map(Json).map_err(Failure::refused)
+    let report = probed.map_err(|_| late())??.map_err(Failure::refused)?;
+    let came = if report.good { "nothing wrong" } else { "a finding" };
+    let said = Said(format!("from {} to {}: {came}", report.from, report.partner));
+    Ok((Extension(said), Json(report)))
 }
 
 fn turn(of: &Semaphore) -> Result<SemaphorePermit<'_>, Failure> {

@@ -37,6 +37,10 @@ async fn a_trial_is_a_local_users_word_to_a_partner() {
         rig.post("/api/selftest", r#"{"from": "alice@contoso.com", "to": "eve@partner.example"}"#).await;
     assert_eq!((status, &answer["delivered"]), (200, &Value::from(true)));
     assert!(rig.told()[0].contains("eve@partner.example"));
+    let (_, audit) = rig.get("/api/audit").await;
+    let entry = &audit["entries"][0];
+    assert_eq!(entry["action"], "POST /api/selftest");
+    assert_eq!(entry["result"], "a test message from alice@contoso.com to eve@partner.example: delivered");
     for (from, to, expected) in [
         ("nobody@contoso.com", "eve@partner.example", 404),
         ("alice@contoso.com", "bob@contoso.com", 400),
