@@ -66,8 +66,11 @@ for _ in $(seq 300); do
 done
 [[ $address ]] || { cat "$folder/log" >&2; exit 1; }
 
+# It leaves a folder of its own where it runs.
+st=$PWD/$venv/bin/st
+cd "$folder"
 # A drain would end it, a stream never ends, and a probe asks DNS for whatever name was made up and takes its time.
-"$venv/bin/st" run "http://$address/api/openapi.json" --header "Authorization: Bearer $(cat "$folder/token")" \
+"$st" run "http://$address/api/openapi.json" --header "Authorization: Bearer $(cat "$folder/token")" \
     --exclude-path /api/drain --exclude-path /api/events/stream --exclude-path /api/probe --phases examples,coverage,fuzzing \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
     --max-examples 6 --seed 1 --generation-database none --request-timeout 20 --no-color || {
