@@ -197,7 +197,7 @@ class Storm:
 
 async def _run(seconds: float, seed: int, only: list[str]) -> bool:
     plan = Plan(gateway="prosody", partner_acknowledges=True, partner_dialback=False, taps=True, proxy=True,
-                presence={"check_seconds": 5, "stale_seconds": 3})
+                presence={"check_seconds": 5, "stale_seconds": 3}, spool="durable")
     async with Estate(plan) as estate:
         storm = Storm(estate, seed)
         romeo, legacy, mover = await estate.partner_user(), await estate.legacy_user(), await estate.legacy_user("mover")

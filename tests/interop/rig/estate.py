@@ -76,6 +76,7 @@ class Plan:
     proxy: bool = False
     taps: bool = False
     presence: dict[str, int | bool] = field(default_factory=dict)
+    spool: str = "memory"
     directory: str = "csv"
     users: dict[str, str] = field(default_factory=lambda: {
         "legacy@contoso.com": "legacy", "modern@contoso.com": "sfb2019", "mover@contoso.com": "legacy"})
@@ -201,7 +202,7 @@ class Estate:
                           self.ca.certificate, "skype" if p.pool == "skype" else "simple", "tcp" if plain else "tls")
         gateway = f"{self.at(_TAP_IN)}:5269" if p.taps else "edge2015.contoso.com:5269"
         return Settings(self.at(_OUTSIDE), self.at(_INSIDE), gateway, self.ca.issue("turnout", [LOCAL]), self.ca.certificate,
-                        [p.policy], sip, p.users, p.inside_tls, direct_tls=True, shards=p.shards, presence=p.presence,
+                        [p.policy], sip, p.users, p.inside_tls, direct_tls=True, shards=p.shards, presence=p.presence, spool=p.spool,
                         directory=self.directory.toml() if self.directory is not None else "")
 
     async def _tap(self) -> None:
