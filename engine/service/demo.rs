@@ -102,7 +102,7 @@ pub async fn run(
     let wire = match options.keys {
         true => {
             let pairs = [(ports.to_partner, ports.partner), (ports.from_partner, ports.federation)];
-            Some(Wire::lay(pairs).await?)
+            Some(Wire::lay(ports.host, pairs).await?)
         }
         false => None,
     };

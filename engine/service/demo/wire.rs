@@ -3,6 +3,7 @@
 //! touched.
 
 use std::io::BufRead;
+use std::net::Ipv4Addr;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -15,16 +16,16 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Lays it: each pair is a port to listen on and one to pass on to.
+    /// Lays it: each pair is a port of the host to listen on and one to pass on to.
     ///
     /// # Errors
     /// A port cannot be listened on.
-    pub async fn lay(pairs: [(u16, u16); 2]) -> Result<Self, String> {
+    pub async fn lay(host: Ipv4Addr, pairs: [(u16, u16); 2]) -> Result<Self, String> {
         let (whole, _) = watch::channel(true);
         for (from, to) in pairs {
-            let listener = TcpListener::bind(("127.0.0.1", from)).await;
+            let listener = TcpListener::bind((host, from)).await;
             let listener = listener.map_err(|error| format!("port {from}: {error}"))?;
-            tokio::spawn(pass(listener, to, whole.subscribe()));
+            tokio::spawn(pass(listener, (host, to), whole.subscribe()));
         }
         Ok(Self { whole })
     }
@@ -50,14 +51,14 @@ impl Wire {
     }
 }
 
-async fn pass(listener: TcpListener, to: u16, whole: watch::Receiver<bool>) {
+async fn pass(listener: TcpListener, to: (Ipv4Addr, u16), whole: watch::Receiver<bool>) {
     while let Ok((mut near, _)) = listener.accept().await {
         let mut whole = whole.clone();
         if !*whole.borrow() {
             continue;
         }
         tokio::spawn(async move {
-            let Ok(mut far) = TcpStream::connect(("127.0.0.1", to)).await else { return };
+            let Ok(mut far) = TcpStream::connect(to).await else { return };
             tokio::select! {
                 // However it ends, both ends are dropped.
                 _ = copy_bidirectional(&mut near, &mut far) => {}
