@@ -224,7 +224,7 @@ async function signIn() {
   await slow();
   const first = await guarded(() => ask("/api/live"))();
   if (first) {
-    now.history = first.history;
+    now.history = first.history ?? [];
     take("live", first);
   }
   go();
