@@ -42,7 +42,7 @@ fn in_the_calm_what_is_seen_is_what_is() {
     let mut sights = 0;
     for seed in first..first + count {
         let mut estate = Estate::new(seed);
-        let ran = catch_unwind(AssertUnwindSafe(|| estate.run(150)));
+        let ran = catch_unwind(AssertUnwindSafe(|| estate.run(170)));
         if let Err(failure) = ran {
             let from = if count == 1 { 0 } else { estate.log.len().saturating_sub(60) };
             eprintln!("{}\nfailed with SEED={seed}", estate.log[from..].join("\n"));
@@ -50,5 +50,5 @@ fn in_the_calm_what_is_seen_is_what_is() {
         }
         sights += estate.sights();
     }
-    assert!(count == 1 || 2 * sights as u64 > count, "little happened: {sights} sights in {count} runs");
+    assert!(count == 1 || sights as u64 > count, "little happened: {sights} sights in {count} runs");
 }
