@@ -12,6 +12,7 @@ mod ends;
 mod moving;
 mod nodes;
 mod pace;
+mod parting;
 mod presence;
 mod pressure;
 mod rates;
