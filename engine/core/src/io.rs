@@ -231,6 +231,8 @@ pub enum Handoff {
     InVain(Box<Fact>),
     /// A connection with this legacy gateway has ended: is it still there?
     Doubt(HomeId),
+    /// A partner has opened a stream to us: for the shard that sends to his domain.
+    Seen(Domain),
     /// The verdict on a stanza, for the backend that waits for it.
     Verdict(Origin, Result<(), Refusal>),
     /// A link of the sender's shard is chained ([`Outbox::chained`]), or is no more.
@@ -436,6 +438,8 @@ pub enum Event {
     Resumed(LinkId, u32),
     /// An accepted link takes stanzas too, for this destination, from now on (XEP-0288).
     WayBack(LinkId, Destination),
+    /// A partner has opened a stream to us and proven who he is: this domain is there.
+    Seen(Domain),
     /// A kept stanza found its end.
     Done(Box<Stanza>, Result<(), Refusal>),
     /// A local user of a SIP home wrote to this partner user first (bare JIDs): he may answer (requirement 11).

@@ -358,6 +358,7 @@ impl Shard {
             Handoff::Verdict(origin, verdict) if origin.link.is_trial() => {
                 trials::verdict(origin.ticket, verdict, out);
             }
+            Handoff::Seen(theirs) => self.seen(now, &theirs, out),
             Handoff::Doubt(home) => self.doubted(now, home),
             Handoff::Verdict(origin, verdict) => match verdict {
                 Ok(()) => self.backend(origin.side).settle(now, &origin, Verdict::Delivered, out),
@@ -452,6 +453,7 @@ impl Shard {
             Event::Acknowledged(link, count) => self.acknowledged(now, link, count, out),
             Event::Resumed(link, count) => self.resumed(now, link, count, out),
             Event::WayBack(link, destination) => self.way_back(now, link, destination, out),
+            Event::Seen(theirs) => self.seen(now, &theirs, out),
             Event::Done(stanza, Ok(())) => self.delivered(now, *stanza, out),
             Event::Done(stanza, Err(refusal)) => self.given_back(now, *stanza, refusal, out),
             Event::Introduced(local, partner) => self.introduce(&local, &partner, out),

@@ -77,6 +77,11 @@ pub(super) fn limits(table: &Table<'_, '_>) -> GatewayLimits {
         // It is a key of another table.
         log_message_bodies: otherwise.log_message_bodies,
         resumption_seconds: number("resumption_seconds", 0..=600, otherwise.resumption_seconds),
+        reconnect_seconds: number(
+            "reconnect_seconds",
+            0..=limits::RECONNECT_SECONDS_CEILING,
+            otherwise.reconnect_seconds,
+        ),
     };
     if made.connections_per_partner_max > made.connections_max {
         table.book.wrong(

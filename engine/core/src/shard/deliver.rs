@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::parting::Parting;
 use super::pressure::{Full, beyond_share};
-use super::refusals::{full, unreachable};
+use super::refusals::{full, too_late, unreachable};
 use super::{Shard, Timer};
 use crate::backend::{Destination, Sent};
 use crate::home::BackendKind;
@@ -13,6 +14,7 @@ use crate::jid::Domain;
 use crate::limits::{CLOSE_SECONDS, CONNECT_SECONDS, DESTINATIONS_MAX, SHARD_SPOOL_BYTES_MAX};
 use crate::link::Link;
 use crate::placement::{owner_of_domain, owner_of_user};
+use crate::refusal::Refusal;
 use crate::route::Route;
 use crate::run::Load;
 use crate::spool::Spool;
@@ -26,6 +28,8 @@ pub(super) struct Waiting {
     pub(super) spool: Spool,
     pub(super) state: State,
     pub(super) failures: u32,
+    /// Why the last attempt failed: what waits is told this when its time is up.
+    pub(super) last_failure: Option<Box<Refusal>>,
     /// The node of the pool the link was dialed to.
     pub(super) node: Option<u16>,
     timer: Option<TimerId>,
@@ -55,6 +59,11 @@ pub(super) enum State {
 }
 
 impl Waiting {
+    /// Whether it has to be reached anew: the last attempt failed, or the link broke.
+    pub(super) fn is_away(&self) -> bool {
+        self.failures > 0 || matches!(self.state, State::Resting(_))
+    }
+
     /// The link it has, whatever that can do.
     pub(super) fn link(&self) -> Option<LinkId> {
         match self.state {
@@ -314,7 +323,7 @@ impl Shard {
             | State::Closing(..) => return,
         }
         waiting.state = State::Blocked(link);
-        waiting.failures = 0;
+        (waiting.failures, waiting.last_failure) = (0, None);
         let node = waiting.node;
         self.heard_of(now, destination.side(), out);
         if let (Side::Home(home), Some(node)) = (destination.side(), node)
@@ -339,9 +348,15 @@ impl Shard {
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
         waiting.timer = None;
         let name = destination_name(destination);
-        for stanza in waiting.spool.expired(now) {
-            let refusal = unreachable(Unreachable::NoAnswer, &name).with_detail("it waited too long");
-            self.refuse(now, stanza, refusal, out);
+        let expired = waiting.spool.expired(now);
+        if !expired.is_empty() {
+            let refusal = match &waiting.last_failure {
+                Some(refusal) => too_late(refusal),
+                None => unreachable(Unreachable::NoAnswer, &name).with_detail("it waited too long"),
+            };
+            for stanza in expired {
+                self.refuse(now, stanza, refusal.clone(), out);
+            }
         }
         self.relieve(now, destination, out);
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
@@ -350,7 +365,7 @@ impl Shard {
                 out.close(link, Close::Abort);
                 let refusal = unreachable(Unreachable::NoAnswer, &name)
                     .with_detail(format!("no stream after {CONNECT_SECONDS} s"));
-                self.part(now, destination, link, Some(refusal), out);
+                self.part(now, destination, link, Parting::Failed(refusal), out);
             }
             State::Resting(until) if until <= now => {
                 // What was for a node that failed goes to others meanwhile: nothing but an attempt shows that it is back.
@@ -361,7 +376,7 @@ impl Shard {
                         }
                         Destination::Node { .. } | Destination::Pair { .. } => false,
                     };
-                if waiting.spool.is_empty() && !probe {
+                if waiting.spool.is_empty() && waiting.suspended.is_none() && !probe {
                     waiting.state = State::Idle;
                 } else {
                     self.dial(now, destination, out);
