@@ -12,6 +12,7 @@ mod contacts;
 mod errors;
 mod estate;
 mod faults;
+mod homes;
 mod inbound;
 mod inside;
 mod migration;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use turnout_core::home::{BackendKind, Dialect, HostPort};
+use turnout_core::home::{BackendKind, Dialect, HomeId, HostPort};
 use turnout_core::io::TrustId;
 use turnout_core::jid::Domain;
 use turnout_core::limits;
@@ -238,6 +238,9 @@ fn home(name: &str, table: &Table<'_, '_>) -> Option<HomeEntry> {
     let sip = SipKeys::read(table, backend, tls, &connect);
     table.finish();
     let config = HomeConfig {
+        // Given when all homes are known.
+        id: HomeId(0),
+        leaving: false,
         name: name.to_owned(),
         backend,
         dialect: sip.dialect,

@@ -3,7 +3,6 @@
 //! [`Prepared::start`], opens the store and the spool and begins.
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
@@ -26,7 +25,7 @@ use crate::directory::source::{Loaded, Source};
 use crate::directory::standing::Standing;
 use crate::driver::Kind;
 use crate::handover::Sockets;
-use crate::listen::{self, Bound};
+use crate::listen::{self, Bound, Limits, Listening};
 use crate::mail::{Mail, Post, post_office};
 use crate::outside::{Outside, Report};
 use crate::resolve::Resolver;
@@ -57,6 +56,7 @@ pub struct Prepared {
     access: Arc<ArcSwap<Access>>,
     admin_key: Arc<AdminKey>,
     certificates: Arc<Vec<Shown>>,
+    limits: Limits,
     bound: Vec<Bound>,
 }
 
@@ -84,7 +84,8 @@ impl Prepared {
         .await?;
         let (access, admin_key) = (ArcSwap::from_pointee(access), AdminKey::new(admin_key));
         let (source, loaded) = users::first(&config).await?;
-        let bound = listen::bind(&config, sockets)?;
+        let limits = Limits::of(&config);
+        let bound = listen::bind(&config, &limits, sockets)?;
         Ok(Self {
             config,
             secret,
@@ -97,6 +98,7 @@ impl Prepared {
             access: Arc::new(access),
             admin_key: Arc::new(admin_key),
             certificates: Arc::new(certificates),
+            limits,
             bound,
         })
     }
@@ -115,13 +117,13 @@ impl Prepared {
     /// As [`Prepared::new`].
     pub async fn start(self, make: &MakeBackend) -> Result<Router, String> {
         let Self { config, secret, world, tls, resolver, driver, source, loaded, .. } = self;
-        let Self { access, admin_key, certificates, bound, .. } = self;
+        let Self { access, admin_key, certificates, limits, bound, .. } = self;
         let (contacts, waiting) = apart({
             let (store, spool) = (config.store.clone(), config.spool.clone());
             move || Ok((store::open(store.as_deref())?, spool::open(spool.as_ref())?))
         })
         .await?;
-        let (addresses, sockets) = kept(&bound)?;
+        let bound = listen::Ready::new(bound)?;
 
         let shards = config.shards();
         let (post, boxes) = post_office(shards);
@@ -147,9 +149,8 @@ impl Prepared {
         let (all_drained, drained) = oneshot::channel();
         let control = Control::new(post.clone(), Arc::clone(&directory), all_drained, memory);
         tokio::spawn(run_control(control, commanded, reported));
-        let (stop_listening, stop) = watch::channel(false);
-        let accept = |bound| tokio::spawn(listen::accept(bound, post.clone(), stop.clone()));
-        let listeners = bound.into_iter().map(accept).collect();
+        let mut listening = Listening::new(post.clone(), limits);
+        listening.open(bound);
         let mut standing = Standing::default();
         standing.took(config.directory.source.as_str(), &loaded);
         let state = State { config, world, certificates, standing };
@@ -169,7 +170,6 @@ impl Prepared {
             source: tokio::sync::Mutex::new(Some(source)),
             reloaded: Notify::new(),
             driver,
-            stop_listening,
             draining: watch::channel(false).0,
             stopped: watch::channel(false).0,
             drained: tokio::sync::Mutex::new(Some(drained)),
@@ -178,25 +178,13 @@ impl Prepared {
             store: Mutex::new(store),
             spool_meter: spool.as_ref().map(|spool| Arc::clone(spool.meter())),
             spool: Mutex::new(spool),
-            addresses,
-            sockets: Mutex::new(sockets),
-            listeners: Mutex::new(listeners),
+            listening: Mutex::new(listening),
             started_unix: crate::clock::unix_seconds(),
         };
         let router = Router { inner: Arc::new(inner) };
         tokio::spawn(router.clone().follow());
         Ok(router)
     }
-}
-
-/// By configuration key.
-type Named<T> = Vec<(String, T)>;
-
-/// What the router keeps of what it listens on: where, and the sockets once more.
-fn kept(bound: &[Bound]) -> Result<(Named<SocketAddr>, Named<OwnedFd>), String> {
-    let addresses = bound.iter().filter_map(|bound| Some((bound.name.clone(), bound.address()?))).collect();
-    let sockets = bound.iter().map(Bound::socket).collect::<std::io::Result<_>>();
-    Ok((addresses, sockets.map_err(|error| error.to_string())?))
 }
 
 async fn run_control(control: Control, commands: Receiver<Command>, reports: Receiver<Report>) {

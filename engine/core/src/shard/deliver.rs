@@ -88,6 +88,7 @@ impl Shard {
         }
         match route {
             Route::Own => self.follow(now, stanza, out),
+            Route::Home(home) if self.is_retired(Side::Home(home)) => self.no_such_home(now, stanza, out),
             Route::Partner { ours, theirs } => {
                 let owner = owner_of_domain(theirs.as_str(), self.world.shards);
                 if owner == self.index {
@@ -262,6 +263,9 @@ impl Shard {
 
     /// Begins an attempt to reach a destination.
     pub(super) fn dial(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
+        if self.is_retired(destination.side()) {
+            return self.go_elsewhere(now, destination, out);
+        }
         if self.go_back(now, destination, out) {
             return;
         }
