@@ -24,7 +24,7 @@ impl Drop for Stop<'_> {
 }
 
 /// Pids of successors; whichever test fails leaves none behind.
-struct Successor(u32);
+pub struct Successor(pub u32);
 
 impl Drop for Successor {
     fn drop(&mut self) {
@@ -36,7 +36,7 @@ impl Drop for Successor {
 
 impl Successor {
     /// The `count`th the processes speak of.
-    fn of(process: &Process, count: usize) -> Self {
+    pub fn of(process: &Process, count: usize) -> Self {
         let lines = || -> Vec<String> {
             process.lines.all().into_iter().filter(|line| line.contains("is ready to go on")).collect()
         };
@@ -104,7 +104,7 @@ pub fn write_on(address: SocketAddr, config: &Arc<ClientConfig>, stop: &AtomicBo
 
 #[test]
 fn an_upgrade_refuses_nobody_and_loses_nothing() {
-    let more = "[presence]\nstore = \"contacts.redb\"";
+    let more = "[presence]\nstore = \"contacts.redb\"\n[spool]\nmode = \"durable\"\npath = \"spool\"";
     let plan = Plan { drain_seconds: 20, more: more.to_owned(), ..Plan::default() };
     let ground = Ground::new(&plan);
     let mut process = Process::start(&ground.configure(&plan));

@@ -3,6 +3,7 @@
 //! [`Prepared::start`], opens the store and the spool and begins.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
@@ -29,7 +30,8 @@ use crate::listen::{self, Bound, Limits, Listening};
 use crate::mail::{Mail, Post, post_office};
 use crate::outside::{Outside, Report};
 use crate::resolve::Resolver;
-use crate::spool::{self, SpoolStore};
+use crate::spool::folder::Folder;
+use crate::spool::{self, Durable, SpoolStore};
 use crate::store::file::ContactFile;
 use crate::store::outlet::Delivery;
 use crate::store::{self, Store};
@@ -84,6 +86,11 @@ impl Prepared {
         .await?;
         let (access, admin_key) = (ArcSwap::from_pointee(access), AdminKey::new(admin_key));
         let (source, loaded) = users::first(&config).await?;
+        if sockets.are_of_predecessor() {
+            // It has them still: what cannot be used is to be found before it lets go.
+            let (store, spool) = (config.store.clone(), config.spool.clone());
+            apart(move || inspect(store.as_deref(), spool.as_ref())).await?;
+        }
         let limits = Limits::of(&config);
         let bound = listen::bind(&config, &limits, sockets)?;
         Ok(Self {
@@ -185,6 +192,17 @@ impl Prepared {
         tokio::spawn(router.clone().follow());
         Ok(router)
     }
+}
+
+/// Looks at what is on disk, and changes nothing there. Blocks.
+fn inspect(store: Option<&Path>, spool: Option<&Durable>) -> Result<(), String> {
+    if let Some(path) = store {
+        ContactFile::inspect(path).map_err(|error| format!("presence.store: {error}"))?;
+    }
+    if let Some(durable) = spool {
+        Folder::inspect(&durable.path).map_err(|error| format!("spool.path: {error}"))?;
+    }
+    Ok(())
 }
 
 async fn run_control(control: Control, commands: Receiver<Command>, reports: Receiver<Report>) {

@@ -41,9 +41,7 @@ impl Rig {
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
         let (stream, _) = listener.accept().unwrap();
         let door = Door { side: Side::Home(HomeId(0)), direct_tls: false };
-        self.post
-            .try_send(0, Mail::Accepted(stream, door, "peer".into(), crate::mail::Admission::default()))
-            .unwrap();
+        self.post.try_send(0, Mail::Accepted(stream, door, "peer".into(), Admission::default())).unwrap();
         let link = self.until(|input| match input {
             Input::Accepted { link, .. } => Some(*link),
             _ => None,
