@@ -74,11 +74,7 @@ fn what_waits_on_disk_is_taken_over_once_and_in_its_order() {
         if done { Ok(()) } else { Err(text) }
     });
     signal(next.0, "-TERM");
-    wait("the end", || {
-        let ends =
-            process.lines.all().iter().filter(|line| line.contains("nothing accepted is left")).count();
-        if ends == 2 { Ok(()) } else { Err(format!("{:?}", process.lines.all())) }
-    });
+    process.says_times(2, "nothing accepted is left");
     assert_eq!(ground.gateway.stanzas.all().len(), COUNT, "nothing came twice");
 }
 
@@ -127,16 +123,9 @@ fn a_log_in_json_stays_one() {
     let ready = process.says("is ready to go on");
     let pid = serde_json::from_str::<serde_json::Value>(&ready).unwrap()["pid"].as_u64().unwrap();
     assert_eq!(process.wait().code(), Some(0), "{:?}", process.lines.all());
-    wait("the next one", || {
-        let up = process.lines.all().iter().filter(|line| line.contains("turnout is up")).count();
-        if up == 2 { Ok(()) } else { Err(format!("{:?}", process.lines.all())) }
-    });
+    process.says_times(2, "turnout is up");
     signal(u32::try_from(pid).unwrap(), "-TERM");
-    wait("its end", || {
-        let ends =
-            process.lines.all().iter().filter(|line| line.contains("nothing accepted is left")).count();
-        if ends == 2 { Ok(()) } else { Err(format!("{:?}", process.lines.all())) }
-    });
+    process.says_times(2, "nothing accepted is left");
     for line in process.lines.all() {
         let object =
             serde_json::from_str::<serde_json::Value>(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));

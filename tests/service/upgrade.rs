@@ -37,13 +37,7 @@ impl Drop for Successor {
 impl Successor {
     /// The `count`th the processes speak of.
     pub fn of(process: &Process, count: usize) -> Self {
-        let lines = || -> Vec<String> {
-            process.lines.all().into_iter().filter(|line| line.contains("is ready to go on")).collect()
-        };
-        wait("a successor", || {
-            if lines().len() >= count { Ok(()) } else { Err(format!("{:?}", process.lines.all())) }
-        });
-        let line = &lines()[count - 1];
+        let line = &process.says_times(count, "is ready to go on")[count - 1];
         let pid = line.split("pid=").nth(1).unwrap().split(' ').next().unwrap();
         Self(pid.parse().unwrap())
     }
@@ -148,11 +142,7 @@ fn an_upgrade_refuses_nobody_and_loses_nothing() {
     got.sort_unstable();
     assert!(got.iter().copied().eq(0..sent), "{} of {sent} came", got.len());
     signal(last.0, "-TERM");
-    wait("the end of the last", || {
-        let stopped =
-            process.lines.all().iter().filter(|line| line.contains("nothing accepted is left")).count();
-        if stopped == 3 { Ok(()) } else { Err(format!("{:?}", process.lines.all())) }
-    });
+    assert_eq!(process.says_times(3, "nothing accepted is left").len(), 3);
 }
 
 #[test]
