@@ -1,6 +1,7 @@
 //! Whom a stanza cannot reach, and what its sender is told.
 
 use crate::estate::{Estate, Plan};
+use crate::peers::inbox::OUTAGE;
 use crate::peers::sip::{self, page};
 use crate::peers::stream::chat;
 use crate::tracks::gateway_stream;
@@ -39,7 +40,7 @@ fn a_legacy_user_is_told_that_the_partner_is_down() {
     let estate = partner_down();
     let mut wire = gateway_stream(&estate);
     wire.send(chat("anna@contoso.com/Office", BOB, "a1", "hello"));
-    let error = estate.gateway.stanzas.at_least(1).remove(0);
+    let error = estate.gateway.stanzas.at_least_within(OUTAGE, 1).remove(0);
     assert!(error.contains("type='error'") && error.contains("id='a1'"), "{error}");
     assert!(
         error.contains("<remote-server-timeout ") || error.contains("<remote-server-not-found "),

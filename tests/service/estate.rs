@@ -344,7 +344,12 @@ impl Estate {
 
     /// Waits until the counters say so.
     pub fn until(&self, what: &str, holds: impl Fn(&Flow, &Flow, u64) -> bool) {
-        wait(what, || {
+        self.until_within(PATIENCE, what, holds);
+    }
+
+    /// As [`Self::until`], for what takes its time.
+    pub fn until_within(&self, patience: Duration, what: &str, holds: impl Fn(&Flow, &Flow, u64) -> bool) {
+        wait_within(patience, what, || {
             let (passed, made, held) = self.tallies();
             if holds(&passed, &made, held) { Ok(()) } else { Err(format!("{passed:?} {made:?} held {held}")) }
         });
@@ -365,8 +370,12 @@ impl Estate {
 }
 
 /// Waits for a condition.
-pub fn wait(what: &str, mut holds: impl FnMut() -> Result<(), String>) {
-    let deadline = now() + PATIENCE;
+pub fn wait(what: &str, holds: impl FnMut() -> Result<(), String>) {
+    wait_within(PATIENCE, what, holds);
+}
+
+fn wait_within(patience: Duration, what: &str, mut holds: impl FnMut() -> Result<(), String>) {
+    let deadline = now() + patience;
     while let Err(why) = holds() {
         assert!(now() < deadline, "waited in vain for {what}: {why}");
         std::thread::sleep(Duration::from_millis(10));

@@ -3,8 +3,13 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use turnout_core::limits::SPOOL_AGE_SECONDS;
+
 /// How long anything may take before a test fails: generous, as machines that build and test at once are slow.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long it may take until what waits for a server that is away is given up: its age, and then as long as anything.
+pub const OUTAGE: Duration = Duration::from_secs(SPOOL_AGE_SECONDS + PATIENCE.as_secs());
 
 /// A list that grows and can be waited on.
 #[derive(Debug)]
@@ -35,10 +40,15 @@ impl<T: Clone + std::fmt::Debug> Inbox<T> {
 
     /// Waits until there are so many, and gives all.
     pub fn at_least(&self, count: usize) -> Vec<T> {
+        self.at_least_within(PATIENCE, count)
+    }
+
+    /// As [`Self::at_least`], of what takes its time.
+    pub fn at_least_within(&self, patience: Duration, count: usize) -> Vec<T> {
         let (list, _) = self
             .0
             .1
-            .wait_timeout_while(self.0.0.lock().unwrap(), PATIENCE, |list| list.len() < count)
+            .wait_timeout_while(self.0.0.lock().unwrap(), patience, |list| list.len() < count)
             .unwrap();
         assert!(list.len() >= count, "{} of {count} came; the last: {:?}", list.len(), list.last());
         list.clone()
