@@ -108,7 +108,9 @@ fn a_recipient_that_stops_reading_stalls_his_sender_and_nobody_else() {
 
 #[test]
 fn a_recipient_that_never_comes_back_costs_his_sender_an_error_each() {
-    let estate = Estate::with(&Plan { drain_seconds: 20, ..Plan::default() });
+    // So large a share that what lies in the sockets when it is full is no more than another one.
+    let more = "[flow]\nshare_bytes_max = 8388608".to_owned();
+    let estate = Estate::with(&Plan { drain_seconds: 20, more, ..Plan::default() });
     let (anna, bob) = ("anna@contoso.com/Office", "bob@partner.example");
     let mut wire = gateway_stream(&estate);
     wire.send(message(anna, bob, FLOOD));
