@@ -11,7 +11,7 @@ use crate::io::LinkId;
 use crate::limits::{SPOOL_AGE_SECONDS, SPOOL_AGE_SIP_SECONDS, SPOOL_BYTES_MAX, SPOOL_STANZAS_MAX};
 use crate::placement::score;
 use crate::run::{Load, Run};
-use crate::stanza::Stanza;
+use crate::stanza::{Kind, PresenceType, Stanza};
 
 /// A bounded queue of stanzas.
 #[derive(Debug, Default)]
@@ -187,11 +187,32 @@ impl Spool {
         if self.next_expiry.is_none_or(|at| at > now) {
             return Vec::new();
         }
+        let expired = self.sift(|stanza| expiry(stanza) <= now);
+        // Looking through a long queue for each stanza that came a microsecond after another would cost its square.
+        self.next_expiry = self.next_expiry.map(|at| at.max(now + EXPIRY_STEP));
+        expired
+    }
+
+    /// Takes the probes for which `is_ours` says yes, oldest first.
+    pub fn take_probes(&mut self, is_ours: impl Fn(&Stanza) -> bool) -> Vec<Stanza> {
+        let is_ours = |stanza: &Stanza| stanza.kind == Kind::Presence(PresenceType::Probe) && is_ours(stanza);
+        let mut alone = self.queue.iter().filter_map(|load| match load {
+            Load::One(stanza) => Some(stanza),
+            Load::Run(_) => None,
+        });
+        if !self.returned.iter().any(is_ours) && !alone.any(is_ours) {
+            return Vec::new();
+        }
+        self.sift(is_ours)
+    }
+
+    /// Takes those of a kind, oldest first; the others stay, each alone.
+    fn sift(&mut self, goes: impl Fn(&Stanza) -> bool) -> Vec<Stanza> {
         let returned = self.returned.len();
-        let mut expired = Vec::new();
+        let mut gone = Vec::new();
         for (at, stanza) in self.take().into_iter().enumerate() {
-            if expiry(&stanza) <= now {
-                expired.push(stanza);
+            if goes(&stanza) {
+                gone.push(stanza);
                 continue;
             }
             self.count_in(&stanza);
@@ -202,9 +223,7 @@ impl Spool {
                 self.queue.push_back(Load::One(stanza));
             }
         }
-        // Looking through a long queue for each stanza that came a microsecond after another would cost its square.
-        self.next_expiry = self.next_expiry.map(|at| at.max(now + EXPIRY_STEP));
-        expired
+        gone
     }
 
     /// When to look for stanzas whose time is up: early, or at most [`EXPIRY_STEP`] late.

@@ -15,6 +15,7 @@ use super::Shard;
 use super::deliver::{State, destination_name};
 use super::refusals::{full, unreachable};
 use crate::backend::Destination;
+use crate::home::BackendKind;
 use crate::io::{Closed, Event, Handoff, LinkId, Outbox, Output, Side, Unreachable};
 use crate::jid::Domain;
 use crate::link::Link;
@@ -197,7 +198,17 @@ impl Shard {
                     self.refuse(now, stanza, refusal.clone(), out);
                 }
             } else {
-                waiting.last_failure = Some(Box::new(refusal));
+                // What the router asks by itself, or for a pool's user, is of now: the answer is that nobody is there, and it is asked again.
+                let homes = &self.world.homes;
+                let is_of_pool = |side| match side {
+                    Side::Home(home) => homes.get(home).is_some_and(|home| home.backend == BackendKind::Sip),
+                    Side::Partners => false,
+                };
+                let asked = waiting.spool.take_probes(|probe| probe.made || is_of_pool(probe.origin.side));
+                waiting.last_failure = Some(Box::new(refusal.clone()));
+                for stanza in asked {
+                    self.refuse(now, stanza, refusal.clone(), out);
+                }
             }
         }
         self.relieve(now, destination, out);
