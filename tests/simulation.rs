@@ -7,6 +7,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as it should be")]
 
+#[path = "simulation/homes.rs"]
+mod homes;
+#[path = "simulation/outage.rs"]
+mod outage;
 #[path = "simulation/pressure.rs"]
 mod pressure;
 mod support;
