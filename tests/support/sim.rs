@@ -40,6 +40,11 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Steps after which a world that does not come to rest has failed.
 const REST_STEPS_MAX: usize = 400_000;
 
+std::thread_local! {
+    /// Stanzas said in trouble at the most, to find how few it takes for something to go wrong.
+    pub static STANZAS_MAX: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
+}
+
 /// What plays the other ends, and what stands in the shards.
 pub struct Cast {
     /// Three partners, two gateway nodes, two pool nodes.
@@ -171,7 +176,7 @@ impl Sim {
     /// Lets so many stanzas be said while servers, connections and users come and go.
     pub fn trouble(&mut self, stanzas: usize) {
         self.calm = false;
-        let mut left = stanzas;
+        let mut left = stanzas.min(STANZAS_MAX.get());
         while left > 0 {
             if self.one_in(24) {
                 self.say();
