@@ -219,6 +219,16 @@ impl Ledger {
         book.events += 1;
         let event = book.events;
         book.cut.insert(domain.to_owned(), event);
+        // The same holds for an error that an earlier life left on disk, and that this one was to deliver there.
+        let of_before = |said: &&mut Said| {
+            said.acknowledged
+                && said.bounced_at > 0
+                && said.read == 0
+                && said.from.split_once('@').is_some_and(|(_, at)| at == domain)
+        };
+        for said in book.said.iter_mut().filter(of_before) {
+            said.excused |= said.bounced == 0;
+        }
     }
 
     /// There is a durable spool: what is acknowledged may wait on disk.
