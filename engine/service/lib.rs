@@ -26,6 +26,7 @@ pub mod look;
 pub mod mail;
 pub mod metrics;
 pub mod migrate;
+pub mod otlp;
 pub mod outside;
 pub mod probe;
 pub mod questions;

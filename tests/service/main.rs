@@ -26,6 +26,7 @@ mod rehearsal;
 mod reload;
 mod scraped;
 mod service_manager;
+mod spans;
 mod spool;
 mod tracks;
 mod trials;

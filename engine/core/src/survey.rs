@@ -22,6 +22,8 @@ pub enum Survey {
     Open(u64, usize),
     /// What is remembered of stanzas.
     Trace(TraceQuery),
+    /// Steps of sampled stanzas, from this number on.
+    Samples(u64),
 }
 
 /// The answer, of the same name.
@@ -33,6 +35,7 @@ pub enum Surveyed {
     Peers(Vec<PeerFact>),
     Open(OpenPage),
     Trace(Vec<Traced>),
+    Samples(Vec<Traced>),
 }
 
 /// What a backend knows of one of its links.

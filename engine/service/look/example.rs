@@ -19,6 +19,7 @@ use turnout_core::trace::{Step, TraceMode, TraceQuery, TraceRules, Traced};
 use turnout_core::world::World;
 
 use super::{Look, ShardLook};
+use crate::otlp::OtlpLook;
 use crate::router::MovedToday;
 use crate::spool::journal::Gauges;
 use crate::spool::meter::SpoolLook;
@@ -180,7 +181,8 @@ pub(crate) fn look() -> Look {
             spki_sha256: [1; 32],
         }]),
         moved_today: MovedToday::default(),
-        trace: Arc::new(TraceRules { mode: TraceMode::Failures, only: Vec::new() }),
+        trace: Arc::new(TraceRules { mode: TraceMode::Failures, ..TraceRules::default() }),
+        otlp: OtlpLook { sent: 40, dropped: [0, 0, 3, 1], failing: true },
         draining: false,
         now_unix: 1_100,
     }
@@ -286,6 +288,7 @@ pub(crate) fn surveyed(shard: u16, survey: &Survey) -> Surveyed {
 
 fn open(after: u64, limit: usize) -> OpenPage {
     let row = |n: u64| OpenFact {
+        Survey::Samples(_) => Surveyed::Samples(Vec::new()),
         what: if n.is_multiple_of(2) { "dialog" } else { "watch" },
         side: Side::Home(HomeId(1)),
         local: format!("user{n}@contoso.com"),

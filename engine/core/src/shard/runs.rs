@@ -24,7 +24,7 @@ impl Shard {
         let count = run.len() as u64;
         self.tally.passed.received += count;
         self.side(run.side).received += count;
-        if self.trace.is_full() {
+        if self.trace.watches() {
             self.trace.run(now, &run, run.left(), Step::Arrived, run.side);
         }
         self.record_run(&run, out);
@@ -106,7 +106,7 @@ impl Shard {
             if owner != self.index {
                 self.note_brought(now, side, run.link, &run.from, &run.to);
                 self.tally.passed.handed_out += run.len() as u64;
-                if self.trace.is_full() {
+                if self.trace.watches() {
                     self.trace.run(now, &run, run.left(), Step::HandedTo(owner), side);
                 }
                 out.outputs.push(Output::Handoff(owner, Handoff::Run(run)));
@@ -148,7 +148,7 @@ impl Shard {
                     && !matches!(waiting.state, State::Idle)
                     && self.spooled_bytes_bound + octets <= SHARD_SPOOL_BYTES_MAX =>
             {
-                if self.trace.is_full() {
+                if self.trace.watches() {
                     self.trace.run(now, &run, run.left(), Step::Waits, destination.side());
                 }
                 match waiting.spool.push_run(run) {
@@ -205,7 +205,7 @@ impl Shard {
         run: Run,
         out: &mut Outbox,
     ) {
-        if self.trace.is_full() {
+        if self.trace.watches() {
             self.trace.run(now, &run, run.left(), Step::Given, destination.side());
         }
         match self.backend(destination.side()).send_run(now, link, run, out) {

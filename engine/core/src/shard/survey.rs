@@ -23,6 +23,7 @@ impl Shard {
             Survey::Peers(limit) => Surveyed::Peers(self.peer_facts(now, *limit)),
             Survey::Open(after, limit) => Surveyed::Open(self.open_facts(now, *after, *limit)),
             Survey::Trace(query) => Surveyed::Trace(self.trace.find(query)),
+            Survey::Samples(from) => Surveyed::Samples(self.trace.samples(*from)),
         }
     }
 
