@@ -25,7 +25,7 @@ mod inside;
 mod manual;
 mod probe;
 mod rehearse;
-mod table;
+pub(crate) mod table;
 mod token;
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub mod migrate;
 pub mod otlp;
 pub mod outside;
 pub mod probe;
+pub mod progress;
 pub mod questions;
 pub mod redact;
 pub mod resolve;

@@ -378,7 +378,12 @@ fn start_log(level: &str, format: LogFormat) -> Result<WorkerGuard, ExitCode> {
 pub fn run_user(args: &UserArgs) -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => ExitCode::from(runtime.block_on(crate::commands::user::run(args, &mut out, &mut err))),
+        Ok(runtime) => ExitCode::from(runtime.block_on(crate::commands::user::run(
+            args,
+            crate::cli::table::columns(),
+            &mut out,
+            &mut err,
+        ))),
         Err(error) => Unstartable(error.to_string()).into(),
     }
 }

@@ -183,6 +183,9 @@ pub struct MovesAnswer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PartnerHealth {
     /// `good`, `connecting`, `idle` or `trouble`; `unknown` where a shard did not answer.
+    /// A restart remembers all who were moved.
+    #[serde(default)]
+    pub remembered: bool,
     pub state: String,
     /// Streams the partner has opened and proven itself on.
     pub streams_in: u64,
