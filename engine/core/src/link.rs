@@ -29,6 +29,10 @@ pub struct Link {
     acks: Option<Acks>,
     /// What it brings.
     pub(crate) brought: Brought,
+    /// Stanzas that came on it.
+    received: u64,
+    /// Stanzas the next hop has.
+    delivered: u64,
     /// Octets written when it was last seen to take some, and when that was; nothing while nothing waits.
     seen: Option<(u64, Instant)>,
 }
@@ -56,8 +60,20 @@ impl Link {
             opened: false,
             acks: None,
             brought: Brought::default(),
+            received: 0,
+            delivered: 0,
             seen: None,
         }
+    }
+
+    /// So many stanzas came on it.
+    pub fn receive(&mut self, count: u64) {
+        self.received += count;
+    }
+
+    /// Stanzas that came on it, and those the next hop has.
+    pub fn carried(&self) -> (u64, u64) {
+        (self.received, self.delivered)
     }
 
     /// The side it belongs to.
@@ -146,6 +162,7 @@ impl Link {
         let start = end.saturating_sub(run.bytes_left() as u64);
         let (count, _) = run.go(self.written.saturating_sub(start));
         self.stanzas -= count;
+        self.delivered += count as u64;
         (count > 0).then_some(Written::Some { count, arrived: run.arrived, side: run.side, link: run.link })
     }
 
@@ -168,12 +185,14 @@ impl Link {
         run.gone += count;
         acks.settled = end.saturating_sub(run.bytes_left() as u64);
         self.stanzas -= count;
+        self.delivered += count as u64;
         Some(Written::Some { count, arrived: run.arrived, side: run.side, link: run.link })
     }
 
     fn pop_whole(&mut self) -> Option<Written> {
         let (_, load) = self.unwritten.pop_front()?;
         self.stanzas -= load.len();
+        self.delivered += load.len() as u64;
         Some(match load {
             Load::One(stanza) => {
                 self.made -= usize::from(stanza.made);

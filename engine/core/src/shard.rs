@@ -530,8 +530,16 @@ impl Shard {
     }
 
     /// Notes for whom a link of this shard brings.
-    fn note_brought(&mut self, now: Instant, side: Side, link: LinkId, from: &str, to: &str) {
+    fn note_brought(
+        &mut self,
+        now: Instant,
+        side: Side,
+        (link, count): (LinkId, usize),
+        from: &str,
+        to: &str,
+    ) {
         if let Some(link) = self.links.get_mut(&link) {
+            link.receive(count as u64);
             link.brought.note(now, side, from, to);
         }
     }

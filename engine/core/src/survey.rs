@@ -55,6 +55,12 @@ pub struct StreamFacts {
     pub address: String,
     /// Who issued the certificate it showed.
     pub issuer: String,
+    /// Until when that is valid, in seconds since 1970.
+    pub certificate_until_unix: Option<i64>,
+    /// It goes on with a stream that had broken off.
+    pub resumed: bool,
+    /// Stanzas go both ways on it.
+    pub both_ways: bool,
     /// How long it has said nothing.
     pub silent: Option<Duration>,
 }
@@ -72,6 +78,10 @@ pub struct LinkFact {
     pub octets: u64,
     /// It counts as delivered what its peer acknowledges.
     pub acknowledged: bool,
+    /// Stanzas that came on it.
+    pub received: u64,
+    /// Stanzas its peer has.
+    pub delivered: u64,
     /// What its backend knows.
     pub stream: StreamFacts,
 }
@@ -114,6 +124,12 @@ pub struct PeerFact {
     pub bytes: usize,
     /// Attempts to reach it that failed, in a row, of the stream that failed most.
     pub failures: u32,
+    /// Stanzas that came on its streams, as far as those are open.
+    pub received: u64,
+    /// Stanzas it has, of those that went on streams that are open.
+    pub delivered: u64,
+    /// Until when the certificate is valid that it showed, in seconds since 1970; of several the one that ends first.
+    pub certificate_until_unix: Option<i64>,
 }
 
 /// Something open between a local user and a partner's user.

@@ -255,6 +255,8 @@ pub(crate) fn surveyed(shard: u16, survey: &Survey) -> Surveyed {
                 stanzas: 1,
                 octets: 10,
                 acknowledged: true,
+                received: 4,
+                delivered: 3,
                 stream: facts.clone(),
             };
             Surveyed::Links(links.filter(|link| link.get() > *after).take(*limit).map(fact).collect())
@@ -273,6 +275,9 @@ pub(crate) fn surveyed(shard: u16, survey: &Survey) -> Surveyed {
             domain: "partner.example".to_owned(),
             streams_in: 1,
             streams_out: 1,
+            received: 40,
+            delivered: 20,
+            certificate_until_unix: Some(4_102_444_800),
             ..PeerFact::default()
         }]),
         Survey::Peers(_) => Surveyed::Peers(vec![PeerFact {
@@ -283,12 +288,12 @@ pub(crate) fn surveyed(shard: u16, survey: &Survey) -> Surveyed {
         }]),
         Survey::Open(after, limit) => Surveyed::Open(open(*after, *limit)),
         Survey::Trace(query) => Surveyed::Trace(vec![traced(query); usize::from(shard == 0)]),
+        Survey::Samples(_) => Surveyed::Samples(Vec::new()),
     }
 }
 
 fn open(after: u64, limit: usize) -> OpenPage {
     let row = |n: u64| OpenFact {
-        Survey::Samples(_) => Surveyed::Samples(Vec::new()),
         what: if n.is_multiple_of(2) { "dialog" } else { "watch" },
         side: Side::Home(HomeId(1)),
         local: format!("user{n}@contoso.com"),

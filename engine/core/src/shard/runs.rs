@@ -104,7 +104,7 @@ impl Shard {
         if side == Side::Partners {
             let owner = owner_of_domain(run.to.as_str(), self.world.shards);
             if owner != self.index {
-                self.note_brought(now, side, run.link, &run.from, &run.to);
+                self.note_brought(now, side, (run.link, run.len()), &run.from, &run.to);
                 self.tally.passed.handed_out += run.len() as u64;
                 if self.trace.watches() {
                     self.trace.run(now, &run, run.left(), Step::HandedTo(owner), side);
@@ -113,7 +113,7 @@ impl Shard {
                 return;
             }
         }
-        self.note_brought(now, side, run.link, &run.from, &run.to);
+        self.note_brought(now, side, (run.link, run.len()), &run.from, &run.to);
         let run = match side {
             Side::Home(home) => match self.detour_run(now, home, run, out) {
                 Some(run) => run,
