@@ -35,11 +35,13 @@ fn good(command: &mut Command) -> String {
     said
 }
 
-fn build(folder: &Path) -> PathBuf {
-    std::fs::create_dir_all(folder).unwrap();
+/// Makes the package, by somebody with this umask and these settings.
+fn build(folder: &Path, umask: &str, settings: [(&str, &str); 2]) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/debian/build");
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"]).arg(script).arg(BINARY).arg(folder);
     // How it is compressed is not what is tested.
-    let said = good(Command::new(script).arg(BINARY).arg(folder).env("DEB_COMPRESSION", "none"));
+    let said = good(command.env("DEB_COMPRESSION", "none").envs(settings));
     PathBuf::from(said.lines().last().unwrap())
 }
 
@@ -96,6 +98,46 @@ fn the_package_comes_and_goes() {
     comes_and_goes();
 }
 
+/// What the compilers are told by config/debian/release, with the target folder inside the checkout and outside of it: of every path that could get
+/// into the program, one that is the same wherever it is built.
+#[test]
+fn the_release_is_built_without_the_builders_paths() {
+    let folder = Folder::new("release");
+    let cargo = folder.0.join("cargo");
+    let text = format!("#!/bin/sh\necho \"$*\" >{0}\nenv >>{0}\n", folder.0.join("told").display());
+    std::fs::write(&cargo, text).unwrap();
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let home = folder.0.join("cargo-home");
+    std::fs::create_dir_all(&home).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap();
+    for target in [root.join("target"), folder.0.join("elsewhere")] {
+        let mut release = Command::new(root.join("config/debian/release"));
+        release.arg(&target).env("CARGO", &cargo).env("CARGO_HOME", &home).env("CARGO_INCREMENTAL", "1");
+        let said = good(
+            release.env("RUSTFLAGS", "-Cdebuginfo=2").env("SOURCE_DATE_EPOCH", "7").env("TZ", "Asia/Tokyo"),
+        );
+        assert_eq!(said.trim(), target.join("release/turnout").display().to_string());
+        let told = std::fs::read_to_string(folder.0.join("told")).unwrap();
+        assert!(told.starts_with("build --release --locked --bin turnout\n"), "{told}");
+        let of = |name: &str| {
+            told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or("").to_owned()
+        };
+        let maps = [(root.clone(), "/turnout"), (home.clone(), "/cargo"), (target.clone(), "/target")];
+        // The last that fits counts: a folder in the checkout has to stand behind it.
+        let rust: Vec<String> =
+            maps.iter().map(|(path, to)| format!("--remap-path-prefix={}={to}", path.display())).collect();
+        let c: Vec<String> =
+            maps.iter().map(|(path, to)| format!("-ffile-prefix-map={}={to}", path.display())).collect();
+        assert_eq!(of("RUSTFLAGS"), rust.join(" "), "and nothing of the builder's own");
+        assert_eq!((of("CFLAGS"), of("CXXFLAGS")), (c.join(" "), c.join(" ")));
+        assert_eq!(
+            (of("CARGO_INCREMENTAL").as_str(), of("TZ").as_str(), of("LC_ALL").as_str()),
+            ("0", "UTC", "C")
+        );
+        assert_ne!(of("SOURCE_DATE_EPOCH"), "7", "the time of the last commit");
+    }
+}
+
 /// Set in the process that tests as somebody else.
 const AS_NOBODY: &str = "TURNOUT_TEST_AS_NOBODY";
 
@@ -131,7 +173,8 @@ fn the_package_comes_and_goes_without_being_root() {
 
 fn comes_and_goes() {
     let folder = Folder::new("package");
-    let (package, again) = (build(&folder.0.join("one")), build(&folder.0.join("two")));
+    let package = build(&folder.0.join("one"), "022", [("TZ", "UTC"), ("LC_ALL", "C")]);
+    let again = build(&folder.0.join("two/deeper"), "077", [("TZ", "Asia/Tokyo"), ("LC_ALL", "C.UTF-8")]);
     assert!(
         std::fs::read(&package).unwrap() == std::fs::read(&again).unwrap(),
         "built twice it is not the same"
