@@ -199,6 +199,11 @@ fn every_command_has_examples_exit_codes_and_json() {
         let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
         assert_eq!(has_json, !NO_JSON.contains(&name.as_str()), "{name}: --json");
     }
+    let readme = include_str!("../../../README.md");
+    for command in command.get_subcommands() {
+        let name = command.get_name();
+        assert!(readme.contains(&format!("`turnout {name} ")), "the README does not name turnout {name}");
+    }
     // A command with others below it says at least how it ends.
     for name in ["user", "import", "export"] {
         let help = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
