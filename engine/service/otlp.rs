@@ -163,6 +163,7 @@ impl Reader {
     /// Has the shards sample by another rule, or not at all.
     async fn sample(&mut self, wanted: Option<&OtlpConfig>) {
         (self.assembly, self.read) = (Assembly::default(), Vec::new());
+        self.meter.failing.fetch_and(wanted.is_some(), Ordering::Relaxed);
         // Without random numbers peers could guess which stanzas are sampled, and no more.
         let random = random_bytes().unwrap_or_default();
         let seed = random.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
@@ -218,7 +219,7 @@ async fn send(mut queue: Receiver<String>, told: watch::Receiver<Option<OtlpConf
                 }
                 Err(post::Failed { what, for_good }) => {
                     if !meter.failing.swap(true, Ordering::Relaxed) {
-                        let collector = &config.collector;
+                        let (collector, what) = (&config.collector, crate::log::escape(&what));
                         tracing::warn!(event = "otlp.failing", %collector, "spans cannot be sent: {what}");
                     }
                     if for_good {
