@@ -214,7 +214,7 @@ mod tests {
             ("", "missing"),
             ("info,turnout::router", "turnout::router=debug"),
             ("a=b=c", "error parsing level filter"),
-            ("warn, hyper=trace", "invalid filter"),
+            ("warn, hyper=trace", "error parsing level filter"),
         ] {
             let error = read_filter(bad).unwrap_err();
             assert!(error.contains(says), "{bad}: {error}");
