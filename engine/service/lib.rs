@@ -28,6 +28,8 @@ pub mod metrics;
 pub mod migrate;
 pub mod otlp;
 pub mod outside;
+pub mod pipe;
+pub mod places;
 pub mod probe;
 pub mod progress;
 pub mod questions;

@@ -48,6 +48,9 @@ impl Folder {
     /// Where, what, and what to do.
     pub fn open(path: &Path) -> Result<(Self, Found), String> {
         let is_new = !path.is_dir();
+        if is_new && path.exists() {
+            return Err(told(path, &ErrorKind::NotADirectory.into()));
+        }
         fs::create_dir_all(path).map_err(|error| told(path, &error))?;
         let path = fs::canonicalize(path).map_err(|error| told(path, &error))?;
         if let Some(above) = path.parent().filter(|_| is_new) {

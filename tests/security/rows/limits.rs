@@ -25,6 +25,7 @@ const SIP_FRAME: Tests = &[("backends/sip/src/frame/tests.rs", &["limits_hold"])
 const EXHAUSTION: &str = "backends/sip/tests/presence/exhaustion.rs";
 const DOCUMENT: Tests = &[("backends/sip/src/presence/tree/tests.rs", &["a_document_is_bounded"])];
 const MULTIPARTS: &str = "backends/sip/src/text/tests/multiparts.rs";
+const OUTAGE: &str = "tests/simulation/outage.rs";
 const SPOOL: Tests =
     &[("engine/core/src/spool/tests.rs", &["one_too_many_is_given_back_and_changes_nothing"])];
 
@@ -57,7 +58,11 @@ pub const LIMITS: &[Limit] = &[
         NO_KEY,
         &[("engine/core/src/spool/tests.rs", &["what_expires_leaves_the_rest_as_it_was"])],
     ),
-    ("SPOOL_AGE_SIP_SECONDS", NO_KEY, NO_TEST),
+    (
+        "SPOOL_AGE_SIP_SECONDS",
+        NO_KEY,
+        &[(OUTAGE, &["a_pools_users_wait_for_a_partner_as_long_as_their_transactions_do"])],
+    ),
     ("SPOOL_AGE_MADE_SECONDS", NO_KEY, NO_TEST),
     (
         "SHARE_BYTES_MAX",
@@ -85,7 +90,12 @@ pub const LIMITS: &[Limit] = &[
     ("DESTINATIONS_MAX", NO_KEY, NO_TEST),
     ("CONNECT_SECONDS", NO_KEY, NO_TEST),
     ("CLOSE_SECONDS", NO_KEY, NO_TEST),
-    ("BACKOFF_SECONDS_MAX", NO_KEY, NO_TEST),
+    (
+        "BACKOFF_SECONDS_MAX",
+        NO_KEY,
+        &[(OUTAGE, &["a_partner_out_for_longer_than_anything_waits_costs_everybody_a_bounce_in_time"])],
+    ),
+    ("RECONNECT_SECONDS_CEILING", "federation.reconnect_seconds", NO_TEST),
     ("HOLD_MILLIS_MAX", "engine.hold_millis", NO_TEST),
     ("MOVE_SETTLE_MILLIS", NO_KEY, NO_TEST),
     ("MOVE_GRACE_SECONDS", NO_KEY, NO_TEST),
