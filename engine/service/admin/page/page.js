@@ -312,10 +312,11 @@ at("trace-form").addEventListener("submit", async (event) => {
 
 const controls = guarded(async () => {
   at("control-note").textContent = operates() ? "Every change is written down with your name." : "Your token may look and not change.";
+  const fields = ["log-filter", "tracing-mode", "tracing-only"].map(at);
+  const before = fields.map((field) => field.value);
   const [log, trace] = await Promise.all([ask("/api/log"), ask("/api/trace?limit=1")]);
-  at("log-filter").value = log.filter;
-  at("tracing-mode").value = trace.mode;
-  at("tracing-only").value = trace.only.join(" ");
+  // What somebody has begun to write in the meantime stays.
+  [log.filter, trace.mode, trace.only.join(" ")].forEach((value, index) => { if (fields[index].value === before[index]) fields[index].value = value; });
 });
 const told = (place, work) => async (event) => {
   event.preventDefault();
