@@ -13,8 +13,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_turnout");
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("turnout-package-{}", std::process::id()));
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("turnout-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -35,11 +35,13 @@ fn good(command: &mut Command) -> String {
     said
 }
 
-fn build(folder: &Path) -> PathBuf {
-    std::fs::create_dir_all(folder).unwrap();
+/// Makes the package, by somebody with this umask and these settings.
+fn build(folder: &Path, umask: &str, settings: [(&str, &str); 2]) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/debian/build");
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"]).arg(script).arg(BINARY).arg(folder);
     // How it is compressed is not what is tested.
-    let said = good(Command::new(script).arg(BINARY).arg(folder).env("DEB_COMPRESSION", "none"));
+    let said = good(command.env("DEB_COMPRESSION", "none").envs(settings));
     PathBuf::from(said.lines().last().unwrap())
 }
 
@@ -93,8 +95,86 @@ fn files(root: &Path) -> BTreeSet<String> {
 
 #[test]
 fn the_package_comes_and_goes() {
-    let folder = Folder::new();
-    let (package, again) = (build(&folder.0.join("one")), build(&folder.0.join("two")));
+    comes_and_goes();
+}
+
+/// What the compilers are told by config/debian/release, with the target folder inside the checkout and outside of it: of every path that could get
+/// into the program, one that is the same wherever it is built.
+#[test]
+fn the_release_is_built_without_the_builders_paths() {
+    let folder = Folder::new("release");
+    let cargo = folder.0.join("cargo");
+    let text = format!("#!/bin/sh\necho \"$*\" >{0}\nenv >>{0}\n", folder.0.join("told").display());
+    std::fs::write(&cargo, text).unwrap();
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let home = folder.0.join("cargo-home");
+    std::fs::create_dir_all(&home).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap();
+    for target in [root.join("target"), folder.0.join("elsewhere")] {
+        let mut release = Command::new(root.join("config/debian/release"));
+        release.arg(&target).env("CARGO", &cargo).env("CARGO_HOME", &home).env("CARGO_INCREMENTAL", "1");
+        let said = good(
+            release.env("RUSTFLAGS", "-Cdebuginfo=2").env("SOURCE_DATE_EPOCH", "7").env("TZ", "Asia/Tokyo"),
+        );
+        assert_eq!(said.trim(), target.join("release/turnout").display().to_string());
+        let told = std::fs::read_to_string(folder.0.join("told")).unwrap();
+        assert!(told.starts_with("build --release --locked --bin turnout\n"), "{told}");
+        let of = |name: &str| {
+            told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or("").to_owned()
+        };
+        let maps = [(root.clone(), "/turnout"), (home.clone(), "/cargo"), (target.clone(), "/target")];
+        // The last that fits counts: a folder in the checkout has to stand behind it.
+        let rust: Vec<String> =
+            maps.iter().map(|(path, to)| format!("--remap-path-prefix={}={to}", path.display())).collect();
+        let c: Vec<String> =
+            maps.iter().map(|(path, to)| format!("-ffile-prefix-map={}={to}", path.display())).collect();
+        assert_eq!(of("RUSTFLAGS"), rust.join(" "), "and nothing of the builder's own");
+        assert_eq!((of("CFLAGS"), of("CXXFLAGS")), (c.join(" "), c.join(" ")));
+        assert_eq!(
+            (of("CARGO_INCREMENTAL").as_str(), of("TZ").as_str(), of("LC_ALL").as_str()),
+            ("0", "UTC", "C")
+        );
+        assert_ne!(of("SOURCE_DATE_EPOCH"), "7", "the time of the last commit");
+    }
+}
+
+/// Set in the process that tests as somebody else.
+const AS_NOBODY: &str = "TURNOUT_TEST_AS_NOBODY";
+
+#[test]
+fn the_package_comes_and_goes_without_being_root() {
+    if std::env::var_os(AS_NOBODY).is_some() {
+        assert_ne!(std::fs::metadata("/proc/self").unwrap().uid(), 0);
+        return comes_and_goes();
+    }
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        // Then that is what the other test has done.
+        return;
+    }
+    let folder = Folder::new("package-nobody");
+    std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let said = good(
+        Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "the_package_comes_and_goes_without_being_root", "--nocapture"])
+            .env(AS_NOBODY, "1")
+            .env("TMPDIR", &folder.0)
+            .env("HOME", &folder.0)
+            // The checkout belongs to somebody else.
+            .envs([
+                ("GIT_CONFIG_COUNT", "1"),
+                ("GIT_CONFIG_KEY_0", "safe.directory"),
+                ("GIT_CONFIG_VALUE_0", "*"),
+            ]),
+    );
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+fn comes_and_goes() {
+    let folder = Folder::new("package");
+    let package = build(&folder.0.join("one"), "022", [("TZ", "UTC"), ("LC_ALL", "C")]);
+    let again = build(&folder.0.join("two/deeper"), "077", [("TZ", "Asia/Tokyo"), ("LC_ALL", "C.UTF-8")]);
     assert!(
         std::fs::read(&package).unwrap() == std::fs::read(&again).unwrap(),
         "built twice it is not the same"
@@ -158,4 +238,136 @@ fn the_package_comes_and_goes() {
     std::fs::remove_dir_all(root.join("etc/turnout")).unwrap();
     assert_eq!(files(&root), before);
     assert!(!std::fs::read_to_string(root.join("etc/passwd")).unwrap().contains("turnout"));
+}
+
+/// A program that writes down how it was called, and ends with a code of the test's.
+fn fake(folder: &Path, name: &str, more: &str) {
+    let path = folder.join("bin").join(name);
+    let log = folder.join("calls");
+    let text = format!("#!/bin/sh\necho \"{name} $*\" >>{}\n{more}\n", log.display());
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A machine on which systemd runs, as far as a maintainer's script can tell: its own /etc, /var/lib and /run, and programs that only write
+/// down how they were called.
+struct Machine(Folder);
+
+impl Machine {
+    fn new(name: &str) -> Self {
+        let folder = Folder::new(name);
+        for inside in ["bin", "etc/turnout", "lib/turnout"] {
+            std::fs::create_dir_all(folder.0.join(inside)).unwrap();
+        }
+        for (name, text) in [
+            ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
+            ("etc/group", "root:x:0:\n"),
+            ("etc/turnout/turnout.toml", "# as the package brings it\n"),
+            ("lib/turnout/contacts.redb", "state"),
+            ("calls", ""),
+        ] {
+            std::fs::write(folder.0.join(name), text).unwrap();
+        }
+        // In a namespace of one user there is no other group to give a file to.
+        let makes = "grep -q ^turnout: /etc/group && exit 0; echo turnout:x:0: >>/etc/group; echo turnout:x:999:0::/var/lib/turnout:/usr/sbin/nologin >>/etc/passwd";
+        fake(&folder.0, "systemd-sysusers", makes);
+        fake(&folder.0, "userdel", "sed -i /^turnout:/d /etc/passwd");
+        let machine = Self(folder);
+        machine.turnout_runs(false);
+        machine
+    }
+
+    fn turnout_runs(&self, runs: bool) {
+        let code = if runs { 0 } else { 3 };
+        fake(&self.0.0, "systemctl", &format!("case \"$*\" in *is-active*) exit {code} ;; esac"));
+    }
+
+    /// Runs a script as dpkg does; what was called, and what it said.
+    fn run(&self, with_systemd: bool, script: &str, args: &[&str]) -> (Vec<String>, String) {
+        let folder = self.0.0.display();
+        let systemd = if with_systemd { "mkdir -p /run/systemd/system;" } else { "" };
+        let enter = format!(
+            "set -e; mount --bind {folder}/etc /etc; mount --bind {folder}/lib /var/lib; mount -t tmpfs none /run; {systemd} \
+             PATH={folder}/bin:$PATH; export PATH; unset DPKG_ROOT; exec \"$@\""
+        );
+        let as_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+        let user = if as_root { None } else { Some("--map-root-user") };
+        std::fs::write(self.0.0.join("calls"), "").unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/debian").join(script);
+        let said = good(
+            Command::new("unshare")
+                .args(user)
+                .args(["--mount", "--propagation", "private", "sh", "-c", &enter, "sh"])
+                .arg(path)
+                .args(args),
+        );
+        let calls = std::fs::read_to_string(self.0.0.join("calls")).unwrap();
+        (calls.lines().map(str::to_owned).collect(), said)
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.0.0.join(path).exists()
+    }
+}
+
+#[test]
+fn the_scripts_tell_systemd_and_start_nothing() {
+    let machine = Machine::new("scripts");
+    let first = ["systemd-sysusers turnout.conf", "systemctl daemon-reload"];
+    let (calls, said) = machine.run(true, "postinst", &["configure", ""]);
+    assert_eq!(
+        (calls, said.as_str()),
+        (first.map(str::to_owned).to_vec(), ""),
+        "a first installation starts nothing"
+    );
+
+    // After an upgrade what runs goes on running, and that is said.
+    let (calls, said) = machine.run(true, "postinst", &["configure", "0.0.9"]);
+    let asked = "systemctl --quiet is-active turnout.service";
+    assert_eq!(
+        calls,
+        [first.as_slice(), &[asked]].concat().iter().map(|call| (*call).to_owned()).collect::<Vec<_>>()
+    );
+    assert_eq!(said, "", "nothing runs");
+    machine.turnout_runs(true);
+    let (calls, said) = machine.run(true, "postinst", &["configure", "0.0.9"]);
+    assert_eq!(
+        calls,
+        [first.as_slice(), &[asked]].concat().iter().map(|call| (*call).to_owned()).collect::<Vec<_>>(),
+        "nothing is restarted"
+    );
+    assert_eq!(said, "turnout: version 0.0.9 goes on running; systemctl restart turnout when it suits\n");
+    assert_eq!(machine.run(true, "postinst", &["abort-upgrade", "0.0.9"]).0, [""; 0]);
+
+    assert_eq!(machine.run(true, "prerm", &["upgrade", "0.2.0"]).0, [""; 0], "an upgrade stops nothing");
+    assert_eq!(
+        machine.run(true, "prerm", &["remove"]).0,
+        ["systemctl --quiet disable --now turnout.service"]
+    );
+    assert_eq!(machine.run(true, "postrm", &["remove"]).0, ["systemctl daemon-reload"]);
+    assert!(machine.has("lib/turnout/contacts.redb"), "state stays when it is removed");
+    std::fs::write(machine.0.0.join("etc/turnout/contoso.com.key"), "key").unwrap();
+    assert_eq!(machine.run(true, "postrm", &["purge"]).0, ["systemctl daemon-reload", "userdel turnout"]);
+    assert!(!machine.has("lib/turnout") && machine.has("etc/turnout/contoso.com.key"));
+}
+
+#[test]
+fn the_scripts_ask_nothing_of_a_systemd_that_does_not_run() {
+    let machine = Machine::new("scripts-without");
+    machine.turnout_runs(true);
+    for (script, args, calls) in [
+        ("postinst", &["configure", "0.0.9"][..], &["systemd-sysusers turnout.conf"][..]),
+        ("prerm", &["remove"], &[]),
+        ("postrm", &["remove"], &[]),
+        ("postrm", &["purge"], &["userdel turnout"]),
+        // Once more, when all is gone already.
+        ("postrm", &["purge"], &[]),
+    ] {
+        let (called, said) = machine.run(false, script, args);
+        assert_eq!(
+            (called.as_slice(), said.as_str()),
+            (calls.iter().map(|call| (*call).to_owned()).collect::<Vec<_>>().as_slice(), ""),
+            "{script} {args:?}"
+        );
+    }
 }

@@ -71,7 +71,7 @@ fn passing_on_allocates_nothing() {
 #[test]
 fn a_trace_of_all_of_them_allocates_nothing_either() {
     let mut passing = Passing::new(turnout::clock::now(), users(1_000));
-    let rules = TraceRules { mode: TraceMode::All, only: Vec::new() };
+    let rules = TraceRules { mode: TraceMode::All, ..TraceRules::default() };
     passing.shard.handle(passing.now, Input::Trace(Arc::new(rules)), &mut passing.out);
     let (reads, stanzas) = reads(250, 1_000);
     count(&mut passing, &reads, 2);

@@ -31,6 +31,7 @@ use health::Watch;
 use jobs::Jobs;
 use problem::Failure;
 use pulse::Pulse;
+use rates::Rates;
 
 pub mod answers;
 mod audit;
@@ -45,6 +46,7 @@ mod openapi;
 mod page;
 mod problem;
 mod pulse;
+mod rates;
 mod server;
 mod status;
 mod stream;
@@ -138,6 +140,7 @@ struct App {
     feed: Feed,
     watch: Mutex<Watch>,
     pulse: Mutex<Pulse>,
+    rates: Mutex<Rates>,
     audit: Audit,
     jobs: Jobs,
     listings: Semaphore,
@@ -155,6 +158,7 @@ impl App {
             feed,
             watch: Mutex::default(),
             pulse: Mutex::default(),
+            rates: Mutex::default(),
             audit: Audit::default(),
             jobs: Jobs::default(),
             listings: Semaphore::new(LISTINGS_MAX),
@@ -165,6 +169,10 @@ impl App {
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rates(&self) -> MutexGuard<'_, Rates> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pulse(&self) -> MutexGuard<'_, Pulse> {

@@ -25,7 +25,7 @@ mod inside;
 mod manual;
 mod probe;
 mod rehearse;
-mod table;
+pub(crate) mod table;
 mod token;
 
 #[cfg(test)]
@@ -89,6 +89,7 @@ pub enum Command {
 #[command(
     after_help = "SIGHUP reads configuration, certificates and directory anew; SIGTERM and SIGINT deliver or answer what was accepted, and end.
 The log goes to standard error, one named event a line (docs/events.md); TURNOUT_LOG sets its level: warn, info, debug.
+What is no level and no filter is wrong usage.
 
 Exit codes: 0 stopped with nothing left, 1 it could not start or something was left, 2 wrong usage
 

@@ -24,6 +24,7 @@ mod directory;
 mod flat;
 mod flow;
 mod mistakes;
+mod otlp;
 mod partners;
 mod parts;
 mod presence;
@@ -37,6 +38,7 @@ pub use admin::AdminConfig;
 pub use directory::{DirectoryConfig, LdapConfig, LdapMode, LdapTls, UserSource};
 pub use flat::KeyChange;
 pub use mistakes::{ConfigErrors, Mistake};
+pub use otlp::{Collector, OtlpConfig};
 pub use world::TrustSource;
 
 use read::{At, Book, Spot, Table};
@@ -184,6 +186,8 @@ pub struct Config {
     pub dns_servers: Vec<SocketAddr>,
     /// The admin listener.
     pub admin: AdminConfig,
+    /// Spans of stanzas for a collector; without it none are made.
+    pub otlp: Option<OtlpConfig>,
     /// What the file says, line by line.
     flat: flat::Flat,
     trusts: Vec<TrustSource>,
@@ -335,6 +339,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
     let spool = parts::spool(&root.table("spool"));
     let dns_servers = parts::dns(&root.table("dns"));
     let admin = admin::admin(&root.table("admin"));
+    let otlp = otlp::otlp(&root.table("otlp"));
     root.finish();
 
     let cross = checks::Cross { root, domains: &domains, partners: &partners, homes: &homes };
@@ -360,6 +365,7 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
         log,
         dns_servers,
         admin,
+        otlp,
         flat: flat::Flat::new(),
         trusts,
         named_files: root.book.files(),

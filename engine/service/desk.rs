@@ -170,6 +170,7 @@ fn look(router: &Router) -> Look {
         certificates: router.certificates(),
         moved_today: router.moved_today(),
         trace: router.trace(),
+        otlp: router.otlp_meter().look(),
         draining: router.is_draining(),
         now_unix: crate::clock::unix_seconds(),
     }

@@ -32,6 +32,26 @@ pub enum FilterError {
     NoLog,
 }
 
+/// Reads a filter.
+///
+/// # Errors
+/// What is wrong with it. A word alone that is no level is wrong here, where `RUST_LOG` takes it for the name of a part of the program and
+/// tells nothing of all others: `wran` is a mistake.
+pub fn read_filter(text: &str) -> Result<EnvFilter, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for part in text.split(',').map(str::trim) {
+        let is_word = part.chars().all(|c| c.is_ascii_alphanumeric() || "_-:".contains(c));
+        let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(part));
+        if is_word && !is_level {
+            return Err(match part {
+                "" => "a level is missing".to_owned(),
+                _ => format!("{part:?} is no level; of a part of the program write {part}=debug"),
+            });
+        }
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())
+}
+
 /// A layer that filters the log and can be changed while the process runs. For the one log of a process.
 pub fn filter_layer(text: &str, filter: EnvFilter) -> reload::Layer<EnvFilter, Registry> {
     let (layer, handle) = reload::Layer::new(filter);
@@ -51,7 +71,7 @@ pub fn filter() -> String {
 /// # Errors
 /// It is no filter, or there is no log.
 pub fn set_filter(text: &str) -> Result<(), FilterError> {
-    let new = EnvFilter::try_new(text).map_err(|error| FilterError::Wrong(error.to_string()))?;
+    let new = read_filter(text).map_err(FilterError::Wrong)?;
     let filter = FILTER.get().ok_or(FilterError::NoLog)?;
     filter.handle.reload(new).map_err(|_| FilterError::NoLog)?;
     text.clone_into(&mut filter.text.lock().unwrap_or_else(PoisonError::into_inner));
@@ -180,6 +200,25 @@ mod tests {
         let later = begin + Duration::from_secs(1);
         assert!(log.admits(later, &note("noisy.example", Notice::StreamClosed)));
         assert_eq!(log.left_out, 0);
+    }
+
+    #[test]
+    fn a_filter_that_would_hide_the_log_is_none() {
+        for good in ["info", "WARN", "off", "turnout=debug,warn", "info,turnout[x{a=1}]=trace"] {
+            assert!(read_filter(good).is_ok(), "{good}");
+        }
+        for (bad, says) in [
+            ("wran", "\"wran\" is no level"),
+            ("turnout=loud", "error parsing level filter"),
+            ("info,,", "missing"),
+            ("", "missing"),
+            ("info,turnout::router", "turnout::router=debug"),
+            ("a=b=c", "error parsing level filter"),
+            ("warn, hyper=trace", "error parsing level filter"),
+        ] {
+            let error = read_filter(bad).unwrap_err();
+            assert!(error.contains(says), "{bad}: {error}");
+        }
     }
 
     #[test]

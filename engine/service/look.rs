@@ -15,6 +15,7 @@ use turnout_core::trace::TraceRules;
 use turnout_core::world::World;
 
 use crate::directory::standing::Standing;
+use crate::otlp::OtlpLook;
 use crate::router::MovedToday;
 use crate::spool::meter::SpoolLook;
 use crate::store::meter::StoreLook;
@@ -59,6 +60,8 @@ pub struct Look {
     pub moved_today: MovedToday,
     /// What is remembered of stanzas.
     pub trace: Arc<TraceRules>,
+    /// Spans sent to a collector.
+    pub otlp: OtlpLook,
     /// Whether it is stopping.
     pub draining: bool,
     /// When this copy was made, in seconds since 1970.

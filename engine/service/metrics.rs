@@ -7,9 +7,11 @@ use std::fmt::Write;
 
 use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
-use turnout_core::tally::{Histogram, LATENCY_BOUNDS_US};
+use turnout_core::tally::{Flow, Histogram, LATENCY_BOUNDS_US};
 
 use crate::look::{Look, Totals};
+use crate::spool::meter::SpoolLook;
+use crate::store::meter::StoreLook;
 
 mod table;
 #[cfg(test)]
@@ -57,6 +59,31 @@ impl std::fmt::Debug for Metric {
 struct Reading<'a> {
     look: &'a Look,
     totals: Totals,
+}
+
+/// What the rows of the table have in common.
+impl Reading<'_> {
+    fn flows(&self) -> [(&'static str, &Flow); 2] {
+        [("passed", &self.totals.passed), ("made", &self.totals.made)]
+    }
+
+    fn store(&self, out: &mut Sink<'_>, count: impl Fn(&StoreLook) -> u64) {
+        if let Some(store) = &self.look.store {
+            out.put(&[], count(store));
+        }
+    }
+
+    fn spool(&self, out: &mut Sink<'_>, count: impl Fn(&SpoolLook) -> u64) {
+        if let Some(spool) = &self.look.spool {
+            out.put(&[], count(spool));
+        }
+    }
+
+    fn shards(&self, mut visit: impl FnMut(&str, &crate::look::ShardLook)) {
+        for (index, shard) in self.look.shards.iter().enumerate() {
+            visit(&index.to_string(), shard);
+        }
+    }
 }
 
 /// Where a row of the table puts its values.

@@ -23,6 +23,14 @@ pub fn use_key(key: Option<Key>) {
     KEY.store(key.map(Into::into));
 }
 
+/// A text as the log would have it.
+pub fn shown(text: &str) -> String {
+    match &*KEY.load() {
+        Some(key) => redact(key, text).into_owned(),
+        None => text.to_owned(),
+    }
+}
+
 /// Makes writers that see to it.
 pub struct Redacted<M>(pub M);
 

@@ -25,12 +25,12 @@ use turnout_core::io::{Input, Told};
 use turnout_core::jid::Jid;
 use turnout_core::placement::{owner_of_domain, owner_of_user};
 use turnout_core::survey::{Survey, Surveyed};
-use turnout_core::trace::TraceRules;
+use turnout_core::trace::{Sampling, TraceRules};
 use turnout_core::trial::{Trial, Tried};
 use turnout_core::world::World;
 
 use crate::access::Access;
-use crate::config::Config;
+use crate::config::{Config, OtlpConfig};
 use crate::control::{Command, Moved, SharedDirectory, current};
 use crate::directory::source::Source;
 use crate::directory::standing::Standing;
@@ -39,6 +39,7 @@ use crate::feed::Feed;
 use crate::handover::Sockets;
 use crate::listen::Listening;
 use crate::mail::{Mail, Post};
+use crate::otlp::Meter as OtlpMeter;
 use crate::outside::{Outside, Published};
 use crate::spool::SpoolStore;
 use crate::spool::meter::{Meter as SpoolMeter, SpoolLook};
@@ -108,6 +109,7 @@ struct Inner {
     /// Ends after the shards.
     spool: Mutex<Option<SpoolStore>>,
     spool_meter: Option<Arc<SpoolMeter>>,
+    otlp: Arc<OtlpMeter>,
     /// Nothing once the router drains.
     listening: Mutex<Listening>,
     started_unix: u64,
@@ -188,10 +190,33 @@ impl Router {
         Arc::clone(&self.inner.trace.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Remembers other things of stanzas from now on.
+    /// Remembers other things of stanzas from now on. What is sampled stays as it is.
     pub async fn set_trace(&self, rules: Arc<TraceRules>) {
-        *self.inner.trace.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&rules);
+        self.change_trace(|now| TraceRules { sampling: now.sampling, ..TraceRules::clone(&rules) }).await;
+    }
+
+    /// Samples other stanzas from now on, or none.
+    pub(crate) async fn set_sampling(&self, sampling: Option<Sampling>) {
+        self.change_trace(|now| TraceRules { sampling, ..now.clone() }).await;
+    }
+
+    async fn change_trace(&self, change: impl FnOnce(&TraceRules) -> TraceRules) {
+        let rules = {
+            let mut now = self.inner.trace.lock().unwrap_or_else(PoisonError::into_inner);
+            *now = Arc::new(change(&now));
+            Arc::clone(&now)
+        };
         trace_by(&self.inner.post, &rules).await;
+    }
+
+    /// Where spans of stanzas go, and of how many.
+    pub(crate) fn otlp_config(&self) -> Option<OtlpConfig> {
+        self.state().config.otlp.clone()
+    }
+
+    /// Counts spans.
+    pub(crate) fn otlp_meter(&self) -> Arc<OtlpMeter> {
+        Arc::clone(&self.inner.otlp)
     }
 
     /// Asks a shard what it holds.

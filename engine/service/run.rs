@@ -9,7 +9,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -32,7 +31,10 @@ const ADMIN: &str = "admin.listen";
 /// `turnout run`.
 pub fn run(args: &RunArgs) -> ExitCode {
     let format = args.log_format;
-    let _log = start_log("info", format);
+    let _log = match start_log("info", format) {
+        Ok(log) => log,
+        Err(code) => return code,
+    };
     let received = handover::received().and_then(|received| Ok((received, Program::this()?)));
     let ((sockets, predecessor), program) = match received {
         Ok(received) => received,
@@ -108,7 +110,10 @@ async fn begin(
 
 /// `turnout demo`.
 pub fn run_demo(args: &DemoArgs) -> ExitCode {
-    let _log = start_log("error", LogFormat::Text);
+    let _log = match start_log("error", LogFormat::Text) {
+        Ok(log) => log,
+        Err(code) => return code,
+    };
     let options = demo::Options {
         rate: args.rate,
         seconds: args.seconds,
@@ -340,12 +345,19 @@ impl From<Unstartable> for Result<demo::score::Totals, String> {
 }
 
 /// The log goes to standard error through a thread of its own: a slow terminal never holds a shard. Lines that do not fit are
-/// dropped, as its documentation says, rather than waited for.
-fn start_log(level: &str, format: LogFormat) -> WorkerGuard {
+/// dropped, as its documentation says, rather than waited for. Without a filter that can be used there is no log and no start: whoever
+/// set one would look for lines that never come.
+fn start_log(level: &str, format: LogFormat) -> Result<WorkerGuard, ExitCode> {
+    let wanted = std::env::var_os(LOG_VARIABLE).filter(|text| !text.is_empty());
+    let text = wanted.map_or_else(|| level.to_owned(), |text| text.to_string_lossy().into_owned());
+    let filter = crate::log::read_filter(&text).map_err(|error| {
+        let (shown, error) = (crate::log::escape(&text), crate::log::escape(&error));
+        eprintln!(
+            "error: {LOG_VARIABLE}={shown}: {error}\n\nWrite off, error, warn, info, debug or trace, or filters: info,turnout=debug"
+        );
+        ExitCode::from(2)
+    })?;
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
-    let wanted = std::env::var(LOG_VARIABLE).ok();
-    let wanted = wanted.and_then(|text| EnvFilter::try_new(&text).ok().map(|filter| (text, filter)));
-    let (text, filter) = wanted.unwrap_or_else(|| (level.to_owned(), EnvFilter::new(level)));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(redact::Redacted(writer))
@@ -359,14 +371,19 @@ fn start_log(level: &str, format: LogFormat) -> WorkerGuard {
             filtered.with(lines).init();
         }
     }
-    guard
+    Ok(guard)
 }
 
 /// `turnout user`.
 pub fn run_user(args: &UserArgs) -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => ExitCode::from(runtime.block_on(crate::commands::user::run(args, &mut out, &mut err))),
+        Ok(runtime) => ExitCode::from(runtime.block_on(crate::commands::user::run(
+            args,
+            crate::cli::table::columns(),
+            &mut out,
+            &mut err,
+        ))),
         Err(error) => Unstartable(error.to_string()).into(),
     }
 }

@@ -64,6 +64,9 @@ file = "users.csv"
 default_xmpp_access = true
 [engine]
 shards = 1
+[spool]
+mode = "durable"
+path = "spool"
 [admin]
 listen = "127.0.0.1:0"
 tokens_file = "admin-tokens"
@@ -133,7 +136,8 @@ async function estate(browser, demo, base) {
     const picture = await page.locator("#picture svg").getAttribute("aria-label");
     for (const word of ["partner.example: connected", "legacy: ", "sfb2019: ", "users"]) assert.ok(picture.includes(word), `${word} in ${picture}`);
     assert.match(await page.locator("#certificates").innerText(), /contoso\.com[\s\S]*days left/);
-    assert.match(await page.locator("#queues").innerText(), /Nothing waits/);
+    // At the very start a stream may still be opening.
+    await page.locator("#queues").getByText(/Nothing waits/).waitFor();
     await accessible(page, "overview");
     await shot(page, "light");
   });
@@ -165,8 +169,29 @@ async function estate(browser, demo, base) {
     await view(page, "Partners");
     await page.getByText(/\d+ in, \d+ out/).first().waitFor();
     await page.getByText("connected", { exact: true }).waitFor();
+    const card = page.locator("#partner-list article");
+    await card.getByText(/\d+ days left/).first().waitFor();
+    await card.getByText(/\d+(\.\d)?\/s from it, \d+(\.\d)?\/s to it/).first().waitFor();
+    await page.waitForFunction(() => [...document.querySelectorAll("#streams tbody tr")].some((row) => row.innerText.includes("partner.example") && parseInt(row.children[6].textContent.replace(",", ""), 10) + parseInt(row.children[7].textContent.replace(",", ""), 10) > 50));
     await accessible(page, "partners");
     await shot(page, "partners");
+  });
+  await step("the way to a partner is gone, and a test message sent, step by step", async () => {
+    await page.getByLabel("Partner", { exact: true }).selectOption("partner.example");
+    await page.getByRole("button", { name: "Probe" }).click();
+    await page.locator("#probe-result li").nth(4).waitFor();
+    const said = await page.locator("#probe-result").innerText();
+    for (const word of ["policy", "tls", "certificate"]) assert.ok(said.includes(word), `${word} in ${said}`);
+    await page.getByLabel("From the local user").fill("u3@contoso.com");
+    await page.getByLabel("To the partner's user").fill("bob@partner.example");
+    await page.getByRole("button", { name: "Send" }).click();
+    await page.locator("#selftest-result").getByText("The partner's server has it.").waitFor();
+    const told = (await page.locator("#selftest-result li .state").allInnerTexts()).map((text) => text.trim());
+    assert.deepEqual(told, ["user", "way there", "way back", "message"]);
+    await page.getByLabel("From the local user").fill("nobody@contoso.com");
+    await page.getByRole("button", { name: "Send" }).click();
+    await page.locator("#selftest-result .state.bad, #selftest-result .form-error").first().waitFor();
+    await accessible(page, "partners, tried");
   });
   await step("many users are moved in batches, with progress, and a move is cancelled", async () => {
     await view(page, "Moves");
@@ -308,6 +333,8 @@ async function doors(browser, router, base) {
     for (const name of ["Reload", "Drain and stop…"]) assert.ok(await page.getByRole("button", { name, exact: true }).isDisabled(), name);
     await view(page, "Moves");
     assert.ok(await page.getByRole("button", { name: "Count and confirm…" }).isDisabled());
+    await view(page, "Partners");
+    for (const name of ["Probe", "Send"]) assert.ok(await page.getByRole("button", { name, exact: true }).isDisabled(), name);
     await page.getByRole("button", { name: "Sign out" }).click();
     await headline(page, "Sign in");
   });
@@ -324,6 +351,29 @@ async function doors(browser, router, base) {
     await other.goto(base);
     await headline(other, "Sign in");
     await other.close();
+  });
+  await step("what waits on disk is told, and that the disk is full", async () => {
+    await page.goto(`${base}/#overview`);
+    const tile = page.locator(".tile").filter({ hasText: "On disk" });
+    await tile.getByText(/nothing waits/).waitFor();
+    // What this router cannot be brought to without peers is put into its answers.
+    const spool = { waiting: 7, queued: 0, bytes: 3 << 20, oldest_seconds: 90, full: false, failing: null };
+    await page.route("**/api/events/stream", (route) => route.fulfill({ status: 503, json: {} }));
+    await page.route("**/api/live", async (route) => {
+      const answer = await route.fetch();
+      await route.fulfill({ response: answer, json: { ...(await answer.json()), spool } });
+    });
+    await page.reload();
+    await tile.getByText("the oldest for 1 min, 3.0 MiB").waitFor();
+    assert.equal(await tile.locator(".figure").innerText(), "7");
+    assert.ok(await tile.locator(".figure.warn").isVisible());
+    spool.full = true;
+    await page.locator("#problems").getByText("The spool on disk is full").waitFor();
+    await tile.getByText("full: 3.0 MiB").waitFor();
+    await accessible(page, "overview, with a full spool");
+    await page.unrouteAll({ behavior: "wait" });
+    await page.reload();
+    await tile.getByText(/nothing waits/).waitFor();
   });
   await step("a reload tells what changed", async () => {
     const path = join(router.folder, "turnout.toml");

@@ -117,3 +117,52 @@ fn explain_agrees_with_the_directory() {
         assert!(json.to_string().contains(word), "{json}");
     }
 }
+
+/// What a command writes to a terminal, and to pipes.
+fn both(folder: &std::path::Path, args: &str) -> (String, String) {
+    let line = format!("stty cols 100; {} {args}", env!("CARGO_BIN_EXE_turnout"));
+    let terminal = Command::new("script")
+        .args(["--quiet", "--echo", "never", "--command", &line, "/dev/null"])
+        .current_dir(folder)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("script is in the package bsdutils");
+    let words: Vec<&str> = args.split(' ').collect();
+    let piped =
+        Command::new(env!("CARGO_BIN_EXE_turnout")).args(&words).current_dir(folder).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&terminal.stdout), text(&piped.stdout) + &text(&piped.stderr))
+}
+
+#[test]
+fn long_work_shows_a_bar_on_a_terminal_and_nowhere_else() {
+    let folder = crate::estate::Folder::new();
+    let mut csv = String::from("\"SipAddress\",\"RegistrarPool\",\"Enabled\"\r\n");
+    (0..200_000)
+        .for_each(|n| csv.push_str(&format!("\"sip:u{n}@contoso.com\",\"old.contoso.com\",\"True\"\r\n")));
+    folder.write("users.csv", csv);
+    let (terminal, piped) = both(folder.path(), "import users users.csv");
+    assert!(terminal.contains("reading [") && terminal.contains(" % "), "{terminal}");
+    assert!(!piped.contains("reading [") && piped.contains("200000 carried over"), "{piped}");
+    let (terminal, piped) = both(folder.path(), "import users users.csv --json");
+    assert!(!terminal.contains("reading [") && !piped.contains("reading ["), "{terminal}");
+    // What is written is the same: the bar is on the other stream, and is taken away.
+    assert!(terminal.contains("\"taken\": 200000"), "{terminal}");
+}
+
+#[test]
+fn the_script_is_told_as_json_too() {
+    let ground = Ground::new(&Plan::default());
+    let file = ground.configure(&Plan::default());
+    let path = file.to_str().unwrap();
+    let text = turnout(&["export", "powershell", "--config", path]);
+    let output = turnout(&["export", "powershell", "--config", path, "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["script"], String::from_utf8(text.stdout).unwrap());
+    assert_eq!(json["good"], json["missing"].as_array().unwrap().is_empty());
+    assert_eq!(output.status.code(), Some(i32::from(json["good"] != true)));
+    let output = turnout(&["export", "powershell", "--config", "/nonexistent.toml", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["error"].as_str().unwrap().contains("/nonexistent.toml"));
+    assert_eq!(output.status.code(), Some(1));
+}

@@ -28,6 +28,7 @@ mod rehearsal;
 mod reload;
 mod scraped;
 mod service_manager;
+mod spans;
 mod spool;
 mod takeover;
 mod tracks;

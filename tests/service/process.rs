@@ -383,3 +383,31 @@ fn storms_of_strangers_leave_no_memory_behind() {
     println!("{before} KiB after {strangers} strangers, {after} KiB after as many more");
     assert!(after * 100 <= before * 105, "{before} KiB after one storm, {after} KiB after two");
 }
+
+/// What `turnout` says with this filter; one that goes on running is ended.
+fn refused(args: &[&str], filter: &str) -> std::process::Output {
+    let mut timed = Command::new("timeout");
+    timed.arg("20").arg(env!("CARGO_BIN_EXE_turnout")).args(args).env("TURNOUT_LOG", filter).output().unwrap()
+}
+
+#[test]
+fn a_log_that_cannot_be_filtered_as_asked_is_no_start() {
+    let plan = Plan::default();
+    let ground = Ground::new(&plan);
+    let config = ground.configure(&plan);
+    for (wrong, says) in [
+        ("wran", "\"wran\" is no level"),
+        ("turnout=loud", "error parsing level filter"),
+        ("info,", "missing"),
+    ] {
+        let output = refused(&["run", "--config", config.to_str().unwrap()], wrong);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {said}");
+        let shown = format!("error: TURNOUT_LOG={wrong}: ");
+        assert!(
+            said.starts_with(&shown) && said.contains(says) && said.contains("Write off, error"),
+            "{said}"
+        );
+    }
+    assert_eq!(refused(&["demo"], "wran").status.code(), Some(2));
+}

@@ -224,3 +224,62 @@ fn the_page_names_what_somebody_has_to_look_at() {
         assert_eq!(stage.run(wrong).status.code(), Some(1), "{wrong:?}");
     }
 }
+
+/// The same configuration with its users in a directory; the exports are the old estate's all the same.
+#[test]
+fn with_a_directory_the_old_users_come_from_their_export() {
+    let stage = Stage::new();
+    let file = stage.ground.folder.path().join("turnout.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let csv = text.split("[directory]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let (plain, _) = csv.split_once("xmpp_access_policies").unwrap();
+    assert!(plain.contains("default_xmpp_access = false"), "{plain}");
+    // Nobody listens there: a rehearsal asks nobody.
+    let ldap = |policies: &str| {
+        let table = format!(
+            "source = \"ldap\"\ndefault_xmpp_access = false\nxmpp_access_policies = [{policies}]\nbranch_pools = [\"sba1.contoso.com\"]\n\n\
+             [directory.ldap]\nservers = [\"dc.contoso.com:9\"]\nbase = \"DC=contoso,DC=com\"\nbind_dn = \"CN=turnout,DC=contoso,DC=com\"\n\
+             password_file = \"bind.password\"\n"
+        );
+        stage.ground.folder.write("bind.password", "secret");
+        std::fs::write(&file, text.replacen(csv, &table, 1)).unwrap();
+    };
+    ldap("\"7=6\"");
+    let output = stage.run(&["--policies", "policies.csv"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("directory.source is ldap: give the users of the old estate with --users"),
+        "{said}"
+    );
+    let names = |told: &Value, turn: &str| -> Vec<String> {
+        let rows = told["users"]["rows"].as_array().unwrap().iter().filter(|row| row["turn"] == turn);
+        rows.map(|row| row["user"].as_str().unwrap().split('@').next().unwrap().to_owned()).collect()
+    };
+    let args = ["--users", "u.csv", "--policies", "policies.csv", "--all"];
+    let (_, told) = stage.json(&args);
+    // The policy is a number in the directory, and a name in the export: who has XMPP by it counts as without, and that is said.
+    let noted =
+        |told: &Value| {
+            told["findings"].as_array().unwrap().iter().any(|finding| {
+                finding["weight"] == "note" && finding["what"].as_str().unwrap().contains("7=6")
+            })
+        };
+    assert!(noted(&told), "{told:#}");
+    assert!(
+        names(&told, "keeps").is_empty() && names(&told, "loses").contains(&"keeps".to_owned()),
+        "{told:#}"
+    );
+    // Without policies of its own there is nothing to be taken wrongly.
+    ldap("");
+    let (_, told) = stage.json(&args);
+    assert!(!noted(&told), "{told:#}");
+    let group = |told: &Value, place: &str| {
+        told["users"]["groups"].as_array().unwrap().iter().find(|group| group["place"] == place).cloned()
+    };
+    assert!(
+        group(&told, "legacy").is_some() && group(&told, "sfb2019").is_some(),
+        "the homes are those of the configuration: {told:#}"
+    );
+    assert_eq!(told["users"]["total"], 10);
+}

@@ -159,6 +159,8 @@ pub struct PeerCertificate {
     pub spki_sha256: [u8; 32],
     /// Issuer, for the log.
     pub issuer: Arc<str>,
+    /// Until when it is valid, in seconds since 1970, for the administrator.
+    pub until_unix: Option<i64>,
 }
 
 /// Facts of a finished handshake.

@@ -32,6 +32,10 @@ pub struct Link {
     acks: Option<Acks>,
     /// What it brings.
     pub(crate) brought: Brought,
+    /// Stanzas that came on it.
+    received: u64,
+    /// Stanzas the next hop has.
+    delivered: u64,
     /// When what was pushed last had arrived.
     pushed: Option<Instant>,
     /// What stands first in `unwritten` was pushed after a silence of [`SILENCE`].
@@ -63,10 +67,22 @@ impl Link {
             opened: false,
             acks: None,
             brought: Brought::default(),
+            received: 0,
+            delivered: 0,
             pushed: None,
             woken: false,
             seen: None,
         }
+    }
+
+    /// So many stanzas came on it.
+    pub fn receive(&mut self, count: u64) {
+        self.received += count;
+    }
+
+    /// Stanzas that came on it, and those the next hop has.
+    pub fn carried(&self) -> (u64, u64) {
+        (self.received, self.delivered)
     }
 
     /// The side it belongs to.
@@ -171,6 +187,7 @@ impl Link {
         let start = end.saturating_sub(run.bytes_left() as u64);
         let (count, _) = run.go(self.written.saturating_sub(start));
         self.stanzas -= count;
+        self.delivered += count as u64;
         (count > 0).then_some(Written::Some { count, arrived: run.arrived, side: run.side, link: run.link })
     }
 
@@ -193,12 +210,14 @@ impl Link {
         run.gone += count;
         acks.settled = end.saturating_sub(run.bytes_left() as u64);
         self.stanzas -= count;
+        self.delivered += count as u64;
         Some(Written::Some { count, arrived: run.arrived, side: run.side, link: run.link })
     }
 
     fn pop_whole(&mut self) -> Option<Written> {
         let (_, load) = self.unwritten.pop_front()?;
         self.stanzas -= load.len();
+        self.delivered += load.len() as u64;
         Some(match load {
             Load::One(stanza) => {
                 self.made -= usize::from(stanza.made);

@@ -528,8 +528,9 @@ impl Shard {
     }
 
     /// Notes for whom a link of this shard brings.
-    fn note_brought(&mut self, now: Instant, side: Side, link: LinkId, from: &str, to: &str) {
-        if let Some(link) = self.links.get_mut(&link) {
+    fn note_brought(&mut self, now: Instant, side: Side, by: (LinkId, usize), from: &str, to: &str) {
+        if let Some(link) = self.links.get_mut(&by.0) {
+            link.receive(by.1 as u64);
             link.brought.note(now, side, from, to);
         }
     }

@@ -22,6 +22,8 @@ pub enum Survey {
     Open(u64, usize),
     /// What is remembered of stanzas.
     Trace(TraceQuery),
+    /// Steps of sampled stanzas, from this number on.
+    Samples(u64),
 }
 
 /// The answer, of the same name.
@@ -33,6 +35,7 @@ pub enum Surveyed {
     Peers(Vec<PeerFact>),
     Open(OpenPage),
     Trace(Vec<Traced>),
+    Samples(Vec<Traced>),
 }
 
 /// What a backend knows of one of its links.
@@ -52,6 +55,12 @@ pub struct StreamFacts {
     pub address: String,
     /// Who issued the certificate it showed.
     pub issuer: String,
+    /// Until when that is valid, in seconds since 1970.
+    pub certificate_until_unix: Option<i64>,
+    /// It goes on with a stream that had broken off.
+    pub resumed: bool,
+    /// Stanzas go both ways on it.
+    pub both_ways: bool,
     /// How long it has said nothing.
     pub silent: Option<Duration>,
 }
@@ -69,6 +78,10 @@ pub struct LinkFact {
     pub octets: u64,
     /// It counts as delivered what its peer acknowledges.
     pub acknowledged: bool,
+    /// Stanzas that came on it.
+    pub received: u64,
+    /// Stanzas its peer has.
+    pub delivered: u64,
     /// What its backend knows.
     pub stream: StreamFacts,
 }
@@ -111,6 +124,12 @@ pub struct PeerFact {
     pub bytes: usize,
     /// Attempts to reach it that failed, in a row, of the stream that failed most.
     pub failures: u32,
+    /// Stanzas that came on its streams, as far as those are open.
+    pub received: u64,
+    /// Stanzas it has, of those that went on streams that are open.
+    pub delivered: u64,
+    /// Until when the certificate is valid that it showed, in seconds since 1970; of several the one that ends first.
+    pub certificate_until_unix: Option<i64>,
 }
 
 /// Something open between a local user and a partner's user.

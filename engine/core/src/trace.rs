@@ -1,6 +1,8 @@
 //! What became of single stanzas, for an administrator who looks for one. Invariant: a trace holds addresses, ids and outcomes and never
 //! a body; it is a ring of [`TRACE_ENTRIES`] places that the newest takes from the oldest; recording allocates nothing but the words
 //! of a refusal, and what is not asked for costs a stanza that is passed on one comparison, or one for a whole run.
+//!
+//! Beside it stand the steps of the stanzas that are sampled, for whoever sends them on ([`samples`]).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,6 +11,11 @@ use crate::io::Side;
 use crate::run::{Head, Run};
 use crate::stanza::{Kind, Stanza};
 use crate::tally::DropRule;
+
+mod samples;
+
+use samples::Samples;
+pub use samples::{SAMPLES_MAX, Sampling};
 
 /// Places of one shard's ring.
 pub const TRACE_ENTRIES: usize = 16_384;
@@ -60,6 +67,8 @@ pub struct TraceRules {
     pub mode: TraceMode,
     /// Only stanzas to or from one of these: a prepared bare address, or a domain. Empty is everybody.
     pub only: Vec<Arc<str>>,
+    /// Which stanzas are sampled, whatever else is remembered.
+    pub sampling: Option<Sampling>,
 }
 
 impl TraceRules {
@@ -150,6 +159,7 @@ impl<const N: usize> Short<N> {
 }
 
 /// One place of the ring.
+#[derive(Clone)]
 struct Entry {
     number: u64,
     at: Instant,
@@ -211,6 +221,9 @@ pub struct Trace {
     rules: Arc<TraceRules>,
     ring: Vec<Entry>,
     count: u64,
+    samples: Samples,
+    /// Steps of what is passed on are looked at.
+    watches: bool,
 }
 
 impl std::fmt::Debug for Trace {
@@ -230,26 +243,28 @@ impl Trace {
         } else {
             self.ring.reserve_exact(TRACE_ENTRIES - self.ring.len());
         }
+        self.samples.set(rules.sampling.is_some());
+        self.watches = rules.mode == TraceMode::All || rules.sampling.is_some();
         self.rules = rules;
     }
 
-    /// Whether every step is remembered: asked before anything is done for it.
+    /// Whether steps of stanzas that are passed on are looked at: asked before anything is done for it.
     #[inline]
-    pub fn is_full(&self) -> bool {
-        self.rules.mode == TraceMode::All
+    pub fn watches(&self) -> bool {
+        self.watches
     }
 
-    /// A step of a stanza; nothing unless every step is remembered.
+    /// A step of a stanza; nothing unless steps are looked at.
     #[inline]
     pub fn step(&mut self, now: Instant, stanza: &Stanza, step: Step, side: Side) {
-        if self.is_full() {
+        if self.watches {
             self.record(now, stanza, step, side, None);
         }
     }
 
     /// A stanza that is not delivered, and why.
     pub fn failed(&mut self, now: Instant, stanza: &Stanza, step: Step, why: &dyn Fn() -> String) {
-        if self.rules.mode != TraceMode::Off {
+        if self.rules.mode != TraceMode::Off || self.watches {
             self.record(now, stanza, step, stanza.origin.side, Some(why));
         }
     }
@@ -263,46 +278,80 @@ impl Trace {
         why: Option<&dyn Fn() -> String>,
     ) {
         let (from, to) = (stanza.from.bare_str(), stanza.to.bare_str());
-        if !self.rules.concern(from, to) {
+        let id = stanza.raw(&stanza.id_span);
+        let wanted = match self.rules.mode {
+            TraceMode::Off => false,
+            TraceMode::Failures => why.is_some(),
+            TraceMode::All => true,
+        };
+        let is_kept = wanted && self.rules.concern(from, to);
+        let sampling = self.rules.sampling.filter(|_| !stanza.made);
+        let is_sampled = sampling.is_some_and(|of| of.takes(from.as_bytes(), to.as_bytes(), id));
+        if !is_kept && !is_sampled {
             return;
         }
-        self.put(Entry {
+        let entry = Entry {
             number: 0,
             at: now,
             from: Short::new(from.as_bytes()),
             to: Short::new(to.as_bytes()),
-            id: Short::new(stanza.raw(&stanza.id_span)),
+            id: Short::new(id),
             kind: stanza.kind,
             made: stanza.made,
             step,
             side,
             why: why.map(|why| clip(why()).into()),
-        });
+        };
+        if is_sampled {
+            self.samples.put(entry.clone());
+        }
+        if is_kept {
+            self.put(entry);
+        }
     }
 
-    /// A step of stanzas of a run. To be asked for only where [`Trace::is_full`].
+    /// A step of stanzas of a run. To be asked for only where [`Trace::watches`].
     pub fn run(&mut self, now: Instant, run: &Run, heads: &[Head], step: Step, side: Side) {
-        if !self.rules.may_concern(run.from.as_str(), run.to.as_str()) {
+        let all =
+            self.rules.mode == TraceMode::All && self.rules.may_concern(run.from.as_str(), run.to.as_str());
+        let sampling = self.rules.sampling;
+        if !all && sampling.is_none() {
             return;
         }
         for head in heads {
-            let text = |range| std::str::from_utf8(run.text(range)).unwrap_or_default();
-            if !self.rules.concern(text(head.from.bare()), text(head.to.bare())) {
+            let (from, to) = (run.text(head.from.bare()), run.text(head.to.bare()));
+            let id = run.text(head.id_start as usize..head.id_end as usize);
+            let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+            let is_kept = all && self.rules.concern(text(from), text(to));
+            let is_sampled = sampling.is_some_and(|of| of.takes(from, to, id));
+            if !is_kept && !is_sampled {
                 continue;
             }
-            self.put(Entry {
+            let entry = Entry {
                 number: 0,
                 at: now,
-                from: Short::new(run.text(head.from.bare())),
-                to: Short::new(run.text(head.to.bare())),
-                id: Short::new(run.text(head.id_start as usize..head.id_end as usize)),
+                from: Short::new(from),
+                to: Short::new(to),
+                id: Short::new(id),
                 kind: head.kind,
                 made: false,
                 step,
                 side,
                 why: None,
-            });
+            };
+            if is_sampled {
+                self.samples.put(entry.clone());
+            }
+            if is_kept {
+                self.put(entry);
+            }
         }
+    }
+
+    /// Steps of sampled stanzas from this number on, the oldest first, at most [`SURVEY_MAX`](crate::survey::SURVEY_MAX) of them. One whose
+    /// number is higher than was asked for says that those before it are forgotten.
+    pub fn samples(&self, from: u64) -> Vec<Traced> {
+        self.samples.from(from)
     }
 
     fn put(&mut self, mut entry: Entry) {

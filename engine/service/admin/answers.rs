@@ -174,7 +174,7 @@ pub struct ShardStatus {
 }
 
 /// A user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UserAnswer {
     /// The bare address.
     pub user: String,
@@ -261,12 +261,14 @@ pub struct UsersAnswer {
 #[serde(deny_unknown_fields)]
 pub struct MoveRequest {
     /// One bare address.
+    #[schema(example = "anna@contoso.com")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// Several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub users: Option<Vec<String>>,
     /// The name of the new home.
+    #[schema(example = "sfb2019")]
     pub home: String,
 }
 
@@ -297,7 +299,7 @@ pub struct ReloadedAnswer {
 }
 
 /// `GET /api/partners`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PartnersAnswer {
     /// What happens to domains that are not listed: `refuse` or `allow`.
     pub unlisted: String,
@@ -306,7 +308,7 @@ pub struct PartnersAnswer {
 }
 
 /// A partner.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PartnerAnswer {
     /// Its primary domain.
     pub domain: String,
@@ -389,8 +391,10 @@ pub struct ExplainAnswer {
 #[serde(deny_unknown_fields)]
 pub struct TrialRequest {
     /// The local user in whose name.
+    #[schema(example = "anna@contoso.com")]
     pub from: String,
     /// The partner's user.
+    #[schema(example = "bob@partner.example")]
     pub to: String,
 }
 
@@ -410,6 +414,7 @@ pub struct TrialAnswer {
 #[serde(deny_unknown_fields)]
 pub struct ProbeRequest {
     /// The partner's domain.
+    #[schema(example = "partner.example")]
     pub partner: String,
     /// The local domain in whose name; without it the first of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -18,7 +18,7 @@ use super::{Ask, Shared};
 use crate::look::Look;
 
 /// One user in full: his place, his contacts, and what is open for him.
-#[utoipa::path(get, path = "/api/users/{jid}", tag = "users", params(("jid" = String, Path, description = "The local user")), responses(
+#[utoipa::path(get, path = "/api/users/{jid}", tag = "users", params(("jid" = String, Path, description = "The local user", example = "anna@contoso.com")), responses(
     (status = 200, body = UserDetail), (status = 400, body = Problem), (status = 404, body = Problem),
     (status = 503, body = Problem)
 ))]
@@ -46,7 +46,7 @@ pub(super) async fn show(
 
 /// Ends what holds between the two, on both sides.
 #[utoipa::path(delete, path = "/api/users/{jid}/contacts/{partner}", tag = "users", params(
-    ("jid" = String, Path, description = "The local user"), ("partner" = String, Path, description = "The partner's user")
+    ("jid" = String, Path, description = "The local user", example = "anna@contoso.com"), ("partner" = String, Path, description = "The partner's user", example = "bob@partner.example")
 ), responses(
     (status = 200, body = ForgottenAnswer), (status = 400, body = Problem), (status = 404, body = Problem),
     (status = 503, body = Problem)
@@ -60,7 +60,7 @@ pub(super) async fn forget(
 
 /// The partner's user may be asked again.
 #[utoipa::path(delete, path = "/api/users/{jid}/contacts/{partner}/veto", tag = "users", params(
-    ("jid" = String, Path, description = "The local user"), ("partner" = String, Path, description = "The partner's user")
+    ("jid" = String, Path, description = "The local user", example = "anna@contoso.com"), ("partner" = String, Path, description = "The partner's user", example = "bob@partner.example")
 ), responses(
     (status = 200, body = ForgottenAnswer), (status = 400, body = Problem), (status = 404, body = Problem),
     (status = 503, body = Problem)

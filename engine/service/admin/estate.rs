@@ -20,6 +20,7 @@ use utoipa::IntoParams;
 
 use super::answers::{PartnerAnswer, PartnersAnswer, Problem};
 use super::problem::Failure;
+use super::rates::Counts;
 use super::views::{
     CertificateAnswer, CertificatesAnswer, LinkAnswer, LinksAnswer, OpenAnswer, OpenRow, PartnerHealth,
     QueueAnswer, QueuesAnswer, Word,
@@ -103,13 +104,21 @@ pub(super) async fn partners(State(app): Shared) -> Result<Json<PartnersAnswer>,
             add(peers.entry(fact.domain.clone()).or_default(), &fact);
         }
     }
+    let now = Counted {
+        at_unix_millis: crate::clock::unix_millis(),
+        counts: peers
+            .iter()
+            .map(|(domain, fact)| (domain.clone(), (fact.received, fact.delivered)))
+            .collect(),
+        complete,
+    };
     let policy = &look.world.policy;
     let mut partners: Vec<PartnerAnswer> = policy
         .iter()
         .map(|(_, partner)| {
             let domains = std::iter::once(&partner.domain).chain(&partner.additional_domains);
             let names: Vec<&str> = domains.map(|domain| domain.as_str()).collect();
-            describe(&app, partner, &names, &mut peers, complete)
+            describe(&app, partner, &names, &mut peers, &now)
         })
         .collect();
     let unlisted = match policy.unlisted() {
@@ -129,10 +138,21 @@ pub(super) async fn partners(State(app): Shared) -> Result<Json<PartnersAnswer>,
                 bidi: view.bidi,
             };
             let partner = Partner::with_defaults(name, &defaults);
-            partners.push(describe(&app, &partner, &[domain], &mut peers, complete));
+            partners.push(describe(&app, &partner, &[domain], &mut peers, &now));
         }
     }
+    if complete {
+        app.rates().take(now.at_unix_millis, now.counts);
+    }
     Ok(Json(PartnersAnswer { unlisted: unlisted.to_owned(), partners }))
+}
+
+/// What was counted of the partners, and when.
+struct Counted {
+    at_unix_millis: u64,
+    counts: Counts,
+    /// Every shard has answered.
+    complete: bool,
 }
 
 fn add(sum: &mut PeerFact, fact: &PeerFact) {
@@ -142,6 +162,10 @@ fn add(sum: &mut PeerFact, fact: &PeerFact) {
     sum.stanzas += fact.stanzas;
     sum.bytes += fact.bytes;
     sum.failures = sum.failures.max(fact.failures);
+    sum.received += fact.received;
+    sum.delivered += fact.delivered;
+    let until = sum.certificate_until_unix.into_iter().chain(fact.certificate_until_unix);
+    sum.certificate_until_unix = until.min();
 }
 
 fn describe(
@@ -149,7 +173,7 @@ fn describe(
     partner: &Partner,
     names: &[&str],
     peers: &mut BTreeMap<String, PeerFact>,
-    complete: bool,
+    now: &Counted,
 ) -> PartnerAnswer {
     let mut sum = PeerFact::default();
     let mut health = PartnerHealth::default();
@@ -171,14 +195,21 @@ fn describe(
     let at = |word: &Option<Word>| word.as_ref().map_or(0, |word| word.at_unix_millis);
     let is_open = sum.streams_in + sum.streams_out > 0;
     let state = match () {
-        () if !complete => "unknown",
+        () if !now.complete => "unknown",
         () if sum.failures > 0 => "trouble",
         () if is_open => "good",
         () if at(&health.last_error) > at(&health.last_good) => "trouble",
         () if sum.opening > 0 => "connecting",
         () => "idle",
     };
+    let rate = app.rates().of(now.at_unix_millis, names, &now.counts).filter(|_| now.complete);
+    let today = i64::try_from(now.at_unix_millis / 1000).unwrap_or(i64::MAX);
+    let days_left = |until: i64| (until - today).div_euclid(86_400);
     let health = PartnerHealth {
+        received_per_second: rate.map(|rate| rate.received),
+        delivered_per_second: rate.map(|rate| rate.delivered),
+        certificate_until_unix: sum.certificate_until_unix,
+        certificate_days_left: sum.certificate_until_unix.map(days_left),
         state: state.to_owned(),
         streams_in: sum.streams_in as u64,
         streams_out: sum.streams_out as u64,
@@ -243,7 +274,12 @@ fn link(world: &World, fact: &LinkFact) -> LinkAnswer {
         proof: stream.proof.to_owned(),
         address: stream.address.clone(),
         issuer: crate::log::escape(&stream.issuer),
+        certificate_until_unix: stream.certificate_until_unix,
         acknowledged: fact.acknowledged,
+        resumed: stream.resumed,
+        both_ways: stream.both_ways,
+        received: fact.received,
+        delivered: fact.delivered,
         stanzas: fact.stanzas as u64,
         unwritten_bytes: fact.octets,
         silent_seconds: stream.silent.map(|silent| silent.as_secs()),

@@ -27,10 +27,13 @@ use crate::look::Look;
 #[into_params(parameter_in = Query)]
 pub(super) struct Question {
     /// The sender.
+    #[param(example = "bob@partner.example")]
     from: String,
     /// The recipient.
+    #[param(example = "anna@contoso.com")]
     to: String,
     /// `message`, `presence` or `iq`, with a type after a colon.
+    #[param(example = "message:chat")]
     kind: Option<String>,
 }
 

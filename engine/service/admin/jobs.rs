@@ -90,7 +90,7 @@ pub(super) async fn list(State(app): Shared) -> Json<MovesAnswer> {
 }
 
 /// One of them.
-#[utoipa::path(get, path = "/api/moves/{id}", tag = "moves", params(("id" = u64, Path, description = "Its number")), responses(
+#[utoipa::path(get, path = "/api/moves/{id}", tag = "moves", params(("id" = u64, Path, description = "Its number", example = 1)), responses(
     (status = 200, body = MoveJob), (status = 400, body = super::answers::Problem), (status = 404, body = super::answers::Problem)
 ))]
 pub(super) async fn show(
@@ -102,7 +102,7 @@ pub(super) async fn show(
 }
 
 /// Ends one after the batch that is under way. Who was moved stays moved.
-#[utoipa::path(delete, path = "/api/moves/{id}", tag = "moves", params(("id" = u64, Path, description = "Its number")), responses(
+#[utoipa::path(delete, path = "/api/moves/{id}", tag = "moves", params(("id" = u64, Path, description = "Its number", example = 1)), responses(
     (status = 200, body = MoveJob), (status = 400, body = super::answers::Problem),
     (status = 404, body = super::answers::Problem), (status = 409, body = super::answers::Problem)
 ))]
@@ -178,6 +178,7 @@ pub(super) async fn begin(
         home: request.home,
         state: if request.dry_run { "dry_run" } else { "running" }.to_owned(),
         total: users.len() as u64,
+        remembered: true,
         moved: if request.dry_run { users.iter().filter(|jid| !is_there(jid)).count() as u64 } else { 0 },
         begun_unix_millis: crate::clock::unix_millis(),
         first_users: users.iter().take(SHOWN_MAX).map(|jid| jid.as_str().to_owned()).collect(),
@@ -217,6 +218,7 @@ async fn run(app: Arc<App>, id: u64, home: String, users: Vec<Jid>, batch: usize
                 job.moved += moved.users;
                 job.late_batches += u64::from(!moved.in_time);
                 job.held_millis_max = job.held_millis_max.max(moved.held_millis);
+                job.remembered &= moved.remembered;
                 false
             }
             Err(error) => {

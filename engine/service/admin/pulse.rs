@@ -13,8 +13,10 @@ use turnout_core::tally::{Histogram, SideTally};
 use super::Shared;
 use super::problem::Failure;
 use super::status::quantile_us;
-use super::views::{Live, LivePoint, LiveSide, MoveJob};
+use super::views::{Live, LivePoint, LiveSide, LiveSpool, MoveJob};
 use crate::look::Look;
+use crate::spool::journal::Gauges;
+use crate::spool::meter::SpoolLook;
 
 /// Points kept, one a second.
 const POINTS: usize = 120;
@@ -131,6 +133,7 @@ impl Pulse {
             directory_failing: look.standing.failing.clone(),
             changed_users: look.directory.overlay().len() as u64,
             store_failing: look.store.as_ref().and_then(|store| store.failing.clone()),
+            spool: look.spool.as_ref().map(|spool| spool_of(spool, look.now_unix)),
             moves,
             trace: look.trace.mode.as_str().to_owned(),
             log: crate::log::filter(),
@@ -207,6 +210,18 @@ impl Pulse {
         }
         self.counted_unix = look.now_unix;
         self.census = with_changes(base, &look.directory, overlay);
+    }
+}
+
+fn spool_of(look: &SpoolLook, now_unix: u64) -> LiveSpool {
+    let Gauges { bytes, entries, queued, oldest_unix_millis, full, .. } = look.gauges;
+    LiveSpool {
+        waiting: entries,
+        queued,
+        bytes,
+        oldest_seconds: oldest_unix_millis.map(|millis| now_unix.saturating_sub(millis / 1000)),
+        full,
+        failing: look.failing.clone(),
     }
 }
 
@@ -289,6 +304,12 @@ mod tests {
             (3, 1, 1, 1)
         );
         assert_eq!((live.sides[2].nodes, live.sides[2].nodes_failing), (1, 1));
+        // Accepted ten seconds before the look.
+        let spool = live.spool.as_ref().unwrap();
+        assert_eq!(
+            (spool.waiting, spool.bytes, spool.oldest_seconds, spool.full),
+            (7, 5000, Some(10), false)
+        );
         // The first look tells of all since the start, later ones of what came since.
         assert_eq!(live.sides[1].delivery_p50_us, Some(100));
         for _ in 0..RECENT_SECONDS {

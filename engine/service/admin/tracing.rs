@@ -116,7 +116,7 @@ pub(super) async fn set(
     }
     let only =
         request.only.iter().map(|who| prepared(who).map(Arc::from)).collect::<Result<Vec<Arc<str>>, _>>()?;
-    let rules = Arc::new(TraceRules { mode, only });
+    let rules = Arc::new(TraceRules { mode, only, sampling: None });
     let told =
         TraceRequest { mode: request.mode, only: rules.only.iter().map(|who| who.to_string()).collect() };
     app.desk.ask(|done| Ask::Trace(rules, done)).await?;

@@ -62,6 +62,8 @@ pub struct Live {
     pub changed_users: u64,
     /// Why the store of contacts cannot be written, if it cannot.
     pub store_failing: Option<String>,
+    /// The durable spool, where there is one.
+    pub spool: Option<LiveSpool>,
     /// Moves that are running, and those that ended in the last minute.
     pub moves: Vec<MoveJob>,
     /// What is remembered of stanzas: `off`, `failures` or `all`.
@@ -71,6 +73,23 @@ pub struct Live {
     /// The last two minutes, a point a second, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<LivePoint>,
+}
+
+/// The durable spool at this moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LiveSpool {
+    /// Stanzas on disk that have not found their end.
+    pub waiting: u64,
+    /// Stanzas that are to be written.
+    pub queued: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// How long the oldest has waited.
+    pub oldest_seconds: Option<u64>,
+    /// `bytes_max` is reached: what waits now is in memory alone.
+    pub full: bool,
+    /// Why the disk cannot be written, if it cannot.
+    pub failing: Option<String>,
 }
 
 /// A side at this moment.
@@ -125,12 +144,14 @@ pub struct MoveJobRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub users: Option<Vec<String>>,
     /// All who live in this home.
+    #[schema(example = "legacy")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// Of those, the ones whose address begins with this.
     #[serde(default)]
     pub prefix: String,
     /// The name of the new home.
+    #[schema(example = "sfb2019")]
     pub home: String,
     /// Users moved at a time; their stanzas are held together.
     #[serde(default)]
@@ -162,6 +183,9 @@ pub struct MoveJob {
     pub late_batches: u64,
     /// Longest time a batch's stanzas were held.
     pub held_millis_max: u64,
+    /// A restart remembers all who were moved.
+    #[serde(default)]
+    pub remembered: bool,
     /// When it began, in milliseconds since 1970.
     pub begun_unix_millis: u64,
     /// When it ended.
@@ -180,7 +204,7 @@ pub struct MovesAnswer {
 }
 
 /// How a partner does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PartnerHealth {
     /// `good`, `connecting`, `idle` or `trouble`; `unknown` where a shard did not answer.
     pub state: String,
@@ -192,6 +216,14 @@ pub struct PartnerHealth {
     pub waiting: u64,
     /// Their bytes.
     pub waiting_bytes: u64,
+    /// Stanzas from it in the last seconds, a second; absent until it was asked for twice.
+    pub received_per_second: Option<f64>,
+    /// Stanzas to it, likewise.
+    pub delivered_per_second: Option<f64>,
+    /// Until when the certificate is valid that it shows, in seconds since 1970; of several the one that ends first.
+    pub certificate_until_unix: Option<i64>,
+    /// Days until then.
+    pub certificate_days_left: Option<i64>,
     /// Attempts in a row that failed.
     pub failures: u32,
     /// The last good word about it.
@@ -241,8 +273,18 @@ pub struct LinkAnswer {
     pub address: String,
     /// Who issued its certificate.
     pub issuer: String,
+    /// Until when that is valid, in seconds since 1970.
+    pub certificate_until_unix: Option<i64>,
     /// It acknowledges stanzas.
     pub acknowledged: bool,
+    /// It goes on with a stream that had broken off.
+    pub resumed: bool,
+    /// Stanzas go both ways on it.
+    pub both_ways: bool,
+    /// Stanzas that came on it and were given a way.
+    pub received: u64,
+    /// Stanzas that went on it and that the next hop has; 0 on those of a pool, as its sessions belong to no link.
+    pub delivered: u64,
     /// Stanzas written to it that the next hop does not have yet.
     pub stanzas: u64,
     /// Bytes given to it and not yet to the kernel.
@@ -350,6 +392,7 @@ pub struct TraceStep {
 #[serde(deny_unknown_fields)]
 pub struct TraceRequest {
     /// `off`, `failures` or `all`.
+    #[schema(example = "failures")]
     pub mode: String,
     /// Only stanzas to or from these: bare addresses or domains, at most 32. Empty is everybody.
     #[serde(default)]
@@ -362,7 +405,7 @@ pub struct TraceRequest {
 #[serde(deny_unknown_fields)]
 pub struct LogFilter {
     /// A level, `error`, `warn`, `info`, `debug`, `trace`, or filters in the manner of `RUST_LOG`.
-    #[schema(max_length = 200)]
+    #[schema(max_length = 200, example = "info")]
     pub filter: String,
 }
 

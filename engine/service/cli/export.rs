@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::import::write_new;
 use super::{fail, finish, load};
@@ -14,6 +15,10 @@ use crate::migrate::powershell::{Part, Wanted, script};
 
 /// Of `turnout export`.
 #[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 complete, 1 something is missing, 2 wrong usage
+
+Examples:
+  turnout export powershell --config turnout.toml > attach.ps1")]
 pub struct ExportArgs {
     /// For whom
     #[command(subcommand)]
@@ -37,7 +42,8 @@ Exit codes: 0 complete, 1 something is missing (named in the script as MISSING),
 Examples:
   turnout export powershell --config turnout.toml > attach.ps1
   turnout export powershell --config turnout.toml --part pool --site HQ --output pool.ps1
-  turnout export powershell --config turnout.toml --rollback --output detach.ps1"
+  turnout export powershell --config turnout.toml --rollback --output detach.ps1
+  turnout export powershell --config turnout.toml --json"
 )]
 pub struct PowershellArgs {
     /// The configuration; without it the embedded default
@@ -58,6 +64,18 @@ pub struct PowershellArgs {
     /// Where to write the script, a file that is not there yet; without it standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Print one JSON object: the script, whether it is complete, what is missing
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The result, as JSON has it.
+#[derive(Serialize)]
+struct Told<'a> {
+    /// Nothing is missing.
+    good: bool,
+    script: &'a str,
+    missing: &'a [String],
 }
 
 /// `turnout export`.
@@ -65,12 +83,12 @@ pub fn run_export(args: &ExportArgs, now: SystemTime) -> ExitCode {
     let Export::Powershell(args) = &args.what;
     let loaded = match load(args.config.as_deref(), now) {
         Ok(loaded) => loaded,
-        Err(errors) => return fail(false, &errors.to_string()),
+        Err(errors) => return fail(args.json, &errors.to_string()),
     };
     // The script has nothing of the secret in it.
     let world = match loaded.config.world(1, Arc::from([0_u8; 32].as_slice())) {
         Ok(world) => world,
-        Err(errors) => return fail(false, &errors.to_string()),
+        Err(errors) => return fail(args.json, &errors.to_string()),
     };
     let wanted = Wanted {
         part: args.part,
@@ -82,7 +100,7 @@ pub fn run_export(args: &ExportArgs, now: SystemTime) -> ExitCode {
     if let Some(path) = &args.output
         && let Err(what) = write_new(path, made.text.as_bytes())
     {
-        return fail(false, &what);
+        return fail(args.json, &what);
     }
     let print = |out: &mut dyn Write, _: bool| {
         if args.output.is_none() {
@@ -91,5 +109,6 @@ pub fn run_export(args: &ExportArgs, now: SystemTime) -> ExitCode {
         }
         made.findings.iter().try_for_each(|what| writeln!(io::stderr(), "missing: {what}"))
     };
-    finish(false, &(), print, made.findings.is_empty())
+    let good = made.findings.is_empty();
+    finish(args.json, &Told { good, script: &made.text, missing: &made.findings }, print, good)
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{RED, YELLOW, fail, finish, painted};
 use crate::migrate::{self, Finding, Imported, UserFiles, Weight};
+use crate::progress::{Bar, Reading};
 
 /// Of `turnout import`.
 #[derive(Debug, Args)]
@@ -34,10 +35,31 @@ pub struct ImportArgs {
 #[derive(Debug, Subcommand)]
 pub enum Import {
     /// Get-CsUser, to [directory] and the CSV file it names
+    #[command(
+        after_help = "Exit codes: 0 all carried over, 1 something was not (it is named in the output), 2 wrong usage
+
+Examples:
+  turnout import users users.csv --policies policies.csv --output directory.toml
+  turnout import users users.xml --csv users.csv --policies policies.csv --json"
+    )]
     Users(UsersArgs),
     /// Get-CsXmppAllowedPartner, to [[partner]] tables
+    #[command(
+        after_help = "Exit codes: 0 all carried over, 1 something was not (it is named in the output), 2 wrong usage
+
+Examples:
+  turnout import partners partners.xml --output partners.toml
+  turnout import partners partners.json --json"
+    )]
     Partners(FileArgs),
     /// Get-CsXmppGatewayConfiguration, to [federation] and [presence]
+    #[command(
+        after_help = "Exit codes: 0 all carried over, 1 something was not (it is named in the output), 2 wrong usage
+
+Examples:
+  turnout import gateway gateway.json
+  turnout import gateway gateway.xml --output gateway.toml"
+    )]
     Gateway(FileArgs),
 }
 
@@ -130,10 +152,10 @@ fn summary(imported: &Imported) -> io::Result<()> {
 
 fn import<F>(args: &FileArgs, with: F) -> Result<Imported, String>
 where
-    F: FnOnce(File, &str) -> Result<Imported, crate::exports::ExportError>,
+    F: FnOnce(Reading<File>, &str) -> Result<Imported, crate::exports::ExportError>,
 {
     let name = args.file.display().to_string();
-    with(open(&args.file)?, &name).map_err(|error| format!("{name}: {error}"))
+    with(watched(args)?, &name).map_err(|error| format!("{name}: {error}"))
 }
 
 fn import_users(args: &UsersArgs) -> Result<Imported, String> {
@@ -151,13 +173,21 @@ fn import_users(args: &UsersArgs) -> Result<Imported, String> {
     let files =
         UserFiles { name: &args.common.file.display().to_string(), access: access.as_ref(), csv_name };
     let check = || File::open(used).map(|file| Box::new(file) as Box<dyn Read>);
-    let source = open(&args.common.file)?;
+    let source = watched(&args.common)?;
     migrate::users(source, rows.as_mut().map(|rows| rows as &mut dyn Write), &files, check)
         .map_err(|error| format!("{}: {error}", args.common.file.display()))
 }
 
 fn open(path: &Path) -> Result<File, String> {
     File::open(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The export, with a bar that tells how much of it was read.
+fn watched(args: &FileArgs) -> Result<Reading<File>, String> {
+    let file = open(&args.file)?;
+    // What has no length, such as a pipe, has no bar.
+    let length = file.metadata().map_or(0, |about| about.len());
+    Ok(Bar::of_bytes("reading", length, !args.json && length > 0).reading(file))
 }
 
 fn create(path: &Path) -> Result<File, String> {

@@ -12,7 +12,9 @@ use super::{Cli, fail, finish};
 
 /// Of `turnout completions`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "Exit codes: 0 printed, 1 not, 2 wrong usage
+
+Examples:
   turnout completions bash > /usr/share/bash-completion/completions/turnout
   turnout completions powershell >> $PROFILE")]
 pub struct CompletionsArgs {
@@ -22,7 +24,9 @@ pub struct CompletionsArgs {
 
 /// Of `turnout man`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "Exit codes: 0 printed or written, 1 not, 2 wrong usage
+
+Examples:
   turnout man | man -l -
   turnout man /usr/share/man/man1")]
 pub struct ManArgs {

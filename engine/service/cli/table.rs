@@ -12,12 +12,12 @@ const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::new('-',
 const COLUMNS_MIN: u16 = 40;
 
 /// Columns of the terminal standard output is, `None` where it is none.
-pub(super) fn columns() -> Option<u16> {
+pub(crate) fn columns() -> Option<u16> {
     terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.max(COLUMNS_MIN))
 }
 
 /// Writes rows below a head. Cells hold text of files: what would control a terminal is escaped.
-pub(super) fn write(
+pub(crate) fn write(
     out: &mut dyn Write,
     columns: Option<u16>,
     head: &[&str],

@@ -155,3 +155,84 @@ fn colours_are_given_only_where_asked() {
     assert_eq!(painted("good", GREEN, false), "good");
     assert_eq!(painted("good", GREEN, true), "\x1b[32mgood\x1b[0m");
 }
+
+/// Commands whose result is no answer but a service, a script or pages, and so has no form in JSON.
+const NO_JSON: [&str; 3] = ["turnout run", "turnout completions", "turnout man"];
+
+/// Every command that can be given, with its name and itself.
+fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
+    let mut below = command.get_subcommands().peekable();
+    if below.peek().is_none() {
+        found.push((name.to_owned(), command.clone()));
+    }
+    below.for_each(|below| leaves(below, &format!("{name} {}", below.get_name()), found));
+}
+
+#[test]
+fn every_command_has_examples_exit_codes_and_json() {
+    let mut command = Cli::command();
+    command.build();
+    let mut found = Vec::new();
+    leaves(&command, "turnout", &mut found);
+    assert!(found.len() >= 18, "{found:?}");
+    for (name, command) in &mut found {
+        let help = command.render_long_help().to_string();
+        assert!(help.contains("Exit codes: 0 "), "{name} does not say how it ends:\n{help}");
+        let examples =
+            help.split("Examples:").nth(1).unwrap_or_else(|| panic!("{name} has no examples:\n{help}"));
+        let examples: Vec<&str> =
+            examples.lines().map(str::trim).filter(|line| line.starts_with("turnout ")).collect();
+        assert!(
+            examples.iter().any(|line| line.starts_with(name.as_str())),
+            "{name} has none of its own: {examples:?}"
+        );
+        for example in examples {
+            let words = example.split(['|', '>', '<']).next().unwrap();
+            // A name in a line that a person types.
+            let parsed = parse(words);
+            assert!(parsed.is_ok(), "{name}: {example}: {}", parsed.unwrap_err());
+        }
+        for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            let (id, help) = (argument.get_id(), argument.get_help());
+            assert!(help.is_some_and(|help| !help.to_string().is_empty()), "{name}: {id} is not explained");
+        }
+        let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+        assert_eq!(has_json, !NO_JSON.contains(&name.as_str()), "{name}: --json");
+    }
+    let readme = include_str!("../../../README.md");
+    for command in command.get_subcommands() {
+        let name = command.get_name();
+        assert!(readme.contains(&format!("`turnout {name} ")), "the README does not name turnout {name}");
+    }
+    // A command with others below it says at least how it ends.
+    for name in ["user", "import", "export"] {
+        let help = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
+        assert!(help.contains("Exit codes: 0 ") && help.contains("Examples:"), "{name}:\n{help}");
+    }
+}
+
+#[test]
+fn what_is_misspelt_is_suggested() {
+    let mut command = Cli::command();
+    command.build();
+    let mut found = Vec::new();
+    leaves(&command, "turnout", &mut found);
+    for (name, command) in &found {
+        // A letter is missing in the command itself...
+        let (before, last) = name.rsplit_once(' ').unwrap();
+        let error = parse(&format!("{before} {}", &last[..last.len() - 1])).unwrap_err();
+        assert!(
+            error.exit_code() == 2 && error.to_string().contains(&format!("'{last}'")),
+            "{name}: {error}"
+        );
+        // ...and in its longest option.
+        let longest =
+            command.get_arguments().filter_map(|argument| argument.get_long()).max_by_key(|long| long.len());
+        let Some(long) = longest.filter(|long| long.len() > 4) else { continue };
+        let error = parse(&format!("{name} --{}", &long[..long.len() - 1])).unwrap_err();
+        assert!(
+            error.exit_code() == 2 && error.to_string().contains(&format!("--{long}")),
+            "{name}: {error}"
+        );
+    }
+}

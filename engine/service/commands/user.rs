@@ -1,7 +1,7 @@
 //! `turnout user`: lists, shows and moves users of a running router, and takes back what they hold with partners. Invariant: exit 0 when it is done, 1 when the router is not there,
 //! does not know the user or refuses, 2 when the request itself is wrong.
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -14,11 +14,16 @@ use super::{Place, place};
 use crate::admin::answers::{
     ForgottenAnswer, MoveRequest, MovedAnswer, Problem, UserAnswer, UserDetail, UsersAnswer,
 };
+use crate::cli::table;
 use crate::log::escape;
 
+mod batches;
 mod detail;
 #[cfg(test)]
 mod tests;
+
+/// Said where a move does not outlive the process.
+const FORGOTTEN: &str = "a restart forgets this until the directory's source says the same: presence.store is not set, or cannot be written now";
 
 /// Users asked for in one request of a listing.
 const PAGE: usize = 1000;
@@ -60,6 +65,13 @@ pub struct UserArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum UserCommand {
     /// List users in the order of their addresses.
+    #[command(
+        after_help = "Exit codes: 0 done, 1 the router is not there, does not know the user or refuses, 2 wrong usage
+
+Examples:
+  turnout user list --prefix an --config turnout.toml
+  turnout user list --limit 0 --json"
+    )]
     List {
         /// Only those whose address starts with this.
         #[arg(long, default_value = "")]
@@ -72,11 +84,25 @@ pub enum UserCommand {
         limit: usize,
     },
     /// Show one user: his place, his contacts, and what is open for him.
+    #[command(
+        after_help = "Exit codes: 0 done, 1 the router is not there, does not know the user or refuses, 2 wrong usage
+
+Examples:
+  turnout user show anna@contoso.com
+  turnout user show anna@contoso.com --json"
+    )]
     Show {
         /// The address.
         user: String,
     },
     /// End what holds between a local user and a partner's user, on both sides.
+    #[command(
+        after_help = "Exit codes: 0 done, 1 the router is not there, does not know the user or refuses, 2 wrong usage
+
+Examples:
+  turnout user forget anna@contoso.com bob@partner.example
+  turnout user forget anna@contoso.com bob@partner.example --veto"
+    )]
     Forget {
         /// The local user's address.
         user: String,
@@ -87,6 +113,17 @@ pub enum UserCommand {
         veto: bool,
     },
     /// Move users to another home, in order and without loss.
+    #[command(
+        after_help = "Those of a file are moved in batches by the router itself, which goes on when the command is interrupted: GET /api/moves tells of it and
+DELETE /api/moves/ID ends it after the batch that is under way.
+
+Exit codes: 0 done, 1 the router is not there, does not know the user or refuses, 2 wrong usage
+
+Examples:
+  turnout user move --to sfb2019 anna@contoso.com
+  turnout user move --to sfb2019 --file batch1.txt --batch 50
+  turnout user move --to legacy --file - --json < batch1.txt"
+    )]
     Move {
         /// The addresses.
         #[arg(required_unless_present = "file")]
@@ -97,6 +134,9 @@ pub enum UserCommand {
         /// A file with one address a line, "-" for standard input.
         #[arg(long, conflicts_with = "users")]
         file: Option<String>,
+        /// With --file: users moved at a time, whose stanzas are held together; 100 unless said.
+        #[arg(long, value_name = "N", requires = "file", conflicts_with = "users", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        batch: Option<u32>,
     },
 }
 
@@ -113,8 +153,8 @@ impl UserArgs {
     }
 }
 
-/// Runs the command; returns the exit code.
-pub async fn run(args: &UserArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+/// Runs the command; returns the exit code. `columns` is the width of the terminal `out` is, where it is one.
+pub async fn run(args: &UserArgs, columns: Option<u16>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let client = match args.place().and_then(|place| Client::new(&place)) {
         Ok(client) => client,
         Err(error) => {
@@ -124,14 +164,17 @@ pub async fn run(args: &UserArgs, out: &mut dyn Write, err: &mut dyn Write) -> u
     };
     let done = match &args.command {
         UserCommand::List { prefix, after, limit } => {
-            list(&client, prefix, after.as_deref(), *limit, args.json, out).await
+            list(&client, prefix, after.as_deref(), *limit, (args.json, columns), out).await
         }
         UserCommand::Show { user } => show(&client, user, args.json, out).await,
         UserCommand::Forget { user, partner, veto } => {
             forget(&client, user, partner, *veto, args.json, out).await
         }
-        UserCommand::Move { users, home, file } => {
-            relocate(&client, users, file.as_deref(), home, args.json, out).await
+        UserCommand::Move { users, home, file: None, .. } => {
+            relocate(&client, users, home, args.json, out).await
+        }
+        UserCommand::Move { home, file: Some(file), batch, .. } => {
+            batches::relocate(&client, file, home, *batch, args.json, out).await
         }
     };
     match done {
@@ -176,7 +219,7 @@ async fn list(
     prefix: &str,
     after: Option<&str>,
     limit: usize,
-    json: bool,
+    (json, columns): (bool, Option<u16>),
     out: &mut dyn Write,
 ) -> Result<(), Stop> {
     let mut left = if limit == 0 { usize::MAX } else { limit };
@@ -194,7 +237,7 @@ async fn list(
         if json {
             all.users.extend(page.users);
         } else {
-            page.users.iter().try_for_each(|user| writeln!(out, "{}", line(user)))?;
+            show_page(&page.users, columns, out)?;
         }
         all.next_after = page.next_after;
         if after.is_none() {
@@ -246,23 +289,12 @@ async fn forget(
 async fn relocate(
     client: &Client,
     users: &[String],
-    file: Option<&str>,
     home: &str,
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Stop> {
-    let users = match file {
-        Some(file) => read(file).map_err(|error| Stop::Usage(format!("{file}: {error}")))?,
-        None => users.to_vec(),
-    };
-    if users.is_empty() {
-        return Err(Stop::Usage("there is nobody to move".to_owned()));
-    }
-    if users.len() > MOVE_USERS_MAX {
-        let error = format!("{} users are too many; move at most {MOVE_USERS_MAX} at a time", users.len());
-        return Err(Stop::Usage(error));
-    }
-    let request = MoveRequest { user: None, users: Some(users), home: home.to_owned() };
+    fit(users)?;
+    let request = MoveRequest { user: None, users: Some(users.to_vec()), home: home.to_owned() };
     let moved: MovedAnswer = client.post("/api/users/move", &request).await?;
     if json {
         return print(&moved, out);
@@ -274,44 +306,51 @@ async fn relocate(
     };
     writeln!(out, "{} moved to {home}, their stanzas held for {} ms{late}", moved.users, moved.held_millis)?;
     if !moved.remembered {
-        writeln!(
-            out,
-            "a restart forgets this until the directory's source says the same: presence.store is not set, or cannot be written now"
-        )?;
+        writeln!(out, "{FORGOTTEN}")?;
     }
     Ok(())
 }
 
-/// The addresses in a file; empty lines and lines that begin with # do not count.
-fn read(file: &str) -> std::io::Result<Vec<String>> {
-    let lines: Box<dyn BufRead> = match file {
-        "-" => Box::new(std::io::stdin().lock()),
-        file => Box::new(std::io::BufReader::new(std::fs::File::open(file)?)),
-    };
-    let mut users = Vec::new();
-    // One more than can be moved is enough to say that there are too many.
-    for line in lines.lines() {
-        let line = line?;
-        let line = line.trim_start_matches('\u{feff}').trim();
-        if !line.is_empty() && !line.starts_with('#') {
-            users.push(line.to_owned());
-        }
-        if users.len() > MOVE_USERS_MAX {
-            break;
-        }
+/// Whether they can be moved at once.
+fn fit(users: &[String]) -> Result<(), Stop> {
+    if users.is_empty() {
+        return Err(Stop::Usage("there is nobody to move".to_owned()));
     }
-    Ok(users)
+    if users.len() > MOVE_USERS_MAX {
+        let error = format!("{} users are too many; move at most {MOVE_USERS_MAX} at a time", users.len());
+        return Err(Stop::Usage(error));
+    }
+    Ok(())
+}
+
+/// Users, in a table that fits the terminal; where there is none a line for each, for programs.
+fn show_page(users: &[UserAnswer], columns: Option<u16>, out: &mut dyn Write) -> std::io::Result<()> {
+    if columns.is_none() || users.is_empty() {
+        return users.iter().try_for_each(|user| writeln!(out, "{}", line(user)));
+    }
+    let rows = users.iter().map(|user| vec![user.user.clone(), place_of(user), marks(user).join(", ")]);
+    table::write(out, columns, &["user", "home", "remarks"], rows)
 }
 
 /// A user on one line.
 fn line(user: &UserAnswer) -> String {
-    let place = match (&user.home, &user.pool, user.residence.as_str()) {
+    let (place, marks) = (place_of(user), marks(user));
+    let marks = if marks.is_empty() { String::new() } else { format!("  [{}]", marks.join(", ")) };
+    format!("{}  {place}{marks}", user.user)
+}
+
+fn place_of(user: &UserAnswer) -> String {
+    match (&user.home, &user.pool, user.residence.as_str()) {
         (Some(home), _, _) => home.clone(),
         (None, Some(pool), _) => format!("(pool {pool}, which no home names)"),
         (None, None, "cloud") => "(in the cloud)".to_owned(),
         (None, None, "branch") => "(on a branch appliance)".to_owned(),
         (None, None, _) => "(no pool)".to_owned(),
-    };
+    }
+}
+
+/// What is not as usual with a user.
+fn marks(user: &UserAnswer) -> Vec<String> {
     let mut marks = Vec::new();
     if user.changed {
         marks.push(match &user.source_says {
@@ -331,8 +370,7 @@ fn line(user: &UserAnswer) -> String {
             marks.push(mark.to_owned());
         }
     }
-    let marks = if marks.is_empty() { String::new() } else { format!("  [{}]", marks.join(", ")) };
-    format!("{}  {place}{marks}", user.user)
+    marks
 }
 
 fn print(answer: &impl Serialize, out: &mut dyn Write) -> Result<(), Stop> {

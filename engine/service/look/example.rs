@@ -19,6 +19,7 @@ use turnout_core::trace::{Step, TraceMode, TraceQuery, TraceRules, Traced};
 use turnout_core::world::World;
 
 use super::{Look, ShardLook};
+use crate::otlp::OtlpLook;
 use crate::router::MovedToday;
 use crate::spool::journal::Gauges;
 use crate::spool::meter::SpoolLook;
@@ -180,7 +181,8 @@ pub(crate) fn look() -> Look {
             spki_sha256: [1; 32],
         }]),
         moved_today: MovedToday::default(),
-        trace: Arc::new(TraceRules { mode: TraceMode::Failures, only: Vec::new() }),
+        trace: Arc::new(TraceRules { mode: TraceMode::Failures, ..TraceRules::default() }),
+        otlp: OtlpLook { sent: 40, dropped: [0, 0, 3, 1], failing: true },
         draining: false,
         now_unix: 1_100,
     }
@@ -253,6 +255,8 @@ pub(crate) fn surveyed(shard: u16, survey: &Survey) -> Surveyed {
                 stanzas: 1,
                 octets: 10,
                 acknowledged: true,
+                received: 4,
+                delivered: 3,
                 stream: facts.clone(),
             };
             Surveyed::Links(links.filter(|link| link.get() > *after).take(*limit).map(fact).collect())
@@ -271,6 +275,9 @@ pub(crate) fn surveyed(shard: u16, survey: &Survey) -> Surveyed {
             domain: "partner.example".to_owned(),
             streams_in: 1,
             streams_out: 1,
+            received: 40,
+            delivered: 20,
+            certificate_until_unix: Some(4_102_444_800),
             ..PeerFact::default()
         }]),
         Survey::Peers(_) => Surveyed::Peers(vec![PeerFact {
@@ -281,6 +288,7 @@ pub(crate) fn surveyed(shard: u16, survey: &Survey) -> Surveyed {
         }]),
         Survey::Open(after, limit) => Surveyed::Open(open(*after, *limit)),
         Survey::Trace(query) => Surveyed::Trace(vec![traced(query); usize::from(shard == 0)]),
+        Survey::Samples(_) => Surveyed::Samples(Vec::new()),
     }
 }
 

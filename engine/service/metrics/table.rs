@@ -2,11 +2,9 @@
 //! names a metric; `config/alerts.yml` and `config/dashboard.json` are held against it by a test.
 
 use turnout_core::refusal::Condition;
-use turnout_core::tally::{DropRule, Flow};
+use turnout_core::tally::DropRule;
 
-use super::{Kind, Metric, Reading, Sink};
-use crate::spool::meter::SpoolLook;
-use crate::store::meter::StoreLook;
+use super::{Kind, Metric};
 use Kind::{Counter, Gauge, Histogram};
 
 /// Which stanzas: `passed` came from outside, `made` are answers and bounces of the router's own.
@@ -17,12 +15,6 @@ const SIDE: &[&str] = &["side"];
 
 /// Which shard: its number, from 0.
 const SHARD: &[&str] = &["shard"];
-
-impl Reading<'_> {
-    fn flows(&self) -> [(&'static str, &Flow); 2] {
-        [("passed", &self.totals.passed), ("made", &self.totals.made)]
-    }
-}
 
 /// The table.
 pub static METRICS: &[Metric] = &[
@@ -507,6 +499,32 @@ pub static METRICS: &[Metric] = &[
         help: "Changes of contacts the store took from the shards.",
         read: |now, out| now.store(out, |store| store.taken),
     },
+    // Spans for a collector.
+    Metric {
+        name: "turnout_otlp_spans_sent_total",
+        kind: Counter,
+        labels: &[],
+        help: "Spans of stanzas the collector has taken.",
+        read: |now, out| out.put(&[], now.look.otlp.sent),
+    },
+    Metric {
+        name: "turnout_otlp_spans_dropped_total",
+        kind: Counter,
+        labels: &["reason"], // unread (counts steps), crowded, queue, refused
+        help: "Spans of stanzas, or steps of them, that the collector does not have, by reason.",
+        read: |now, out| {
+            for (reason, count) in crate::otlp::REASONS.iter().zip(now.look.otlp.dropped) {
+                out.put(&[reason], count);
+            }
+        },
+    },
+    Metric {
+        name: "turnout_otlp_failing",
+        kind: Gauge,
+        labels: &[],
+        help: "1 while spans cannot be sent, else 0.",
+        read: |now, out| out.put(&[], u64::from(now.look.otlp.failing)),
+    },
     // The shards: how the load spreads, and whether one is stuck.
     Metric {
         name: "turnout_shard_turns_total",
@@ -563,23 +581,3 @@ pub static METRICS: &[Metric] = &[
         read: |now, out| now.shards(|shard, look| out.put(&[shard], look.links())),
     },
 ];
-
-impl Reading<'_> {
-    fn store(&self, out: &mut Sink<'_>, count: impl Fn(&StoreLook) -> u64) {
-        if let Some(store) = &self.look.store {
-            out.put(&[], count(store));
-        }
-    }
-
-    fn spool(&self, out: &mut Sink<'_>, count: impl Fn(&SpoolLook) -> u64) {
-        if let Some(spool) = &self.look.spool {
-            out.put(&[], count(spool));
-        }
-    }
-
-    fn shards(&self, mut visit: impl FnMut(&str, &crate::look::ShardLook)) {
-        for (index, shard) in self.look.shards.iter().enumerate() {
-            visit(&index.to_string(), shard);
-        }
-    }
-}

@@ -77,6 +77,9 @@ fn values_are_the_sums_of_the_shards() {
         ("turnout_presence_watches{side=\"sfb2019\"}", 5.0),
         ("turnout_presence_subscriptions{side=\"sfb2019\"}", 2.0),
         ("turnout_draining", 0.0),
+        ("turnout_otlp_spans_sent_total", 40.0),
+        ("turnout_otlp_spans_dropped_total{reason=\"queue\"}", 3.0),
+        ("turnout_otlp_failing", 1.0),
         ("turnout_store_failing", 0.0),
         ("turnout_store_contacts", 12.0),
     ];

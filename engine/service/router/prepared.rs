@@ -28,6 +28,7 @@ use crate::driver::Kind;
 use crate::handover::Sockets;
 use crate::listen::{self, Bound, Limits, Listening};
 use crate::mail::{Mail, Post, post_office};
+use crate::otlp;
 use crate::outside::{Outside, Report};
 use crate::resolve::Resolver;
 use crate::spool::folder::Folder;
@@ -144,7 +145,7 @@ impl Prepared {
         let directory = Directory::new(Arc::clone(&loaded.snapshot), Arc::new(Overlay::new(OVERLAY_MAX)));
         let memory = users::remember(contacts.as_ref(), to_store, &directory, &world.homes)?;
         let threads = spawn_shards(driver, &world, &directory, &post, &outside, boxes, make)?;
-        let rules = Arc::new(TraceRules { mode: config.admin.trace, only: Vec::new() });
+        let rules = Arc::new(TraceRules { mode: config.admin.trace, ..TraceRules::default() });
         trace_by(&post, &rules).await;
         // Contacts come by the same mail as connections, and before the first of these.
         let store = start_store(contacts, stored, &post).await?;
@@ -185,13 +186,19 @@ impl Prepared {
             store: Mutex::new(store),
             spool_meter: spool.as_ref().map(|spool| Arc::clone(spool.meter())),
             spool: Mutex::new(spool),
+            otlp: Arc::default(),
             listening: Mutex::new(listening),
             started_unix: crate::clock::unix_seconds(),
         };
-        let router = Router { inner: Arc::new(inner) };
-        tokio::spawn(router.clone().follow());
-        Ok(router)
+        Ok(attended(Router { inner: Arc::new(inner) }))
     }
+}
+
+/// With what runs beside it.
+fn attended(router: Router) -> Router {
+    tokio::spawn(router.clone().follow());
+    tokio::spawn(otlp::follow(router.clone()));
+    router
 }
 
 /// Looks at what is on disk, and changes nothing there. Blocks.

@@ -88,6 +88,7 @@ pub fn facts(chain: &[CertificateDer<'_>], trusts: &TrustTable, now: SystemTime)
         common_name: names.common_name.map(Arc::from),
         spki_sha256: names.spki_sha256,
         issuer: names.issuer.into(),
+        until_unix: Some(names.validity.1),
     }
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import tomllib
 import urllib.error
 from typing import Any, Callable
 
@@ -79,6 +80,29 @@ async def _found(estate: Estate, severity: str, *parts: str) -> None:
     assert code == (1 if severity == "error" else 0), report["findings"]
 
 
+async def _rehearsed(estate: Estate, summary: dict[str, Any]) -> None:
+    """`turnout rehearse` takes the users of an export and the homes of this configuration, and counts as the directory does."""
+    turnout = estate.turnout
+    homes = {name: home["registrar_pools"][0] for name, home in tomllib.loads(turnout.config.read_text())["home"].items()}
+    rows = ["SipAddress,RegistrarPool,HostingProvider,Enabled,EnabledForFederation,ExternalAccessPolicy"]
+    for user in (await turnout.get("/api/users?limit=1000"))["users"]:
+        pool = homes.get(user.get("home") or "", "")
+        provider = "sipfed.online.lync.com" if user["residence"] == "cloud" else "SRV:"
+        rows.append(f"sip:{user['user']},{pool},{provider},{user['enabled']},{user['federation_enabled']},Sales")
+    export, policies = turnout.config.parent / "old-users.csv", turnout.config.parent / "old-policies.csv"
+    export.write_text("\n".join(rows) + "\n")
+    policies.write_text("Identity,EnableXmppAccess\nGlobal,False\nTag:Sales,True\n")
+    args = ("rehearse", "--config", str(turnout.config), "--json")
+    done = await turnout.command(*args, seconds=60)
+    assert done.returncode == 1 and "give the users of the old estate with --users" in done.stdout, done
+    done = await turnout.command(*args, "--users", str(export), "--policies", str(policies), "--all", seconds=60)
+    told = json.loads(done.stdout)
+    places = {g["place"]: g["keep"] + g["gain"] + g["lose"] + g["none"] for g in told["users"]["groups"]}
+    assert {name: count for name, count in places.items() if name in homes} == dict(summary["homes"]), (places, summary)
+    assert told["users"]["total"] == summary["users"], told
+    assert any("numbers of the directory" in finding["what"] for finding in told["findings"]), told["findings"]
+
+
 def _directory(estate: Estate) -> Directory:
     assert estate.directory is not None
     return estate.directory
@@ -136,6 +160,7 @@ async def directory_slapd() -> None:
         await _shown(estate, "fred@contoso.com", enabled=False, xmpp_enabled=False)
         await _shown(estate, "gina@contoso.com", federation_enabled=False, xmpp_enabled=False)
         await _shown(estate, LEGACY, home="legacy", enabled=True, federation_enabled=True, xmpp_enabled=True)
+        await _rehearsed(estate, summary)
         await _follows_moves(estate)
         directory.delete("dora@contoso.com")
         await _gone(estate, "dora@contoso.com")

@@ -51,13 +51,28 @@ pub(crate) struct Acks {
     asked: Option<u64>,
     /// The secret in the id by which the peer may resume, where it may.
     secret: Option<String>,
+    /// It goes on with a stream that had broken off.
+    resumed: bool,
 }
 
 impl Acks {
     /// Begins to count. What arrived until now, this very instant included, does not.
     pub(crate) fn new(now: Instant) -> Self {
         let since = now + Duration::from_nanos(1);
-        Self { since, received: 0, reads: VecDeque::new(), told: 0, asked: None, secret: None }
+        Self {
+            since,
+            received: 0,
+            reads: VecDeque::new(),
+            told: 0,
+            asked: None,
+            secret: None,
+            resumed: false,
+        }
+    }
+
+    /// Whether it goes on with a stream that had broken off.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.resumed
     }
 
     /// The peer asks what is handled.
@@ -88,7 +103,7 @@ impl Acks {
 
     /// Goes on counting where another stream broke off. All that came on that one has ended.
     fn resumed(now: Instant, handled: u64) -> Self {
-        Self { received: handled, told: handled, ..Self::new(now) }
+        Self { received: handled, told: handled, resumed: true, ..Self::new(now) }
     }
 
     /// Whether the peer may resume.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use turnout_core::survey::StreamFacts;
 
+use super::acks::Acks;
 use super::{Inbound, Phase};
 
 impl Inbound {
@@ -34,6 +35,9 @@ impl Inbound {
             proof,
             address: self.peer.to_string(),
             issuer: certificate.map(|certificate| certificate.issuer.to_string()).unwrap_or_default(),
+            certificate_until_unix: certificate.and_then(|certificate| certificate.until_unix),
+            resumed: self.acks.as_ref().is_some_and(Acks::is_resumed),
+            both_ways: self.goes_back(),
             silent: Some(now.saturating_duration_since(self.heard)),
         }
     }

@@ -37,6 +37,8 @@ pub(crate) struct Acks {
     again: Option<Instant>,
     /// The name by which the peer remembers the stream when its connection is gone, and for how long.
     id: Option<(String, Duration)>,
+    /// It goes on with a stream that had broken off.
+    resumed: bool,
 }
 
 /// A stream that broke and that the peer may remember.
@@ -57,7 +59,21 @@ impl Broken {
 
 impl Acks {
     pub(crate) fn new(header: Box<StreamHeader>) -> Self {
-        Self { header, sent: 0, acknowledged: 0, asked: None, asked_about: 0, again: None, id: None }
+        Self {
+            header,
+            sent: 0,
+            acknowledged: 0,
+            asked: None,
+            asked_about: 0,
+            again: None,
+            id: None,
+            resumed: false,
+        }
+    }
+
+    /// Whether it goes on with a stream that had broken off.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.resumed
     }
 
     /// So many stanzas were written. Whether to ask about them now.
@@ -171,7 +187,13 @@ impl Outbound {
         if goes_on {
             let count = broken.acknowledged + u64::from(new);
             let id = Some((broken.id, broken.until.saturating_duration_since(turn.now)));
-            self.acks = Some(Acks { sent: count, acknowledged: count, id, ..Acks::new(header.clone()) });
+            self.acks = Some(Acks {
+                sent: count,
+                acknowledged: count,
+                id,
+                resumed: true,
+                ..Acks::new(header.clone())
+            });
             turn.out.events.push_back(Event::Acknowledging(turn.link));
             let text = format!("{} goes on with the stream that broke off", self.theirs);
             turn.note(Notice::StreamResumed, &self.theirs, text);

@@ -42,6 +42,11 @@ impl Outbound {
         }
     }
 
+    /// Whether stanzas may come back now.
+    pub(super) fn comes_back(&self) -> bool {
+        self.back.as_ref().is_some_and(|back| back.is_open)
+    }
+
     /// The peer has taken us for who we are.
     pub(super) fn open_back(&mut self, header: &StreamHeader) {
         if let Some(back) = &mut self.back {

@@ -2,6 +2,7 @@
 
 use turnout_core::survey::StreamFacts;
 
+use super::acks::Acks;
 use super::{Outbound, Phase, Purpose};
 
 impl Outbound {
@@ -31,6 +32,9 @@ impl Outbound {
             address: String::new(),
             issuer: certificate.map(|certificate| certificate.issuer.to_string()).unwrap_or_default(),
             silent: None,
+            certificate_until_unix: certificate.and_then(|certificate| certificate.until_unix),
+            resumed: self.acks.as_ref().is_some_and(Acks::is_resumed),
+            both_ways: self.comes_back(),
         }
     }
 }

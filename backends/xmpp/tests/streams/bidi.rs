@@ -43,6 +43,7 @@ fn both_ways(raw: &mut Raw) -> LinkId {
     assert!(features.contains(OFFER), "{features}");
     assert_eq!(raw.tell(link, ASK), "");
     assert!(raw.ways_back.is_empty() && !back(raw, link, "contoso.com", THEM), "nothing before the proof");
+    assert!(!raw.backend.facts(raw.now, link).unwrap().both_ways);
     raw.tell(link, AUTH);
     assert!(
         raw.ways_back.is_empty() && !back(raw, link, "contoso.com", THEM),
@@ -106,6 +107,8 @@ fn xb02_stanzas_go_back_after_the_proof_and_are_acknowledged() {
     assert_eq!(raw.tell(link, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>"), ENABLED, "it is not resumed");
     assert_eq!(raw.ways_back, [(link, "contoso.com".to_owned(), THEM.to_owned())]);
     assert_eq!(raw.acknowledging, [link], "known before the first stanza");
+    let facts = raw.backend.facts(raw.now, link).unwrap();
+    assert!(facts.both_ways && !facts.resumed, "as the administrator is told: {facts:?}");
     assert!(back(&mut raw, link, "contoso.com", THEM));
     let said = raw.said(link);
     assert!(said.starts_with("<message ") && said.ends_with(&("</message>".to_owned() + R)), "{said}");
@@ -232,6 +235,7 @@ fn xb02_what_comes_back_is_taken_and_acknowledged() {
     let mut raw = raw(Required, false);
     let (link, said) = heard_back(&mut raw, SM);
     assert_eq!(said, "<enable xmlns='urn:xmpp:sm:3'/>", "it is not resumed");
+    assert!(raw.backend.facts(raw.now, link).unwrap().both_ways);
     // The peer has taken us and may speak at once; what comes before it counts is not counted.
     raw.tell(link, &message(1));
     assert_eq!(raw.arrivals().len(), 1);

@@ -61,7 +61,9 @@ fn a_stream_in_goes_on_with_its_count() {
     assert_eq!(raw.tell(new, &resume(&id, 0)), "", "one is still on its way, and would come twice");
     assert!(raw.out.unchained.is_empty());
     end(&mut raw, &second);
+    assert!(!raw.backend.facts(raw.now, old).is_some_and(|facts| facts.resumed));
     assert_eq!(raw.said(new), resumed(&id, 3));
+    assert!(raw.backend.facts(raw.now, new).unwrap().resumed, "as the administrator is told");
     assert_eq!(
         (std::mem::take(&mut raw.out.unchained), std::mem::take(&mut raw.out.chained)),
         (vec![old], vec![new])

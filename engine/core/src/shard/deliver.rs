@@ -84,7 +84,7 @@ impl Shard {
         };
         if !stanza.made {
             let (from, to) = (stanza.from.domain(), stanza.to.domain());
-            self.note_brought(now, side, stanza.origin.link, from, to);
+            self.note_brought(now, side, (stanza.origin.link, 1), from, to);
         }
         match route {
             Route::Own => self.follow(now, stanza, out),

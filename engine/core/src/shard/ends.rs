@@ -36,7 +36,7 @@ impl Shard {
             match written {
                 Written::One(stanza) => self.delivered_to(now, stanza, side, out),
                 Written::All(run) => {
-                    if self.trace.is_full() {
+                    if self.trace.watches() {
                         self.trace.run(now, &run, run.left(), Step::Delivered, side);
                     }
                     self.delivered_many(now, run.len(), run.arrived, side);
@@ -44,7 +44,7 @@ impl Shard {
                     out.give_back(run.heads);
                 }
                 Written::Some { count, arrived, side: from, link: origin } => {
-                    if self.trace.is_full()
+                    if self.trace.watches()
                         && let Some((run, heads)) =
                             self.links.get(&link).and_then(|link| link.just_gone(count))
                     {

@@ -24,7 +24,7 @@ impl Shard {
         let count = run.len() as u64;
         self.tally.passed.received += count;
         self.side(run.side).received += count;
-        if self.trace.is_full() {
+        if self.trace.watches() {
             self.trace.run(now, &run, run.left(), Step::Arrived, run.side);
         }
         self.record_run(&run, out);
@@ -105,16 +105,16 @@ impl Shard {
         if side == Side::Partners {
             let owner = owner_of_domain(run.to.as_str(), self.world.shards);
             if owner != self.index {
-                self.note_brought(now, side, run.link, &run.from, &run.to);
+                self.note_brought(now, side, (run.link, run.len()), &run.from, &run.to);
                 self.tally.passed.handed_out += run.len() as u64;
-                if self.trace.is_full() {
+                if self.trace.watches() {
                     self.trace.run(now, &run, run.left(), Step::HandedTo(owner), side);
                 }
                 out.outputs.push(Output::Handoff(owner, Handoff::Run(run)));
                 return;
             }
         }
-        self.note_brought(now, side, run.link, &run.from, &run.to);
+        self.note_brought(now, side, (run.link, run.len()), &run.from, &run.to);
         let run = match side {
             Side::Home(home) => match self.detour_run(now, home, run, out) {
                 Some(run) => run,
@@ -149,7 +149,7 @@ impl Shard {
                     && !matches!(waiting.state, State::Idle)
                     && self.spooled_bytes_bound + octets <= SHARD_SPOOL_BYTES_MAX =>
             {
-                if self.trace.is_full() {
+                if self.trace.watches() {
                     self.trace.run(now, &run, run.left(), Step::Waits, destination.side());
                 }
                 match waiting.spool.push_run(run) {
@@ -206,7 +206,7 @@ impl Shard {
         run: Run,
         out: &mut Outbox,
     ) {
-        if self.trace.is_full() {
+        if self.trace.watches() {
             self.trace.run(now, &run, run.left(), Step::Given, destination.side());
         }
         match self.backend(destination.side()).send_run(now, link, run, out) {

@@ -23,6 +23,7 @@ impl Shard {
             Survey::Peers(limit) => Surveyed::Peers(self.peer_facts(now, *limit)),
             Survey::Open(after, limit) => Surveyed::Open(self.open_facts(now, *after, *limit)),
             Survey::Trace(query) => Surveyed::Trace(self.trace.find(query)),
+            Survey::Samples(from) => Surveyed::Samples(self.trace.samples(*from)),
         }
     }
 
@@ -42,6 +43,8 @@ impl Shard {
             stanzas: link.unwritten_len(),
             octets: link.unwritten_octets(),
             acknowledged: link.is_acknowledging(),
+            received: link.carried().0,
+            delivered: link.carried().1,
             stream: self.facts(now, id, link),
         })
     }
@@ -125,13 +128,21 @@ impl Shard {
             peer.failures = peer.failures.max(waiting.failures);
         }
         let partners = self.backends.first();
-        let accepted =
-            self.links.iter().filter(|(id, link)| id.is_accepted() && link.side() == Side::Partners);
-        for id in accepted.map(|(id, _)| id) {
+        for (id, link) in self.links.iter().filter(|(_, link)| link.side() == Side::Partners) {
             let Some(facts) = partners.and_then(|backend| backend.facts(now, *id)) else { continue };
-            for domain in facts.theirs.iter().filter(|_| !facts.proof.is_empty()) {
-                if known(&peers, domain) {
-                    peers.entry_ref(domain.as_str()).or_default().streams_in += 1;
+            let (received, delivered) = link.carried();
+            for (at, domain) in facts.theirs.iter().enumerate().filter(|_| !facts.proof.is_empty()) {
+                if !known(&peers, domain) {
+                    continue;
+                }
+                let peer = peers.entry_ref(domain.as_str()).or_default();
+                peer.streams_in += usize::from(id.is_accepted());
+                let until = peer.certificate_until_unix.into_iter().chain(facts.certificate_until_unix);
+                peer.certificate_until_unix = until.min();
+                // Which of several domains on a stream said what, nobody counts.
+                if at == 0 {
+                    peer.received += received;
+                    peer.delivered += delivered;
                 }
             }
         }

@@ -35,7 +35,11 @@ fn stanza(from: &str, to: &str, id: &str) -> Stanza {
 
 fn trace(mode: TraceMode, only: &[&str]) -> Trace {
     let mut trace = Trace::default();
-    trace.set(Arc::new(TraceRules { mode, only: only.iter().map(|who| (*who).into()).collect() }));
+    trace.set(Arc::new(TraceRules {
+        mode,
+        only: only.iter().map(|who| (*who).into()).collect(),
+        sampling: None,
+    }));
     trace
 }
 
@@ -114,7 +118,7 @@ fn the_newest_take_the_places_of_the_oldest_and_long_texts_are_cut() {
     assert!(why.len() <= WHY_BYTES_MAX && why.chars().all(|c| c == 'ü'));
     trace.set(Arc::new(TraceRules::default()));
     assert_eq!((trace.ring.capacity(), trace.find(&all()).len()), (0, 0), "off gives the room back");
-    trace.set(Arc::new(TraceRules { mode: TraceMode::All, only: Vec::new() }));
+    trace.set(Arc::new(TraceRules { mode: TraceMode::All, ..TraceRules::default() }));
     trace.step(now, &one, Step::Arrived, Side::Partners);
     assert_eq!(trace.find(&all()).len(), 1);
 }
@@ -166,4 +170,67 @@ fn stanzas_of_a_run_are_remembered_one_by_one() {
     assert_eq!(seen(&["partner.example"]).len(), 2);
     assert_eq!(seen(&["other@contoso.com"]), []);
     assert_eq!(seen(&["other.example"]), []);
+}
+
+fn sampled(one_in: u32, seed: u64) -> Trace {
+    let mut trace = Trace::default();
+    trace.set(Arc::new(TraceRules { sampling: Some(Sampling { one_in, seed }), ..TraceRules::default() }));
+    trace
+}
+
+#[test]
+fn one_stanza_in_so_many_is_sampled_at_every_step_and_on_every_shard() {
+    let now = start();
+    let ids = |trace: &Trace| {
+        let mut ids = std::collections::BTreeMap::<String, usize>::new();
+        let mut from = 0;
+        loop {
+            let page = trace.samples(from);
+            let Some(last) = page.last() else { return ids };
+            from = last.number + 1;
+            page.into_iter().for_each(|traced| *ids.entry(traced.id).or_default() += 1);
+        }
+    };
+    let (mut one, mut other, mut seeded) = (sampled(10, 7), sampled(10, 7), sampled(10, 8));
+    for n in 0..5_000 {
+        let stanza = stanza("eve@partner.example/x", "anna@contoso.com", &format!("m{n}"));
+        one.step(now, &stanza, Step::Arrived, Side::Partners);
+        one.step(now, &stanza, Step::HandedTo(1), Side::Partners);
+        other.step(now, &stanza, Step::Given, Side::Partners);
+        other.failed(now, &stanza, Step::Bounced, &|| "why".to_owned());
+        seeded.step(now, &stanza, Step::Arrived, Side::Partners);
+    }
+    let (here, there, elsewhere) = (ids(&one), ids(&other), ids(&seeded));
+    assert!((400..600).contains(&here.len()), "{} of 5000", here.len());
+    assert_eq!(here, there, "the same stanzas");
+    assert!(here.values().all(|steps| *steps == 2), "every step of each");
+    assert_ne!(here.keys().collect::<Vec<_>>(), elsewhere.keys().collect::<Vec<_>>(), "the seed counts");
+    assert_eq!(one.find(&all()), [], "the trace itself is off");
+    let mut made = sampled(1, 0);
+    let answer = Stanza { made: true, ..stanza("eve@partner.example", "anna@contoso.com", "m") };
+    made.step(now, &answer, Step::Arrived, Side::Partners);
+    assert_eq!(made.samples(0), [], "what the router makes is no traffic");
+}
+
+#[test]
+fn samples_are_bounded_and_what_was_forgotten_shows() {
+    let now = start();
+    let mut trace = sampled(1, 0);
+    let one = stanza("eve@partner.example", "anna@contoso.com", "m");
+    for _ in 0..SAMPLES_MAX + 10 {
+        trace.step(now, &one, Step::Arrived, Side::Partners);
+    }
+    let page = trace.samples(3);
+    assert_eq!((page.len(), page[0].number), (crate::survey::SURVEY_MAX, 10), "three to nine are gone");
+    assert_eq!(trace.samples(SAMPLES_MAX as u64 + 9).len(), 1);
+    assert_eq!(trace.samples(SAMPLES_MAX as u64 + 10), []);
+    assert_eq!(trace.samples(u64::MAX), []);
+    trace.set(Arc::new(TraceRules::default()));
+    assert_eq!((trace.samples(0), trace.samples.capacity()), (Vec::new(), 0), "off gives the room back");
+    trace.set(Arc::new(TraceRules {
+        sampling: Some(Sampling { one_in: 1, seed: 0 }),
+        ..TraceRules::default()
+    }));
+    trace.step(now, &one, Step::Arrived, Side::Partners);
+    assert_eq!(trace.samples(0)[0].number, SAMPLES_MAX as u64 + 10, "numbers go on");
 }

@@ -3,11 +3,11 @@
 
 import { ask, listen, token } from "./api.js";
 import { picture, sorted, WORD } from "./estate.js";
-import { ago, at, certificates, count, diff, empty, entries, fill, h, jobs, migration, partnerCards, queues, state, table, tiles, traces } from "./views.js";
+import { ago, at, certificates, count, diff, empty, entries, fill, h, jobs, migration, partnerCards, queues, state, steps, streams, table, tiles, traces } from "./views.js";
 
 const VIEWS = ["overview", "partners", "moves", "trace", "events", "control"];
 const narrow = matchMedia("(max-width: 44rem)");
-const now = { live: null, liveAt: 0, history: [], partners: [], certificates: [], queues: [], moves: [], events: [], audit: [], me: null, last: null };
+const now = { live: null, liveAt: 0, history: [], partners: [], certificates: [], queues: [], links: [], moreLinks: false, moves: [], events: [], audit: [], me: null, last: null };
 let view = "overview";
 let stop = null;
 // Grows with every sign-in and sign-out: what was asked before has nothing to say any more.
@@ -36,6 +36,8 @@ function problems() {
   if (!live.alive) say("bad", "A part of turnout stands still. Save the log and restart it.", "events");
   if (live.unaccounted) say("bad", `${count(live.unaccounted)} stanzas are unaccounted for: a fault of turnout. Keep the log.`, "events");
   if (live.store_failing) say("bad", `The store of contacts cannot be written: ${live.store_failing}`, "events");
+  if (live.spool?.failing) say("bad", `The disk of the spool cannot be written: ${live.spool.failing}`, "events");
+  if (live.spool?.full) say("bad", "The spool on disk is full: what waits now is in memory alone.", "overview");
   for (const side of live.sides.slice(1)) {
     if (side.nodes && side.nodes_failing >= side.nodes) say("bad", `${side.name} cannot be reached: ${side.nodes === 1 ? "its node does not answer" : `none of its ${side.nodes} nodes answers`}.`, "overview");
     else if (side.nodes_failing) say("warn", `${side.nodes_failing} of the ${side.nodes} nodes of ${side.name} do not answer.`, "overview");
@@ -46,6 +48,9 @@ function problems() {
   for (const one of now.certificates.filter(({ days_left }) => days_left < 30)) {
     const name = one.names[0] ?? one.file;
     say(one.days_left < 7 ? "bad" : "warn", one.days_left < 0 ? `The certificate of ${name} has ended.` : `The certificate of ${name} ends in ${one.days_left} days.`, "overview");
+  }
+  for (const { domain, health } of now.partners.filter(({ health }) => (health.certificate_days_left ?? 99) < 14)) {
+    say("warn", health.certificate_days_left < 0 ? `The certificate of ${domain} has ended.` : `The certificate of ${domain} ends in ${health.certificate_days_left} days: tell the partner.`, "partners");
   }
   if (live.held > 10000) say("warn", `${count(live.held)} stanzas wait in the router.`, "overview");
   if (live.draining) say("warn", "turnout is stopping: it takes no new connections.", "control");
@@ -82,6 +87,9 @@ function show() {
     const bad = now.partners.filter(({ health }) => health.state === "trouble").length;
     at("partners-note").textContent = `${count(now.partners.length)} ${now.partners.length === 1 ? "partner" : "partners"}, ${bad ? `${count(bad)} in trouble` : "none in trouble"}.`;
     partnerCards(at("partner-list"), sorted(now.partners), WORD);
+    const names = now.partners.map(({ domain }) => domain).sort();
+    fill(at("probe-partner"), names, () => names.map((name) => h("option", { value: name }, name)));
+    streams(at("streams"), now.links, now.moreLinks, live.sides.filter(({ backend }) => backend === "sip").map(({ name }) => name));
   } else if (view === "moves") {
     homesInto(at("move-from"), at("move-home"));
     const running = new Map(live.moves.map((job) => [job.id, job]));
@@ -116,7 +124,12 @@ const refreshers = {
     const [partners, waiting] = await Promise.all([ask("/api/partners"), ask("/api/queues")]);
     [now.partners, now.queues] = [partners.partners, waiting.queues];
   }),
-  partners: guarded(async () => { now.partners = (await ask("/api/partners")).partners; }),
+  partners: guarded(async () => {
+    now.partners = (await ask("/api/partners")).partners;
+    if (view !== "partners") return;
+    const found = await ask("/api/links?limit=100");
+    [now.links, now.moreLinks] = [found.links, Boolean(found.next_after)];
+  }),
   moves: guarded(async () => { now.moves = (await ask("/api/moves")).moves; }),
   events: guarded(async () => {
     const [events, audit] = await Promise.all([ask("/api/events?limit=100"), ask("/api/audit?limit=100")]);
@@ -299,16 +312,43 @@ at("trace-form").addEventListener("submit", async (event) => {
 
 const controls = guarded(async () => {
   at("control-note").textContent = operates() ? "Every change is written down with your name." : "Your token may look and not change.";
+  const fields = ["log-filter", "tracing-mode", "tracing-only"].map(at);
+  const before = fields.map((field) => field.value);
   const [log, trace] = await Promise.all([ask("/api/log"), ask("/api/trace?limit=1")]);
-  at("log-filter").value = log.filter;
-  at("tracing-mode").value = trace.mode;
-  at("tracing-only").value = trace.only.join(" ");
+  // What somebody has begun to write in the meantime stays.
+  [log.filter, trace.mode, trace.only.join(" ")].forEach((value, index) => { if (fields[index].value === before[index]) fields[index].value = value; });
 });
 const told = (place, work) => async (event) => {
   event.preventDefault();
   place.textContent = "…";
   try { await work(); } catch (error) { place.replaceChildren(h("span", { class: "form-error" }, error.text ?? error.message)); }
 };
+at("probe-form").addEventListener("submit", told(at("probe-result"), async () => {
+  const report = await ask("/api/probe", "POST", { partner: at("probe-partner").value });
+  steps(at("probe-result"), report, `Nothing stands between ${report.from} and ${report.partner}.`);
+}));
+const reason = (refusal) => `${refusal.condition}: ${refusal.text}${refusal.detail ? ` [${refusal.detail}]` : ""}`;
+at("selftest-form").addEventListener("submit", told(at("selftest-result"), async () => {
+  const [from, to] = [at("selftest-from").value.trim(), at("selftest-to").value.trim()];
+  const done = [];
+  const tell = (step, about, outcome, text, millis = 0) => {
+    done.push({ step, about, outcome, text, millis });
+    const good = step === "message" && outcome === "good";
+    steps(at("selftest-result"), { good, steps: done, diagnosis: [] }, "The partner's server has it.");
+    if (outcome === "skipped") done.pop();
+    return outcome === "good";
+  };
+  // The same questions, in the same order, as `turnout selftest` puts.
+  const user = await ask(`/api/users/${encodeURIComponent(from)}`);
+  if (!tell("user", from, user.home ? "good" : "bad", user.home ? `lives on ${user.home}` : "lives in no home")) return;
+  for (const [step, one, other] of [["way there", from, to], ["way back", to, from]]) {
+    const way = await ask(`/api/explain?${new URLSearchParams({ from: one, to: other })}`);
+    if (!tell(step, `${one} to ${other}`, way.route ? "good" : "bad", way.route ? `goes to ${way.route}` : reason(way.refusal))) return;
+  }
+  tell("message", `${from} to ${to}`, "skipped", "under way …");
+  const sent = await ask("/api/selftest", "POST", { from, to });
+  tell("message", `${from} to ${to}`, sent.delivered ? "good" : "bad", sent.delivered ? "the partner's server has it" : reason(sent.refusal), sent.millis);
+}));
 at("preview").addEventListener("click", told(at("reload-result"), async () => diff(at("reload-result"), (await ask("/api/reload/preview", "POST")).diff)));
 at("reload").addEventListener("click", told(at("reload-result"), async () => {
   const done = await ask("/api/reload", "POST");

@@ -77,6 +77,7 @@ export function tiles(place, live, history) {
     tile("Stanzas in", rate(received), "all sides together", "", history.length > 1 ? spark(history, (point) => point.received, "Stanzas received a second") : null),
     tile("Delivered within", micros(worst), `99 of 100, last minute; half ${micros(half)}`, worst > 1e6 ? "warn" : ""),
     tile("Held now", count(live.held), `${bytes(live.spool_bytes)} in spools`, live.held > 10000 ? "warn" : "", history.length > 1 ? spark(history, (point) => point.held, "Stanzas held") : null),
+    live.spool ? tile("On disk", count(live.spool.waiting), live.spool.failing ?? (live.spool.full ? `full: ${bytes(live.spool.bytes)}` : live.spool.waiting ? `the oldest for ${span(live.spool.oldest_seconds ?? 0)}, ${bytes(live.spool.bytes)}` : `nothing waits, ${bytes(live.spool.bytes)}`), live.spool.failing || live.spool.full ? "bad" : (live.spool.oldest_seconds ?? 0) > 60 ? "warn" : "") : "",
     tile("Refused", count(bounced), "told to senders, last minute", "", history.length > 1 ? spark(history, (point) => point.bounced, "Stanzas refused a second") : null),
     tile("Directory", count(live.users), live.directory_failing ?? `users, ${live.directory_from_disk ? "from the disk, confirmed" : "confirmed"} ${span(live.directory_age_seconds)} ago`, live.directory_failing ? "bad" : live.directory_from_disk ? "warn" : ""),
   );
@@ -127,13 +128,35 @@ export function partnerCards(place, list, words) {
   fill(place, list, () => (list.length === 0 ? [empty("No partner is configured.")] : list.map(({ domain, additional_domains, type, tls, sasl, dialback, proxy, health }) => {
     const isBad = health.last_error && (!health.last_good || health.last_error.at_unix_millis > health.last_good.at_unix_millis);
     const word = health.state === "trouble" || isBad ? health.last_error : health.last_good;
-    const facts = [["Streams", `${health.streams_in} in, ${health.streams_out} out`], ["Waiting", health.waiting ? `${count(health.waiting)} (${bytes(health.waiting_bytes)})` : "nothing"],
+    const days = health.certificate_days_left;
+    const facts = [health.received_per_second === null ? null : ["Now", `${rate(health.received_per_second)} from it, ${rate(health.delivered_per_second)} to it`],
+      days === null ? null : ["Its certificate", days < 0 ? "has ended" : `${count(days)} days left`], ["Streams", `${health.streams_in} in, ${health.streams_out} out`], ["Waiting", health.waiting ? `${count(health.waiting)} (${bytes(health.waiting_bytes)})` : "nothing"],
       health.failures ? ["Failed attempts", count(health.failures)] : null, ["Type", type], ["TLS", tls], ["SASL", sasl], ["Dialback", dialback ? "yes" : "no"], proxy ? ["Proxy", proxy] : null];
     return h("article", { class: "card partner-card" }, h("h2", {}, domain), state(LEVEL[health.state], words[health.state]),
       h("p", { class: word && word === health.last_error ? "last-error" : "soft" }, word ? `${clock(word.at_unix_millis)} ${word.text}` : "Nothing was heard of it since the start."),
       h("dl", {}, ...facts.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
         additional_domains.length ? h("div", {}, h("dt", {}, "Also"), h("dd", {}, additional_domains.join(", "))) : null));
   })));
+}
+
+// Sessions with a pool belong to no stream of it, so what its users got is counted nowhere by stream.
+export function streams(place, list, more, pools) {
+  const marks = (link) => [link.both_ways && "both ways", link.resumed && "resumed", link.acknowledged && "acknowledged"].filter(Boolean).join(", ");
+  fill(place, [list, more, pools], () => (list.length === 0 ? [empty("No connection is open.")] : [table("Streams", ["Peer", "Side", "Way", "State", "Proven by", "Marks", "#In", "#Out", "#Unanswered"],
+    list.map((link) => h("tr", {}, h("th", { scope: "row" }, link.theirs.join(", ") || link.address || link.link, link.ours ? h("span", { class: "soft" }, ` with ${link.ours}`) : null), h("td", {}, link.side), h("td", {}, link.direction),
+      h("td", {}, [link.state, link.tls].filter(Boolean).join(", ")), h("td", {}, link.proof), h("td", {}, marks(link)),
+      h("td", { class: "number" }, count(link.received)), h("td", { class: "number" }, pools.includes(link.side) ? "–" : count(link.delivered)), h("td", { class: "number" }, count(link.stanzas))))),
+  more ? empty("There are more: GET /api/links.") : null]));
+}
+
+const OUTCOME = { good: "good", note: "warn", bad: "bad", skipped: "none" };
+
+// What was done step by step, as a probe or a test message tells it.
+export function steps(place, { good, steps: list, diagnosis }, well) {
+  const rows = list.map((one) => h("li", {}, h("span", { class: "soft" }, one.millis ? `${count(one.millis)} ms` : ""), state(OUTCOME[one.outcome] ?? "none", one.step), h("span", { class: "why" }, [one.about, one.text].filter(Boolean).join(": "))));
+  place.replaceChildren(h("ul", { class: "steps" }, ...rows),
+    ...diagnosis.map(({ what, cure }) => h("p", {}, h("strong", {}, what), ` ${cure}`)),
+    ...(good && diagnosis.length === 0 ? [h("p", {}, state("good", well))] : []));
 }
 
 const JOB = { running: ["warn", "running"], cancelling: ["warn", "stopping"], done: ["good", "done"], cancelled: ["none", "cancelled"], failed: ["bad", "failed"] };

@@ -3,6 +3,7 @@
 use tokio::sync::watch;
 
 use super::*;
+use crate::admin::views::MoveJob;
 use crate::admin::{self, Ask};
 use crate::look::example::{self, look};
 
@@ -43,7 +44,7 @@ async fn run_against(moved: Result<MovedAnswer, String>, words: &[&str]) -> (u8,
 async fn run_at(address: &str, words: &[&str]) -> (u8, String, String) {
     let args = parse(&[&["--admin", address], words].concat()).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = run(&args, &mut out, &mut err).await;
+    let code = run(&args, None, &mut out, &mut err).await;
     (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
 
@@ -159,6 +160,62 @@ async fn moves_tell_how_they_went() {
 }
 
 #[tokio::test]
+async fn a_file_is_moved_in_batches() {
+    let file = std::env::temp_dir().join(format!("turnout-batches-{}", std::process::id()));
+    std::fs::write(&file, "\u{feff}# who moves\nalice@contoso.com\n\n bob@contoso.com\nlost@contoso.com\n")
+        .unwrap();
+    let path = file.to_str().unwrap();
+    let one = Ok(MovedAnswer { users: 1, in_time: true, held_millis: 4, remembered: true });
+    let words = ["move", "--to", "legacy", "--file", path, "--batch", "2"];
+    let (code, out, err) = run_against(one.clone(), &words).await;
+    let said = "2 moved to legacy, 1 were there already, their stanzas held for 4 ms at most\n";
+    assert_eq!((code, out.as_str(), err.as_str()), (0, said, ""));
+    let (code, out, _) = run_against(one, &[&words[..], &["--json"]].concat()).await;
+    let job: MoveJob = serde_json::from_str(&out).unwrap();
+    let told = (job.state.as_str(), job.total, job.done, job.moved, job.remembered);
+    assert_eq!((code, told), (0, ("done", 3, 3, 2, true)));
+    let late = Ok(MovedAnswer { users: 2, in_time: false, held_millis: 5000, remembered: false });
+    let (_, out, _) = run_against(late, &words).await;
+    assert!(out.contains("in 2 batches not all") && out.contains("a restart forgets this"), "{out}");
+    let (code, out, err) = run_against(Err("the overlay is full".to_owned()), &words).await;
+    assert!(code == 1 && out.starts_with("0 moved"), "{out}");
+    assert!(
+        err.starts_with("ended after 0 of 3 users: the overlay is full; who was moved stays moved"),
+        "{err}"
+    );
+    std::fs::write(&file, "alice@contoso.com\nnobody@contoso.com\n").unwrap();
+    let (code, out, err) = run_against(good(), &words).await;
+    assert_eq!((code, out.as_str()), (1, ""), "nobody is moved where one is not known: {err}");
+    std::fs::write(&file, "# nobody\n").unwrap();
+    assert_eq!(run_against(good(), &words).await.0, 2);
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn users_stand_in_a_table_on_a_terminal_and_on_lines_elsewhere() {
+    let user = |name: &str, home: Option<&str>| UserAnswer {
+        user: format!("{name}@contoso.com"),
+        home: home.map(str::to_owned),
+        enabled: true,
+        federation_enabled: true,
+        ..UserAnswer::default()
+    };
+    let users = [user("alice", Some("legacy")), user("a-name-that-is-far-too-long-for-it", None)];
+    let text = |columns| {
+        let mut out = Vec::new();
+        show_page(&users, columns, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(text(None).lines().count(), 2, "{}", text(None));
+    let table = text(Some(44));
+    assert!(
+        table.trim_start().starts_with("user ") && table.contains("remarks") && table.contains("no XMPP"),
+        "{table}"
+    );
+    assert!(table.lines().all(|line| line.chars().count() <= 44), "{table}");
+}
+
+#[tokio::test]
 async fn a_router_that_is_not_there_is_a_finding() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -174,6 +231,8 @@ fn arguments_are_checked() {
         &["move", "a@b"][..],
         &["move", "--to", "x"],
         &["move", "a@b", "--file", "f", "--to", "x"],
+        &["move", "a@b", "--batch", "5", "--to", "x"],
+        &["move", "--file", "f", "--batch", "0", "--to", "x"],
         &["show"],
         &["forget", "a@b"],
         &[],
