@@ -11,7 +11,6 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use turnout_core::home::BackendKind;
 use turnout_core::io::{Door, Side};
-use turnout_core::limits::HOME_CONNECTIONS_MAX;
 
 use crate::config::Config;
 use crate::handover::Sockets;
@@ -77,7 +76,7 @@ pub fn bind(config: &Config, sockets: &mut Sockets) -> Result<Vec<Bound>, String
         let direct_tls =
             home.backend == BackendKind::Sip && home.tls != turnout_core::policy::Negotiation::NotSupported;
         let door = Door { side: Side::Home(id), direct_tls };
-        let limit = Arc::new(Semaphore::new(HOME_CONNECTIONS_MAX));
+        let limit = Arc::new(Semaphore::new(config.flow.room.home_connections));
         wanted.push((format!("home.{}.listen", home.name), home.listen, door, limit));
     }
     let mut passed = Vec::with_capacity(wanted.len());
@@ -262,6 +261,52 @@ mod tests {
         assert!(sources.places.lock().unwrap().len() <= SOURCES_MAX, "bounded");
         assert!(held.len() == 2 && sources.place(address("192.0.2.1")).is_some());
         assert!(Sources::new(usize::MAX).place(address("192.0.2.1")).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_servers_of_one_home_have_so_many_connections_and_no_more() {
+        let home = |name: &str| {
+            format!(
+                "[home.{name}]\nbackend = \"xmpp\"\nconnect = [\"{name}.contoso.com:5269\"]\nlisten = \"127.0.0.1:0\"\n\
+                 registrar_pools = [\"{name}.pools.contoso.com\"]\n"
+            )
+        };
+        let text = [
+            "domains = [\"contoso.com\"]\n[federation]\nlisten = [\"127.0.0.1:0\"]\n",
+            "certificate = \"c\"\nkey = \"k\"\n[limits]\nhome_connections_max = 16\n",
+            &home("one"),
+            &home("other"),
+            "[directory]\nfile = \"users.csv\"\n",
+        ]
+        .concat();
+        let base = std::path::Path::new("/base");
+        let config = Config::parse(&text, base, base).unwrap();
+        let (post, mut mail) = crate::mail::post_office(1);
+        let (_stop, stopped) = watch::channel(false);
+        let mut addresses = Vec::new();
+        for bound in bind(&config, &mut Sockets::none()).unwrap() {
+            if bound.door.side != Side::Partners {
+                addresses.push(bound.address().unwrap());
+                tokio::spawn(accept(bound, post.clone(), stopped.clone()));
+            }
+        }
+        let [one, other] = addresses[..] else { panic!("{addresses:?}") };
+        let mut held = Vec::new();
+        for _ in 0..16 {
+            let client = tokio::net::TcpStream::connect(one).await.unwrap();
+            held.push((client, mail[0].recv().await.unwrap()));
+        }
+        let refused = tokio::net::TcpStream::connect(one).await.unwrap();
+        let mut byte = [0];
+        refused.readable().await.unwrap();
+        assert!(!matches!(refused.try_read(&mut byte), Ok(1..)), "closed, and nothing was said");
+        assert!(mail[0].try_recv().is_err(), "no shard hears of it");
+        let client = tokio::net::TcpStream::connect(other).await.unwrap();
+        held.push((client, mail[0].recv().await.unwrap()));
+        // Whose place is given back may be taken.
+        drop(held.remove(0));
+        let client = tokio::net::TcpStream::connect(one).await.unwrap();
+        held.push((client, mail[0].recv().await.unwrap()));
     }
 
     #[test]

@@ -150,6 +150,8 @@ impl Shard {
         let pools = world.homes.iter().map(|(_, home)| Pool::new(&home.connect)).collect();
         let keeps_contacts = world.homes.iter().any(|(_, home)| home.backend == BackendKind::Sip);
         let tally = Tally { sides: vec![SideTally::default(); backends.len()], ..Tally::default() };
+        let mut presences = Presences::default();
+        presences.contacts.make_room(world.flow.room);
         Self {
             index,
             world,
@@ -161,7 +163,7 @@ impl Shard {
             pools,
             timers: Timers::default(),
             holds: Holds::default(),
-            presences: Presences::default(),
+            presences,
             vigils: Vigils::default(),
             pressures: Pressures::default(),
             rates: Rates::default(),
@@ -391,6 +393,7 @@ impl Shard {
                 *pool = Pool::new(&home.connect);
             }
         }
+        self.presences.contacts.make_room(world.flow.room);
         self.world = world;
         for index in 0..self.backends.len() {
             let world = Arc::clone(&self.world);

@@ -265,6 +265,9 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     if old.policy.limits().connections_max != new.policy.limits().connections_max {
         return Some("federation.connections_max");
     }
+    if old.flow.room.home_connections != new.flow.room.home_connections {
+        return Some("limits.home_connections_max");
+    }
     if old.federation.connections_per_address_max != new.federation.connections_per_address_max {
         return Some("federation.connections_per_address_max");
     }
