@@ -78,8 +78,14 @@ fn every_class_has_one_row_with_tests() {
     let number = |prefix: &str, numbers: std::ops::RangeInclusive<u8>| {
         numbers.map(|number| format!("{prefix}-{number:02}")).collect::<Vec<_>>()
     };
-    let classes =
-        [number("B", 1..=12), number("B", 20..=38), number("XC", 1..=9), number("B", 50..=64)].concat();
+    let classes = [
+        number("B", 1..=12),
+        number("B", 20..=38),
+        number("XC", 1..=9),
+        number("B", 50..=64),
+        number("TL", 1..=8),
+    ]
+    .concat();
     assert_eq!(ids, classes);
     for row in all() {
         assert!(row.tests.iter().map(|(_, names)| names.len()).sum::<usize>() > 0, "{} has no test", row.id);
