@@ -123,3 +123,17 @@ fn typing_is_remembered_of_so_many_pairs_and_the_others_write_without() {
     assert!(writes(&mut rig, link, "u4"), "what he writes goes on");
     assert_eq!(rig.next(link).method(), Some(b"MESSAGE".as_slice()));
 }
+
+#[test]
+fn a_reload_changes_how_much_there_is_room_for_and_takes_nothing_away() {
+    use turnout_core::backend::Backend;
+    let room = |sip_kept| Room { sip_kept, ..Room::default() };
+    let (mut rig, link) = rig(room(2));
+    assert!(writes(&mut rig, link, "u0") && writes(&mut rig, link, "u1") && !writes(&mut rig, link, "u2"));
+    for (kept, more) in [(3, true), (1, false)] {
+        let world = world(&Setup { room: room(kept), ..Setup::default() });
+        rig.with(0, |now, backend, out| backend.configure(now, &world, out));
+        assert_eq!(writes(&mut rig, link, "u2"), more, "{kept}");
+    }
+    assert_eq!(rig.kept(), 3);
+}

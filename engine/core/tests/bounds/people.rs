@@ -17,7 +17,7 @@ use turnout_core::presence::PresenceRules;
 use turnout_core::refusal::Condition;
 use turnout_core::stanza::{Kind, PresenceType, Stanza};
 
-use crate::rig::{ANNA, BOB, CARLA, LEGACY, POOL, Rig, link_of};
+use crate::rig::{ANNA, BOB, CARLA, LEGACY, POOL, Rig, link_of, world};
 
 #[test]
 fn no_rate_is_faster_than_the_fastest() {
@@ -147,6 +147,25 @@ fn so_many_contacts_are_remembered_and_one_more_is_refused() {
     assert_eq!(rig.shard.tally().contacts.both + rig.shard.tally().contacts.from, 30, "in all");
     asks(&mut rig, 3);
     assert_eq!(rig.refused(), 2, "who is remembered goes on to be served");
+    rig.check();
+}
+
+#[test]
+fn a_reload_changes_how_much_there_is_room_for_and_takes_nothing_away() {
+    let of = |contacts| FlowLimits { room: Room { contacts, ..Room::default() }, ..FlowLimits::default() };
+    let mut rig = Rig::with(of(3));
+    let asks = |rig: &mut Rig, n: usize| {
+        let before = rig.refused();
+        let stanza = presence(rig, PresenceType::Subscribe, &format!("u{n}@p{n}.example"), CARLA);
+        rig.bring(Side::Partners, link_of(Side::Partners, 0), [stanza]);
+        rig.refused() == before
+    };
+    assert!((0..3).all(|n| asks(&mut rig, n)) && !asks(&mut rig, 3));
+    rig.handle(Input::World(world(of(4), PresenceRules::default())));
+    assert!(asks(&mut rig, 3) && !asks(&mut rig, 4));
+    rig.handle(Input::World(world(of(2), PresenceRules::default())));
+    assert!((0..4).all(|n| asks(&mut rig, n)), "those who were there stay");
+    assert!(!asks(&mut rig, 4));
     rig.check();
 }
 

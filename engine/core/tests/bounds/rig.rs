@@ -143,7 +143,7 @@ fn side_of(stanza: &Stanza) -> Side {
     }
 }
 
-fn world(flow: FlowLimits, presence: PresenceRules) -> Arc<World> {
+pub(crate) fn world(flow: FlowLimits, presence: PresenceRules) -> Arc<World> {
     let home = |name: &str, backend| Home {
         name: name.to_owned(),
         backend,
