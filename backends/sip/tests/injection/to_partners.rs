@@ -49,7 +49,7 @@ fn request(values: &[(&str, Vec<u8>)], body: &[u8]) -> Vec<u8> {
     while let Some(at) = rest.find('{') {
         let end = at + rest[at..].find('}').unwrap() + 1;
         let field = &rest[at..end];
-        out.extend_from_slice(rest[..at].as_bytes());
+        out.extend_from_slice(&rest.as_bytes()[..at]);
         let value = values.iter().find(|(name, _)| *name == field).map(|(_, value)| value.as_slice());
         out.extend_from_slice(value.unwrap_or_else(|| harmless(field)));
         rest = &rest[end..];

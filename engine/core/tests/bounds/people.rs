@@ -124,30 +124,30 @@ fn presence(rig: &mut Rig, kind: PresenceType, from: &str, to: &str) -> Stanza {
 
 #[test]
 fn so_many_contacts_are_remembered_and_one_more_is_refused() {
-    let room = Room { contacts: 30, contacts_per_user: 20, ..Room::default() };
-    let mut rig = Rig::with(FlowLimits { room, ..FlowLimits::default() });
-    let asks = |rig: &mut Rig, n: usize| {
-        let stanza = presence(rig, PresenceType::Subscribe, &format!("u{n}@p{n}.example"), CARLA);
-        rig.bring(Side::Partners, link_of(Side::Partners, 0), [stanza]);
-        let grant = presence(rig, PresenceType::Subscribed, CARLA, &format!("u{n}@p{n}.example"));
-        rig.bring(POOL, link_of(POOL, 0), [grant]);
-    };
-    for n in 0..20 {
-        asks(&mut rig, n);
+    // Of one user, and in all: what the store remembers counts as well.
+    for (contacts, contacts_per_user) in [(100, 20), (30, 25)] {
+        let room = Room { contacts, contacts_per_user, ..Room::default() };
+        let mut rig = Rig::with(FlowLimits { room, ..FlowLimits::default() });
+        let asks = |rig: &mut Rig, n: usize| {
+            let stanza = presence(rig, PresenceType::Subscribe, &format!("u{n}@p{n}.example"), CARLA);
+            rig.bring(Side::Partners, link_of(Side::Partners, 0), [stanza]);
+            let grant = presence(rig, PresenceType::Subscribed, CARLA, &format!("u{n}@p{n}.example"));
+            rig.bring(POOL, link_of(POOL, 0), [grant]);
+        };
+        let stored = (0..10).map(|n| contact(&format!("l{n}@contoso.com"), BOB));
+        rig.handle(Input::Contacts(stored.collect()));
+        for n in 0..20 {
+            asks(&mut rig, n);
+        }
+        let counts = |rig: &mut Rig| rig.shard.tally().contacts.both + rig.shard.tally().contacts.from;
+        assert_eq!((rig.refused(), counts(&mut rig)), (0, 30));
+        asks(&mut rig, 20);
+        assert_eq!((rig.refused(), rig.refusal().0), (1, Condition::ResourceConstraint), "{contacts}");
+        assert_eq!(counts(&mut rig), 30);
+        asks(&mut rig, 3);
+        assert_eq!(rig.refused(), 1, "who is remembered goes on to be served");
+        rig.check();
     }
-    assert_eq!(rig.refused(), 0);
-    asks(&mut rig, 20);
-    assert_eq!((rig.refused(), rig.refusal().0), (1, Condition::ResourceConstraint), "of one user");
-    // What the store remembers counts as well.
-    let stored: Vec<Record> = (0..10).map(|n| contact(&format!("l{n}@contoso.com"), BOB)).collect();
-    rig.handle(Input::Contacts(stored));
-    assert_eq!(rig.shard.tally().contacts.both + rig.shard.tally().contacts.from, 30);
-    let stanza = presence(&mut rig, PresenceType::Subscribe, "dora@contoso.com", BOB);
-    rig.bring(POOL, link_of(POOL, 0), [stanza]);
-    assert_eq!(rig.shard.tally().contacts.both + rig.shard.tally().contacts.from, 30, "in all");
-    asks(&mut rig, 3);
-    assert_eq!(rig.refused(), 2, "who is remembered goes on to be served");
-    rig.check();
 }
 
 #[test]
