@@ -156,6 +156,7 @@ pub const WHOLE: &[(&str, Tests)] = &[
                     "events_as_they_happen_are_told_in_words_too",
                 ],
             ),
+            ("tests/service/administration.rs", &["who_may_only_read_is_told_the_words_of_the_log"]),
         ],
     ),
 ];
