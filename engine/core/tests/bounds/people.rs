@@ -201,11 +201,15 @@ fn so_much_presence_waits_for_the_store_and_one_more_is_refused() {
     let asks = presence(&mut rig, PresenceType::Subscribe, "eve@partner.example", CARLA);
     rig.bring(Side::Partners, link, [asks]);
     assert_eq!(rig.refused(), 1, "a question is");
+    assert_eq!(rig.shard.tally().contacts.asking, 1, "and has not been asked: the first one alone has");
     assert_eq!(rig.refusal().0, Condition::ResourceConstraint);
     rig.say(Side::Partners, BOB, CARLA, 1);
     assert_eq!(rig.refused(), 1, "messages go on");
     rig.seen().dials_wait = false;
     rig.handle(Input::Persisted(first));
     assert_eq!(rig.shard.tally().presence_waiting, 0);
+    let asks = presence(&mut rig, PresenceType::Subscribe, "eve@partner.example", CARLA);
+    rig.bring(Side::Partners, link, [asks]);
+    assert_eq!((rig.refused(), rig.shard.tally().contacts.asking), (1, 2), "there is room again");
     rig.check();
 }
