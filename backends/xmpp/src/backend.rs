@@ -22,7 +22,7 @@ use turnout_core::world::World;
 
 use crate::addresses::Addresses;
 use crate::dialback::{Answer, Ask};
-use crate::frame::FrameLimits;
+use crate::frame::{FrameLimits, Shapes};
 use crate::inbound::Inbound;
 use crate::issuers::Issuers;
 use crate::liveness::{Alive, Lives, Pong};
@@ -85,6 +85,7 @@ pub struct XmppBackend {
     /// Where EXTERNAL failed lately, and when: dialback is tried at once.
     external_refused: HashMap<Pair, Instant>,
     addresses: Addresses,
+    shapes: Shapes,
     /// Streams in that broke and may be resumed.
     sessions: Sessions,
     /// Streams out that broke and may be resumed.
@@ -118,6 +119,7 @@ impl XmppBackend {
             inbound: 0,
             external_refused: HashMap::new(),
             addresses: Addresses::default(),
+            shapes: Shapes::default(),
             sessions: Sessions::default(),
             broken: HashMap::new(),
             lives: Lives::default(),
@@ -167,6 +169,7 @@ impl XmppBackend {
             answers: &mut self.answers,
             claims: &mut self.claims,
             addresses: &mut self.addresses,
+            shapes: &mut self.shapes,
             accounts: &mut self.accounts,
             lives: &mut self.lives,
             issuers: &mut self.issuers,

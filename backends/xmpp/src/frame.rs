@@ -40,6 +40,7 @@ mod wide;
 pub use element::{Attributes, Element, Name, Span};
 pub use header::{StreamHeader, Version};
 pub use namespaces::Namespace;
+pub use plain::Shapes;
 pub use value::{attribute_value, cdata_value, text_value};
 pub use wide::Instructions;
 
@@ -173,14 +174,15 @@ impl Framer {
 
     /// Takes the plain stanzas that lie whole at the front of what was fed, up to 512: their bytes, nothing between them, and a
     /// head for each appended to `heads`, counted from the start of these bytes. This is the fast way, for nearly all
-    /// that streams carry; the checks are the same as those of [`next`](Self::next). See the plain module for what is plain.
+    /// that streams carry; the checks are the same as those of [`next`](Self::next). See the plain module for what is plain. `shapes` is
+    /// what streams carried before; it makes no difference but to how fast this is.
     ///
     /// `None` where something else comes next, or nothing: then call [`next`](Self::next), which reads anything, and this again
     /// after it.
     ///
     /// A stanza that looks plain as far as it goes is not looked at again until the rest of it is there: `next` says that more
     /// bytes are needed, and a fault in it may be told only with those. Asked once more without them, `next` looks.
-    pub fn next_run(&mut self, heads: &mut Vec<Head>) -> Option<Bytes> {
+    pub fn next_run(&mut self, shapes: &mut Shapes, heads: &mut Vec<Head>) -> Option<Bytes> {
         if self.ahead == Ahead::Cut && !self.waiting.is_empty() {
             self.gather();
             self.ahead = Ahead::Late;
@@ -193,10 +195,10 @@ impl Framer {
         }
         let rules = self.scanner.plain_rules()?;
         if self.carry.is_empty() {
-            return self.run_of_current(&rules, heads);
+            return self.run_of_current(&rules, shapes, heads);
         }
         if self.ahead == Ahead::Late && !self.current.is_empty() {
-            self.run_of_carried(&rules, heads)
+            self.run_of_carried(&rules, shapes, heads)
         } else {
             None
         }
@@ -285,8 +287,8 @@ impl Framer {
         }
     }
 
-    fn run_of_current(&mut self, rules: &Rules, heads: &mut Vec<Head>) -> Option<Bytes> {
-        let walked = plain::walk(self.instructions, &self.current, rules, HEADS_MAX, heads);
+    fn run_of_current(&mut self, rules: &Rules, shapes: &mut Shapes, heads: &mut Vec<Head>) -> Option<Bytes> {
+        let walked = plain::walk(self.instructions, &self.current, rules, HEADS_MAX, shapes, heads);
         #[cfg(test)]
         {
             self.work += walked.work as u64;
@@ -302,11 +304,11 @@ impl Framer {
     }
 
     /// A stanza that a read cut off and whose rest may be there now.
-    fn run_of_carried(&mut self, rules: &Rules, heads: &mut Vec<Head>) -> Option<Bytes> {
+    fn run_of_carried(&mut self, rules: &Rules, shapes: &mut Shapes, heads: &mut Vec<Head>) -> Option<Bytes> {
         let before = self.carry.len();
         let moved = self.current.len().min(CARRY_STEP_BYTES.max(before));
         self.carry.extend_from_slice(self.current.get(..moved).unwrap_or_default());
-        let walked = plain::walk(self.instructions, &self.carry, rules, 1, heads);
+        let walked = plain::walk(self.instructions, &self.carry, rules, 1, shapes, heads);
         #[cfg(test)]
         {
             self.work += walked.work as u64;

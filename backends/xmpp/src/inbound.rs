@@ -181,7 +181,7 @@ impl Inbound {
         loop {
             if self.takes_runs() {
                 let mut heads = turn.out.heads();
-                if let Some(bytes) = self.framer.next_run(&mut heads) {
+                if let Some(bytes) = self.framer.next_run(turn.shapes, &mut heads) {
                     if self.run(&bytes, heads, turn)? == Flow::Over {
                         return Ok(Flow::Over);
                     }

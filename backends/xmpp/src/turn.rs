@@ -13,6 +13,7 @@ use turnout_core::world::World;
 use crate::addresses::Addresses;
 use crate::dialback::{Answer, Ask};
 use crate::error::StreamCondition;
+use crate::frame::Shapes;
 use crate::issuers::Issuers;
 use crate::liveness::Lives;
 use crate::random::Random;
@@ -41,6 +42,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) claims: &'a mut Vec<Claim>,
     /// Addresses read lately.
     pub(crate) addresses: &'a mut Addresses,
+    /// How stanzas were written lately.
+    pub(crate) shapes: &'a mut Shapes,
     /// Streams in, by the partner they count for.
     pub(crate) accounts: &'a mut HashMap<Domain, u32>,
     /// What is known of the partners streams go out to.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use turnout_xmpp::frame::{Frame, FrameLimits, Framer};
+use turnout_xmpp::frame::{Frame, FrameLimits, Framer, Shapes};
 use verdict::{compare, compare_onward, document, lone_return, rxml_is_stricter};
 
 #[path = "../../../backends/xmpp/tests/oracle/ours.rs"]
@@ -38,12 +38,13 @@ fuzz_target!(|inside: &[u8]| {
 /// The fast way takes nothing that the other does not.
 fn by_runs(document: &[u8], taken: &ours::Taken) {
     let mut framer = Framer::new(FrameLimits::default());
+    let mut shapes = Shapes::default();
     framer.feed(Bytes::copy_from_slice(document));
     let known: HashSet<&[u8]> = taken.elements.iter().map(|element| &element.bytes()[..]).collect();
     let mut count = 0;
     loop {
         let mut heads = Vec::new();
-        if let Some(bytes) = framer.next_run(&mut heads) {
+        if let Some(bytes) = framer.next_run(&mut shapes, &mut heads) {
             for head in &heads {
                 let bytes = &bytes[head.start as usize..head.end as usize];
                 assert!(known.contains(bytes), "{}", bytes.escape_ascii());

@@ -9,6 +9,7 @@
 //! allowed; whether it is UTF-8 is asked once a stanza, where octets beyond ASCII were seen at all.
 
 mod kinds;
+mod shapes;
 mod tokens;
 mod words;
 
@@ -17,6 +18,7 @@ use super::namespaces::Namespace;
 use super::stops::Stops;
 use super::wide::{Instructions, Task, Wide};
 use kinds::well_shaped;
+pub use shapes::Shapes;
 use tokens::is_utf8;
 use turnout_core::run::{Address, Head};
 use turnout_core::stanza::Payload;
@@ -77,6 +79,7 @@ pub(super) fn walk(
     buf: &[u8],
     rules: &Rules,
     most: usize,
+    shapes: &mut Shapes,
     heads: &mut Vec<Head>,
 ) -> Walked {
     let buf = buf.get(..PIECE_BYTES_MAX).unwrap_or(buf);
@@ -89,7 +92,7 @@ pub(super) fn walk(
             work: 1,
         };
     }
-    instructions.run(Stanzas { buf, rules, most, heads })
+    instructions.run(Stanzas { buf, rules, most, shapes, heads })
 }
 
 /// A first look, for which nothing has to be set up.
@@ -101,6 +104,7 @@ struct Stanzas<'a> {
     buf: &'a [u8],
     rules: &'a Rules,
     most: usize,
+    shapes: &'a mut Shapes,
     heads: &'a mut Vec<Head>,
 }
 
@@ -110,6 +114,7 @@ impl Task for Stanzas<'_> {
     #[inline(always)]
     fn run<W: Wide>(self, wide: W) -> Walked {
         let mut stops = Stops::new();
+        let suited = Shapes::suit(self.rules);
         let mut walk = Walk {
             wide,
             buf: self.buf,
@@ -127,8 +132,16 @@ impl Task for Stanzas<'_> {
         let mut len = 0;
         let mut end = End::Full;
         for _ in 0..self.most {
+            if suited && let Some(head) = walk.familiar(self.shapes, len) {
+                self.heads.push(head);
+                len = head.end as usize;
+                continue;
+            }
             match walk.stanza(len) {
                 Ok(head) => {
+                    if suited {
+                        self.shapes.walked(self.buf, &head);
+                    }
                     self.heads.push(head);
                     len = head.end as usize;
                 }
@@ -142,7 +155,7 @@ impl Task for Stanzas<'_> {
             len,
             end,
             #[cfg(test)]
-            work: walk.stops.indexed() + walk.compared,
+            work: walk.stops.work() + walk.compared,
         }
     }
 }

@@ -19,6 +19,10 @@ const NONE: u32 = u32::MAX;
 /// The stops of a window over the octets of a read, which moves ahead.
 pub(super) struct Stops {
     places: [u32; ROOM],
+    /// Stops of this window.
+    count: usize,
+    /// Windows so far.
+    windows: u32,
     /// Where the window ends.
     indexed: usize,
     /// Blocks the next window has.
@@ -27,12 +31,25 @@ pub(super) struct Stops {
     last_rare: usize,
     /// Which octets of the block before are 0xEF and 0xBF.
     before: (u64, u64),
+    /// Octets that were looked at and will be again.
+    #[cfg(test)]
+    again: usize,
 }
 
 impl Stops {
     #[inline(always)]
     pub(super) fn new() -> Self {
-        Self { places: [NONE; ROOM], indexed: 0, blocks: BLOCKS_FIRST, last_rare: 0, before: (0, 0) }
+        Self {
+            places: [NONE; ROOM],
+            count: 0,
+            windows: 0,
+            indexed: 0,
+            blocks: BLOCKS_FIRST,
+            last_rare: 0,
+            before: (0, 0),
+            #[cfg(test)]
+            again: 0,
+        }
     }
 
     /// The next stop, which is the one with the number `next` of this window; `None` where `buf` has no more.
@@ -52,10 +69,33 @@ impl Stops {
         }
     }
 
-    /// Octets looked at so far.
+    /// Octets looked at so far, those looked at twice counted twice.
     #[cfg(test)]
-    pub(super) fn indexed(&self) -> usize {
-        self.indexed
+    pub(super) fn work(&self) -> usize {
+        self.indexed + self.again
+    }
+
+    /// Whether this window has so many stops from the one with the number `next` on.
+    #[inline(always)]
+    pub(super) fn has(&self, next: usize, stops: usize) -> bool {
+        next + stops <= self.count
+    }
+
+    /// Windows so far: while the number stays, the stops taken can be taken again.
+    #[inline(always)]
+    pub(super) fn windows(&self) -> u32 {
+        self.windows
+    }
+
+    /// Makes the next window begin at `start`, which was looked at, with its first stop being number 0. `start` is no place within a character.
+    #[inline(always)]
+    pub(super) fn rewind(&mut self, start: usize) {
+        #[cfg(test)]
+        {
+            self.again += self.indexed - start;
+        }
+        (self.indexed, self.before, self.count) = (start, (0, 0), 0);
+        self.places[0] = NONE;
     }
 
     /// Whether there may be octets from 0x80, tabs and line ends at or behind `start`, as far as was looked.
@@ -81,6 +121,8 @@ impl Stops {
             self.indexed += rest.len();
         }
         self.places[len & (ROOM - 1)] = NONE;
+        self.count = len;
+        self.windows = self.windows.wrapping_add(1);
         self.blocks = (self.blocks * 2).min(BLOCKS_MAX);
     }
 

@@ -7,6 +7,7 @@ mod limits;
 mod oracle;
 mod refused;
 mod runs;
+mod shapes;
 mod traffic;
 mod work;
 

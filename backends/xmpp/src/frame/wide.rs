@@ -69,6 +69,9 @@ pub(super) trait Wide: Copy {
     /// Which octets are this one.
     fn equal(self, block: &[u8; BLOCK], octet: u8) -> u64;
 
+    /// Which octets differ.
+    fn differing(self, one: &[u8; BLOCK], other: &[u8; BLOCK]) -> u64;
+
     /// How many octets of ASCII name characters, colons left out, stand at `at`; at most 32 are counted.
     fn name_len(self, buf: &[u8], at: usize) -> usize;
 
@@ -198,6 +201,16 @@ impl Wide for Portable {
     #[inline(always)]
     fn equal(self, block: &[u8; BLOCK], octet: u8) -> u64 {
         each_word(block, |word| zeros(word ^ (ONES * u64::from(octet))))
+    }
+
+    #[inline(always)]
+    fn differing(self, one: &[u8; BLOCK], other: &[u8; BLOCK]) -> u64 {
+        let (ones, others) = (one.as_chunks::<8>().0, other.as_chunks::<8>().0);
+        let words = ones.iter().zip(others).rev();
+        words.fold(0, |all, (one, other)| {
+            let equal = gather(zeros(u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other)));
+            all << 8 | (equal ^ 0xFF)
+        })
     }
 
     #[inline(always)]
@@ -442,6 +455,16 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn differing(self, one: &[u8; BLOCK], other: &[u8; BLOCK]) -> u64 {
+            let half = |block, at| block32(block, at, &mut [0; 32]);
+            // SAFETY: `self` says that the processor has AVX2.
+            unsafe {
+                let low = bits(_mm256_cmpeq_epi8(half(one, 0), half(other, 0)));
+                !(low | bits(_mm256_cmpeq_epi8(half(one, 32), half(other, 32))) << 32)
+            }
+        }
+
+        #[inline(always)]
         fn name_len(self, buf: &[u8], at: usize) -> usize {
             // SAFETY: `self` says that the processor has AVX2.
             unsafe { name_len(buf, at) }
@@ -512,6 +535,15 @@ mod x86 {
             unsafe {
                 let octets = _mm512_loadu_si512(block.as_ptr().cast());
                 _mm512_cmpeq_epi8_mask(octets, _mm512_set1_epi8(octet.cast_signed()))
+            }
+        }
+
+        #[inline(always)]
+        fn differing(self, one: &[u8; BLOCK], other: &[u8; BLOCK]) -> u64 {
+            // SAFETY: 64 octets are read where a reference to as many points; `self` says that the processor has AVX-512BW.
+            unsafe {
+                let one = _mm512_loadu_si512(one.as_ptr().cast());
+                _mm512_cmpneq_epi8_mask(one, _mm512_loadu_si512(other.as_ptr().cast()))
             }
         }
 

@@ -1,7 +1,7 @@
 //! The fast way beside the scanner: on the same octets, however they are cut and with whatever instructions, both give the same
 //! stanzas with the same places and the same error, and what the fast way makes of a stanza is what `arrival` would.
 
-use super::super::{Element, Frame, FrameLimits, Framer, Instructions, Namespace, Span};
+use super::super::{Element, Frame, FrameLimits, Framer, Instructions, Namespace, Shapes, Span};
 use super::{HEADER, traffic};
 use crate::error::FrameError;
 use bytes::Bytes;
@@ -20,10 +20,19 @@ pub(super) struct Outcome {
 
 /// Reads as the backend does.
 fn drain(framer: &mut Framer, outcome: &mut Outcome) {
+    // What other tests of this thread have brought is known, and makes no difference.
+    SHAPES.with_borrow_mut(|shapes| drain_with(framer, shapes, outcome));
+}
+
+thread_local! {
+    static SHAPES: std::cell::RefCell<Shapes> = std::cell::RefCell::default();
+}
+
+fn drain_with(framer: &mut Framer, shapes: &mut Shapes, outcome: &mut Outcome) {
     let mut heads = Vec::new();
     while outcome.error.is_none() {
         heads.clear();
-        if let Some(run) = framer.next_run(&mut heads) {
+        if let Some(run) = framer.next_run(shapes, &mut heads) {
             let mut behind = 0;
             for head in &heads {
                 assert_eq!(head.start, behind, "something between the stanzas of a run");
@@ -280,15 +289,18 @@ fn a_run_is_bounded_and_not_copied() {
     let chunk = Bytes::from(format!("{HEADER}{}", stanza.repeat(600)));
     let mut framer = Framer::new(FrameLimits::default());
     framer.feed(chunk.clone());
-    let mut heads = Vec::new();
-    assert_eq!(framer.next_run(&mut heads), None);
+    let (mut heads, mut shapes) = (Vec::new(), Shapes::default());
+    assert_eq!(framer.next_run(&mut shapes, &mut heads), None);
     assert!(matches!(framer.next(), Ok(Some(Frame::Open(_)))));
-    let first = framer.next_run(&mut heads).unwrap();
+    let first = framer.next_run(&mut shapes, &mut heads).unwrap();
     assert_eq!((heads.len(), first.len()), (512, 512 * stanza.len()));
     assert!(chunk.as_ptr_range().contains(&first.as_ptr()));
-    let second = framer.next_run(&mut heads).unwrap();
+    let second = framer.next_run(&mut shapes, &mut heads).unwrap();
     assert_eq!((heads.len(), second.len()), (600, 88 * stanza.len()));
-    assert_eq!((framer.next_run(&mut heads), framer.next(), framer.buffered_bytes()), (None, Ok(None), 0));
+    assert_eq!(
+        (framer.next_run(&mut shapes, &mut heads), framer.next(), framer.buffered_bytes()),
+        (None, Ok(None), 0)
+    );
 }
 
 #[test]
@@ -296,19 +308,22 @@ fn a_stanza_cut_off_is_told_when_it_is_whole() {
     let (left, right) = ("<message from='a@b' to='c@d'><bo", "dy/></message><iq");
     let mut framer = Framer::new(FrameLimits::default());
     framer.feed(Bytes::from(format!("{HEADER}{left}")));
-    let mut heads = Vec::new();
-    assert!(framer.next_run(&mut heads).is_none() && matches!(framer.next(), Ok(Some(Frame::Open(_)))));
+    let (mut heads, mut shapes) = (Vec::new(), Shapes::default());
+    assert!(
+        framer.next_run(&mut shapes, &mut heads).is_none()
+            && matches!(framer.next(), Ok(Some(Frame::Open(_))))
+    );
     assert_eq!(
-        (framer.next_run(&mut heads), framer.next(), framer.next_run(&mut heads)),
+        (framer.next_run(&mut shapes, &mut heads), framer.next(), framer.next_run(&mut shapes, &mut heads)),
         (None, Ok(None), None)
     );
     framer.feed(Bytes::from(right));
-    assert_eq!(framer.next_run(&mut heads).unwrap(), format!("{left}dy/></message>"));
+    assert_eq!(framer.next_run(&mut shapes, &mut heads).unwrap(), format!("{left}dy/></message>"));
     assert_eq!((heads.len(), framer.buffered_bytes()), (1, 3));
     // The fault in what is cut is told at its place, with the octets behind it or when asked once more.
-    assert_eq!((framer.next_run(&mut heads), framer.next()), (None, Ok(None)));
+    assert_eq!((framer.next_run(&mut shapes, &mut heads), framer.next()), (None, Ok(None)));
     framer.feed(Bytes::from(" a=b"));
-    assert_eq!(framer.next_run(&mut heads), None);
+    assert_eq!(framer.next_run(&mut shapes, &mut heads), None);
     assert_eq!(framer.next().unwrap_err().offset, (HEADER.len() + left.len() + 14 + 6) as u64);
 }
 

@@ -1,6 +1,6 @@
 //! Linear work, counted and not timed: bytes passed by the state machine and by the fast way, names compared and bindings searched.
 
-use super::super::{FrameLimits, Framer};
+use super::super::{FrameLimits, Framer, Shapes};
 use super::HEADER;
 use bytes::Bytes;
 
@@ -17,14 +17,16 @@ fn work(input: &str, size: usize) -> u64 {
 /// The same where stanzas are taken in runs, in pieces of `size`: the fast way and all that is left to the scanner.
 fn work_in_runs(input: &str, size: usize) -> u64 {
     let mut framer = Framer::new(FrameLimits { stanza_bytes_max: 1 << 22, ..FrameLimits::default() });
-    let mut heads = Vec::new();
+    let (mut heads, mut shapes) = (Vec::new(), Shapes::default());
     for chunk in input.as_bytes().chunks(size) {
         framer.feed(Bytes::copy_from_slice(chunk));
-        while framer.next_run(&mut heads).is_some() || framer.next().is_ok_and(|frame| frame.is_some()) {
+        while framer.next_run(&mut shapes, &mut heads).is_some()
+            || framer.next().is_ok_and(|frame| frame.is_some())
+        {
             // Asked in vain, it does no more.
             let before = framer.work;
             if framer.ahead != super::super::Ahead::New {
-                assert_eq!((framer.next_run(&mut heads), framer.work), (None, before));
+                assert_eq!((framer.next_run(&mut shapes, &mut heads), framer.work), (None, before));
             }
             heads.clear();
         }
