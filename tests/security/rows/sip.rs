@@ -24,6 +24,7 @@ pub const ROWS: &[Row] = &[
                 &[
                     "what_partners_write_adds_no_header",
                     "what_partners_show_adds_no_header",
+                    "words_of_a_refusal_add_no_header",
                     "harmless_words_are_heard",
                 ],
             ),
@@ -44,6 +45,7 @@ pub const ROWS: &[Row] = &[
                     "what_a_pool_says_adds_no_element",
                     "what_a_pool_says_in_a_session_adds_no_element",
                     "what_a_pool_shows_adds_no_element",
+                    "words_of_a_refusal_are_not_passed_on",
                     "harmless_words_are_told",
                 ],
             ),

@@ -120,6 +120,15 @@ proptest! {
         check(&expected, &found)?;
     }
 
+    /// What a pool says when it refuses is told to nobody: the sender hears what we make of the code.
+    #[test]
+    fn words_of_a_refusal_are_not_passed_on(reason in octets(), warning in octets()) {
+        let expected = refused(b"Busy Here", b"word");
+        prop_assert!(expected.is_some());
+        let found = refused(&reason, &warning);
+        prop_assert!(found.is_none() || found == expected, "{:?}", found);
+    }
+
     /// Presence: the note, and where it stands.
     #[test]
     fn what_a_pool_shows_adds_no_element(note in octets(), id in octets()) {
@@ -127,6 +136,26 @@ proptest! {
         let found = noted(&note, &id);
         check(&expected, &found)?;
     }
+}
+
+/// An INVITE of ours is refused in these words: condition and text for its sender, if it was understood.
+fn refused(reason: &[u8], warning: &[u8]) -> Option<(String, String)> {
+    let mut rig = Rig::new(&Setup::default());
+    let link = rig.dial(0);
+    rig.chat(link, "bob@partner.example/phone", "alice@contoso.com", "hi");
+    let asked = rig.next(link);
+    let answer = crate::support::answer(&asked, 486, "REASON", "Warning: 399 pool \"WARNING\"\r\n", "");
+    let mut bytes = Vec::new();
+    for (place, value) in [("REASON", reason), ("WARNING", warning)] {
+        let text = if bytes.is_empty() { answer.as_bytes() } else { &bytes[..] };
+        let at = text.windows(place.len()).position(|window| window == place.as_bytes()).unwrap();
+        bytes = [&text[..at], value, &text[at + place.len()..]].concat();
+    }
+    rig.with(0, |now, backend, out| drop(backend.receive(now, link, Bytes::from(bytes), out)));
+    assert!(rig.arrivals.is_empty(), "an answer is no stanza");
+    let (_, end) = rig.done.pop_front()?;
+    let refusal = end.unwrap_err();
+    Some((format!("{:?}", refusal.condition), refusal.text.to_string()))
 }
 
 fn session(text: &[u8], kind: &[u8]) -> Vec<Xml> {

@@ -158,6 +158,15 @@ proptest! {
         }
     }
 
+    /// The same of the words in which a partner's server refuses, which become a reason phrase.
+    #[test]
+    fn words_of_a_refusal_add_no_header(words in text()) {
+        let (expected, found) = (refused("word"), refused(&words));
+        prop_assert_eq!(expected.len(), 1);
+        prop_assert_eq!(found.len(), 1);
+        prop_assert_eq!((&found[0].start, &found[0].names), (&expected[0].start, &expected[0].names));
+    }
+
     /// The same of presence: what is in it is in the document, and nowhere else.
     #[test]
     fn what_partners_show_adds_no_header(
@@ -174,6 +183,24 @@ proptest! {
             prop_assert!(!read.shape.iter().any(|element| element.contains("evil")), "{:?}", read);
         }
     }
+}
+
+/// The pool's MESSAGE is refused in these words: what it hears.
+fn refused(words: &str) -> Vec<Sip> {
+    use turnout_core::refusal::{Blame, Bounce, Condition, Refusal, Retry};
+    let mut rig = Rig::new(&Setup::default());
+    let link = rig.accept(0);
+    rig.says(
+        link,
+        "MESSAGE sip:bob@partner.example SIP/2.0\r\nVia: SIP/2.0/TLS 10.0.0.7:5061;branch=z9hG4bK1\r\nMax-Forwards: 69\r\n\
+         From: <sip:alice@contoso.com>;tag=t\r\nTo: <sip:bob@partner.example>\r\nCall-ID: c\r\nCSeq: 1 MESSAGE\r\n\
+         Content-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi",
+    );
+    let (stanza, _) = rig.arrived();
+    let refusal =
+        Refusal::new(Condition::NotAcceptable, Blame::NextHop, Retry::Never, Bounce::Yes, words.to_owned());
+    rig.verdict(&stanza, Err(&refusal));
+    take(&mut rig, link)
 }
 
 /// Start and header fields of a message.
