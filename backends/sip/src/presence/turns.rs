@@ -83,7 +83,7 @@ mod tests {
         let end = now + Duration::from_secs(10);
         let mut turns = Turns::default();
         for n in 1..=3000_u64 {
-            assert!(turns.wait(Key::of_number(1 << 32 | n), 1000));
+            assert!(turns.wait(Key::of_number(1 << 32 | n), 1500));
         }
         let mut left = Vec::new();
         while let Some(at) = turns.due(now).filter(|at| *at <= end) {
