@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use turnout::buffers::Buffers;
 use turnout::clock::{now, system_time};
 use turnout::config::Config;
 use turnout::driver::poll::Poll;
 use turnout::driver::{Driver, Turn};
-use turnout::mail::{Mail, Post, post_office};
+use turnout::mail::{Admission, Mail, Post, post_office};
 use turnout::outside::Outside;
 use turnout::resolve::Resolver;
 use turnout::tls::{TlsContext, TlsSession};
@@ -190,9 +190,8 @@ fn relay<D: Driver + 'static>(make: Make<D>, load: Load, world: &World) -> Shown
         Outside::new(world.handle.clone(), Arc::clone(&world.tls), Resolver::new(&[]).unwrap(), reports, 1);
     for stream in [near, far] {
         stream.set_nonblocking(true).unwrap();
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let door = Door { side: Side::Home(HomeId(0)), direct_tls: world.secured };
-        post.try_send(0, Mail::Accepted(stream, door, "peer".into(), permit.into())).unwrap();
+        post.try_send(0, Mail::Accepted(stream, door, "peer".into(), Admission::default())).unwrap();
     }
     let stop = post.clone();
     let relay = std::thread::Builder::new()

@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use turnout::clock::{now, system_time};
 use turnout::driver::{Kind, Turn};
-use turnout::mail::{Mail, post_office};
+use turnout::mail::{Admission, Mail, post_office};
 use turnout::outside::Outside;
 use turnout::resolve::Resolver;
 use turnout::tls::{TlsContext, provider};
@@ -145,7 +145,6 @@ fn run(kind: Kind, case: Case, world: &World, time: Duration) -> Score {
     let outside = Outside::new(runtime.handle().clone(), Arc::clone(&world.tls), resolver, reports, 1);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let limit = Arc::new(tokio::sync::Semaphore::new(100_000));
     let accept = || {
         let peer = connect(address, case.tls, world);
         let (socket, _) = listener.accept().unwrap();
@@ -153,8 +152,7 @@ fn run(kind: Kind, case: Case, world: &World, time: Duration) -> Score {
         socket.set_nonblocking(true).unwrap();
         let side = if case.tls { Side::Partners } else { Side::Home(HomeId(0)) };
         let door = Door { side, direct_tls: case.tls };
-        let permit = Arc::clone(&limit).try_acquire_owned().unwrap();
-        post.try_send(0, Mail::Accepted(socket, door, "peer".into(), permit.into())).unwrap();
+        post.try_send(0, Mail::Accepted(socket, door, "peer".into(), Admission::default())).unwrap();
         peer
     };
     let (mut from, mut to) = (Vec::new(), Vec::new());

@@ -2,10 +2,15 @@
 //! outages and moves. After every input, each shard holds exactly what its counters say; at rest, everything received was
 //! delivered, bounced or dropped by rule; nothing is reordered or doubled beyond what `support::ledger` allows and states.
 //!
-//! `SEED=n cargo test --test simulation` repeats one run; `SEEDS=n` sets how many are tried.
+//! `SEED=n cargo test --test simulation` repeats one run; `SEEDS=n` sets how many are tried. A seed that fails is tried with fewer and fewer
+//! stanzas, and `STANZAS=n` repeats it with so many. What once failed stays in `KEPT`.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as it should be")]
 
+#[path = "simulation/homes.rs"]
+mod homes;
+#[path = "simulation/outage.rs"]
+mod outage;
 #[path = "simulation/pressure.rs"]
 mod pressure;
 mod support;
@@ -20,7 +25,7 @@ use support::real::pool::PoolPeer;
 use support::real::watch::Watch;
 use support::real::xmpp::{Manner, XmppPeer};
 use support::sim::spool::Make;
-use support::sim::{Cast, Sim, USERS};
+use support::sim::{Cast, STANZAS_MAX, Sim, USERS};
 use support::toy::ask::Ask;
 use support::toy::peers::{AskPeer, StreamPeer};
 use support::toy::stream::Stream;
@@ -53,16 +58,27 @@ struct Run {
     totals: Totals,
 }
 
-/// Runs many seeds, or the one in `SEED`; a failing one is named.
+/// Runs many seeds, or the one in `SEED`; a failing one is named, with the fewest stanzas with which it still fails.
 fn seeds(first: u64, count: u64, run: impl Fn(u64)) {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let (first, count) = match number("SEED") {
         Some(seed) => (seed, 1),
         None => (first, number("SEEDS").unwrap_or(count)),
     };
+    let most = number("STANZAS").map_or(usize::MAX, |most| usize::try_from(most).unwrap());
+    let fails = |seed, most| {
+        STANZAS_MAX.set(most);
+        catch_unwind(AssertUnwindSafe(|| run(seed))).err()
+    };
     for seed in first..first + count {
-        if let Err(failure) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-            eprintln!("failed with SEED={seed}");
+        if let Some(failure) = fails(seed, most) {
+            eprintln!("failed with SEED={seed}; it is tried with fewer stanzas");
+            // What is said and broken up to a stanza does not hang on whether another one follows.
+            let fewest = (1..most.min(100)).find(|fewer| fails(seed, *fewer).is_some());
+            match fewest {
+                Some(fewest) => eprintln!("the fewest: SEED={seed} STANZAS={fewest}"),
+                None => eprintln!("it takes all of them: SEED={seed}"),
+            }
             resume_unwind(failure);
         }
     }
@@ -267,6 +283,18 @@ fn toys_keep_every_stanza_under_pressure() {
 #[test]
 fn real_backends_keep_every_stanza_under_pressure() {
     many_pressed(150, real_cast);
+}
+
+/// Seeds beyond those that are always tried, with which something once went wrong.
+const KEPT: [u64; 1] = [359];
+
+#[test]
+fn what_once_failed_does_not() {
+    for seed in KEPT {
+        seeds(seed, 1, |seed| {
+            dying(seed);
+        });
+    }
 }
 
 #[test]

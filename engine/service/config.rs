@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 use turnout_core::flow::FlowLimits;
-use turnout_core::home::{BackendKind, Dialect, Homes};
+use turnout_core::home::{BackendKind, Dialect, HomeId, Homes};
 use turnout_core::io::TrustId;
 use turnout_core::jid::Domain;
 use turnout_core::policy::{Negotiation, Policy};
@@ -85,6 +85,10 @@ pub struct Federation {
 /// One `[home.NAME]`, beside what [`Homes`] says of it.
 #[derive(Clone, Debug)]
 pub struct HomeConfig {
+    /// Its number; a reload keeps it.
+    pub id: HomeId,
+    /// It is configured no more, and served until its users are elsewhere.
+    pub leaving: bool,
     /// The NAME.
     pub name: String,
     /// Which adapter serves it.
@@ -159,9 +163,9 @@ pub struct Config {
     pub federation: Federation,
     /// Partners, their defaults, the limits.
     pub policy: Policy,
-    /// The homes, in the order of the file; the index is the `HomeId`.
+    /// The homes by their numbers: at the start those of the file in its order.
     pub homes: Homes,
-    /// What else is configured for each home, same order.
+    /// What else is configured for each home, in the order of the file.
     pub home_configs: Vec<HomeConfig>,
     /// The users.
     pub directory: DirectoryConfig,

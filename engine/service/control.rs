@@ -8,7 +8,8 @@ use hashbrown::HashMap;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 use turnout_core::directory::{Directory, Snapshot, User};
-use turnout_core::io::Input;
+use turnout_core::home::{HomeId, Residence};
+use turnout_core::io::{Input, NewBackends};
 use turnout_core::jid::Jid;
 use turnout_core::moves::{Act, Mover};
 use turnout_core::shard::DRAIN_ROUNDS;
@@ -38,8 +39,10 @@ pub enum Command {
     Move(Vec<(Jid, User)>, String, oneshot::Sender<Result<Moved, String>>),
     /// Take a new snapshot. The users named, whose home it changes, are moved.
     Snapshot(Arc<Snapshot>, Vec<Arc<str>>, oneshot::Sender<Result<Moved, String>>),
-    /// Take a new configuration.
-    World(Arc<World>, oneshot::Sender<()>),
+    /// Take a new configuration, and for each shard the backends of homes that are new in it.
+    World(Arc<World>, Vec<NewBackends>, oneshot::Sender<()>),
+    /// These homes are configured no more, and the directory has nobody there.
+    Retire(Vec<HomeId>, oneshot::Sender<()>),
 }
 
 /// What a move did.
@@ -174,11 +177,40 @@ impl Control {
                 names.retain(|name| old.overlay().look_up(name).is_none());
                 self.begin(names, Change::Snapshot(snapshot), done).await;
             }
-            Command::World(world, done) => {
+            Command::World(world, backends, done) => {
+                for (shard, backends) in (0..self.post.shards()).zip(backends) {
+                    if !backends.0.is_empty() {
+                        self.post.send(shard, Mail::Control(Input::Homes(backends))).await;
+                    }
+                }
                 self.broadcast(|| Input::World(Arc::clone(&world))).await;
                 // Whoever asked may have given up waiting.
                 done.send(()).unwrap_or_default();
             }
+            Command::Retire(homes, done) => {
+                self.retire(&homes).await;
+                done.send(()).unwrap_or_default();
+            }
+        }
+    }
+
+    /// Users who were moved there by name while that was decided are where the source has them.
+    async fn retire(&mut self, homes: &[HomeId]) {
+        let directory = current(&self.directory);
+        let mut stray = Vec::new();
+        directory.overlay().for_each(|bare, user| {
+            if matches!(user.residence, Residence::Home(home) if homes.contains(&home)) {
+                stray.push(bare.to_owned());
+            }
+        });
+        for bare in &stray {
+            directory.overlay().remove(bare);
+            if let Some(memory) = &mut self.memory {
+                memory.set(bare, None);
+            }
+        }
+        for home in homes {
+            self.broadcast(|| Input::Retire(*home)).await;
         }
     }
 

@@ -163,7 +163,7 @@ fn look(router: &Router) -> Look {
         directory: router.directory(),
         shards: shards.map(|shard| ShardLook { tally: shard.tally, resting: shard.resting }).collect(),
         driver: router.driver(),
-        addresses: router.addresses().to_vec(),
+        addresses: router.addresses(),
         started_unix: router.started_unix(),
         standing: router.standing(),
         store: router.store(),

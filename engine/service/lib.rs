@@ -27,6 +27,8 @@ pub mod mail;
 pub mod metrics;
 pub mod migrate;
 pub mod outside;
+pub mod pipe;
+pub mod places;
 pub mod probe;
 pub mod questions;
 pub mod redact;

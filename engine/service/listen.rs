@@ -4,17 +4,20 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use turnout_core::home::BackendKind;
 use turnout_core::io::{Door, Side};
 
 use crate::config::Config;
 use crate::handover::Sockets;
 use crate::mail::{Admission, Mail, Post};
+use crate::places::{Place, Places};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -32,8 +35,10 @@ pub struct Bound {
     pub name: String,
     /// How connections come in.
     pub door: Door,
+    /// The address that is configured.
+    wanted: SocketAddr,
     listener: TcpListener,
-    limit: Arc<Semaphore>,
+    limit: Arc<Places>,
     sources: Arc<Sources>,
 }
 
@@ -52,35 +57,71 @@ impl Bound {
     }
 }
 
-/// Binds everything the configuration names, where no socket for it came with the process.
-///
-/// # Errors
-/// The first address that cannot be bound: which key, why.
-pub fn bind(config: &Config, sockets: &mut Sockets) -> Result<Vec<Bound>, String> {
-    let outside = Arc::new(Semaphore::new(config.policy.limits().connections_max as usize));
-    // Homes are counted together only: whoever reaches their listeners was let there by the operator.
-    let (strangers, homes) = (
-        Arc::new(Sources::new(config.federation.connections_per_address_max)),
-        Arc::new(Sources::new(usize::MAX)),
-    );
-    let mut wanted: Vec<(String, SocketAddr, Door, Arc<Semaphore>)> = Vec::new();
+/// How many connections there may be.
+#[derive(Debug)]
+pub struct Limits {
+    outside: Arc<Places>,
+    strangers: Arc<Sources>,
+    /// Homes are counted together only: whoever reaches their listeners was let there by the operator.
+    homes: Arc<Sources>,
+    /// Of the servers of one home.
+    of_a_home: usize,
+}
+
+impl Limits {
+    /// As a configuration has them.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            outside: Arc::new(Places::new(config.policy.limits().connections_max as usize)),
+            strangers: Arc::new(Sources::new(config.federation.connections_per_address_max)),
+            homes: Arc::new(Sources::new(usize::MAX)),
+            of_a_home: config.flow.room.home_connections,
+        }
+    }
+
+    /// As another configuration has them. Connections that are open stay.
+    pub fn change(&self, config: &Config) {
+        self.outside.set_most(config.policy.limits().connections_max as usize);
+        self.strangers.set_most(config.federation.connections_per_address_max);
+    }
+}
+
+/// An address a configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    name: String,
+    address: SocketAddr,
+    door: Door,
+}
+
+/// All of them, but for homes that are configured no more.
+fn wanted(config: &Config) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
     for (key, addresses, direct_tls) in
         [("listen", &config.federation.listen, false), ("listen_tls", &config.federation.listen_tls, true)]
     {
         for address in addresses {
             let door = Door { side: Side::Partners, direct_tls };
-            wanted.push((format!("federation.{key}"), *address, door, Arc::clone(&outside)));
+            wanted.push(Wanted { name: format!("federation.{key}"), address: *address, door });
         }
     }
-    for (id, home) in config.homes_with_ids() {
+    for (id, home) in config.homes_with_ids().filter(|(_, home)| !home.leaving) {
         let direct_tls =
             home.backend == BackendKind::Sip && home.tls != turnout_core::policy::Negotiation::NotSupported;
         let door = Door { side: Side::Home(id), direct_tls };
-        let limit = Arc::new(Semaphore::new(config.flow.room.home_connections));
-        wanted.push((format!("home.{}.listen", home.name), home.listen, door, limit));
+        wanted.push(Wanted { name: format!("home.{}.listen", home.name), address: home.listen, door });
     }
+    wanted
+}
+
+/// Binds everything the configuration names, where no socket for it came with the process.
+///
+/// # Errors
+/// The first address that cannot be bound: which key, why.
+pub fn bind(config: &Config, limits: &Limits, sockets: &mut Sockets) -> Result<Vec<Bound>, String> {
+    let wanted = wanted(config);
     let mut passed = Vec::with_capacity(wanted.len());
-    for (name, address, ..) in &wanted {
+    for Wanted { name, address, .. } in &wanted {
         let socket = sockets.take(name, *address);
         // Alone first: sharing a port is for our own listeners, not for a second router; unless that one is about to give way.
         if socket.is_none() && !sockets.are_of_predecessor() {
@@ -91,16 +132,170 @@ pub fn bind(config: &Config, sockets: &mut Sockets) -> Result<Vec<Bound>, String
     wanted
         .into_iter()
         .zip(passed)
-        .map(|((name, address, door, limit), socket)| {
+        .map(|(wanted, socket)| {
             let listener = match socket {
                 Some(socket) => TcpListener::from_std(socket),
-                None => listener(address, true),
+                None => listener(wanted.address, true),
             };
-            let listener = listener.map_err(|error| cannot(&name, address, &error))?;
-            let sources = Arc::clone(if door.side == Side::Partners { &strangers } else { &homes });
-            Ok(Bound { name, door, listener, limit, sources })
+            let listener = listener.map_err(|error| cannot(&wanted.name, wanted.address, &error))?;
+            Ok(bound(wanted, listener, limits))
         })
         .collect()
+}
+
+fn bound(Wanted { name, address, door }: Wanted, listener: TcpListener, limits: &Limits) -> Bound {
+    let (limit, sources) = match door.side {
+        Side::Partners => (Arc::clone(&limits.outside), &limits.strangers),
+        Side::Home(_) => (Arc::new(Places::new(limits.of_a_home)), &limits.homes),
+    };
+    Bound { name, door, wanted: address, listener, limit, sources: Arc::clone(sources) }
+}
+
+/// One address that is listened on.
+#[derive(Debug)]
+struct Open {
+    wanted: Wanted,
+    address: SocketAddr,
+    /// The socket once more.
+    socket: OwnedFd,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// What is listened on. Invariant: what a change leaves as it was goes on without a gap.
+#[derive(Debug)]
+pub struct Listening {
+    post: Post,
+    limits: Limits,
+    open: Vec<Open>,
+}
+
+/// Bound addresses, with all that can fail of accepting on them done.
+#[derive(Debug)]
+pub struct Ready(Vec<(Bound, SocketAddr, OwnedFd)>);
+
+impl Ready {
+    /// Looks at where they are, and takes their sockets once more.
+    ///
+    /// # Errors
+    /// Too many open files.
+    pub fn new(bound: Vec<Bound>) -> Result<Self, String> {
+        bound.into_iter().map(with_socket).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// What a change of configuration makes of what is listened on: all that can fail of it has been done.
+#[derive(Debug)]
+pub struct Change {
+    fresh: Vec<(Bound, SocketAddr, OwnedFd)>,
+    wanted: Vec<Wanted>,
+}
+
+impl Listening {
+    /// Nothing yet.
+    pub fn new(post: Post, limits: Limits) -> Self {
+        Self { post, limits, open: Vec::new() }
+    }
+
+    /// Begins to accept.
+    pub fn open(&mut self, ready: Ready) {
+        ready.0.into_iter().for_each(|ready| self.accept(ready));
+    }
+
+    fn accept(&mut self, (bound, address, socket): (Bound, SocketAddr, OwnedFd)) {
+        let wanted = Wanted { name: bound.name.clone(), address: bound.wanted, door: bound.door };
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(accept(bound, self.post.clone(), stopped));
+        self.open.push(Open { wanted, address, socket, stop, task });
+    }
+
+    /// Listening addresses by configuration key, with the ports the kernel chose.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.open.iter().map(|open| (open.wanted.name.clone(), open.address)).collect()
+    }
+
+    /// The sockets once more, to be given to another process.
+    ///
+    /// # Errors
+    /// Too many open files.
+    pub fn sockets(&self) -> std::io::Result<Vec<(String, OwnedFd)>> {
+        self.open.iter().map(|open| Ok((open.wanted.name.clone(), open.socket.try_clone()?))).collect()
+    }
+
+    /// Binds what a configuration names and is not listened on yet. What is the same address for another side keeps its socket.
+    ///
+    /// # Errors
+    /// As [`bind`].
+    pub fn prepare(&self, config: &Config) -> Result<Change, String> {
+        let wanted = wanted(config);
+        let is_open = |wanted: &&Wanted| self.open.iter().any(|open| open.wanted == **wanted);
+        let mut fresh = Vec::new();
+        for wanted in wanted.iter().filter(|wanted| !is_open(wanted)) {
+            let fails = |error: std::io::Error| cannot(&wanted.name, wanted.address, &error);
+            let same =
+                |open: &&Open| open.wanted.address == wanted.address && open.wanted.name == wanted.name;
+            let listener = match self.open.iter().find(same) {
+                Some(open) => {
+                    let socket = std::net::TcpListener::from(open.socket.try_clone().map_err(fails)?);
+                    TcpListener::from_std(socket)
+                }
+                None => {
+                    // Alone first, as at the start; but an address of ours may lie around it, or be given up for it.
+                    if !self.open.iter().any(|open| open.address.port() == wanted.address.port()) {
+                        listener(wanted.address, false).map_err(fails)?;
+                    }
+                    listener(wanted.address, true)
+                }
+            };
+            fresh.push(with_socket(bound(wanted.clone(), listener.map_err(fails)?, &self.limits))?);
+        }
+        Ok(Change { fresh, wanted })
+    }
+
+    /// Listens on what a change has bound, and no more on what it does not name: those are to be waited for.
+    #[must_use]
+    pub fn change(&mut self, change: Change, config: &Config) -> Vec<Closing> {
+        self.limits.change(config);
+        let (stay, go) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|open: &Open| change.wanted.contains(&open.wanted));
+        self.open = stay;
+        change.fresh.into_iter().for_each(|ready| self.accept(ready));
+        go.into_iter().map(Open::close).collect()
+    }
+
+    /// Listens on nothing any more.
+    #[must_use]
+    pub fn close(&mut self) -> Vec<Closing> {
+        std::mem::take(&mut self.open).into_iter().map(Open::close).collect()
+    }
+}
+
+/// A listener that was told to end.
+#[derive(Debug)]
+pub struct Closing(JoinHandle<()>);
+
+impl Closing {
+    /// Whoever was let in by now is known to a shard afterwards.
+    pub async fn ended(self) {
+        if self.0.await.is_err() {
+            tracing::error!(event = "listener.lost", "a listener did not end in order");
+        }
+    }
+}
+
+impl Open {
+    fn close(self) -> Closing {
+        self.stop.send_replace(true);
+        Closing(self.task)
+    }
+}
+
+fn with_socket(bound: Bound) -> Result<(Bound, SocketAddr, OwnedFd), String> {
+    let fails = |error: std::io::Error| cannot(&bound.name, bound.wanted, &error);
+    let address = bound.listener.local_addr().map_err(fails)?;
+    let (_, socket) = bound.socket().map_err(fails)?;
+    Ok((bound, address, socket))
 }
 
 fn cannot(name: &str, address: SocketAddr, error: &std::io::Error) -> String {
@@ -146,7 +341,7 @@ pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
             }
             continue;
         };
-        let Ok(permit) = Arc::clone(&bound.limit).try_acquire_owned() else {
+        let Some(place) = bound.limit.take() else {
             if let Some(times) = refused.due(crate::clock::now()) {
                 tracing::warn!(event = "connections.full", listener = bound.name, %peer, times, "refused: the limit of connections is reached");
             }
@@ -162,7 +357,7 @@ pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
                     stream,
                     bound.door,
                     peer.to_string().into(),
-                    Admission::new(permit, of_address),
+                    Admission::new(place, of_address),
                 );
                 post.send(post.place(), mail).await;
             }
@@ -177,8 +372,8 @@ pub async fn accept(bound: Bound, post: Post, mut stop: watch::Receiver<bool>) {
 /// is forgotten with its last connection, at the latest when there are too many.
 #[derive(Debug)]
 struct Sources {
-    most: usize,
-    places: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+    most: AtomicUsize,
+    places: Mutex<HashMap<IpAddr, Arc<Places>>>,
 }
 
 /// Addresses remembered before those without a connection are forgotten.
@@ -186,22 +381,29 @@ const SOURCES_MAX: usize = 4096;
 
 impl Sources {
     fn new(most: usize) -> Self {
-        Self { most: most.min(Semaphore::MAX_PERMITS), places: Mutex::default() }
+        Self { most: AtomicUsize::new(most), places: Mutex::default() }
     }
 
     /// A place for one more connection from this address: `None` where it has too many, `Some(None)` where it is not counted. The
     /// machine itself is not, as a proxy on it speaks for everybody.
-    fn place(&self, address: IpAddr) -> Option<Option<OwnedSemaphorePermit>> {
+    fn place(&self, address: IpAddr) -> Option<Option<Place>> {
         let address = source(address);
-        if self.most == Semaphore::MAX_PERMITS || address.is_loopback() {
+        let most = self.most.load(Ordering::Relaxed);
+        if most == usize::MAX || address.is_loopback() {
             return Some(None);
         }
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         if places.len() >= SOURCES_MAX && !places.contains_key(&address) {
-            places.retain(|_, place| place.available_permits() < self.most);
+            places.retain(|_, place| place.taken() > 0);
         }
-        let place = places.entry(address).or_insert_with(|| Arc::new(Semaphore::new(self.most)));
-        Arc::clone(place).try_acquire_owned().ok().map(Some)
+        let place = places.entry(address).or_insert_with(|| Arc::new(Places::new(most)));
+        place.set_most(most);
+        place.take().map(Some)
+    }
+
+    /// From now on an address may have so many.
+    fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 }
 
@@ -284,7 +486,7 @@ mod tests {
         let (post, mut mail) = crate::mail::post_office(1);
         let (_stop, stopped) = watch::channel(false);
         let mut addresses = Vec::new();
-        for bound in bind(&config, &mut Sockets::none()).unwrap() {
+        for bound in bind(&config, &Limits::of(&config), &mut Sockets::none()).unwrap() {
             if bound.door.side != Side::Partners {
                 addresses.push(bound.address().unwrap());
                 tokio::spawn(accept(bound, post.clone(), stopped.clone()));

@@ -133,7 +133,7 @@ impl Look {
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         totals.sides.push((self.world.side_name(Side::Partners).to_owned(), SideTally::default()));
-        for (_, home) in self.world.homes.iter() {
+        for (_, home) in self.world.homes.all() {
             totals.sides.push((home.name.clone(), SideTally::default()));
         }
         for shard in &self.shards {
@@ -159,6 +159,9 @@ impl Look {
             let off = u64::try_from(shard.unaccounted().unsigned_abs()).unwrap_or(u64::MAX);
             totals.unaccounted = totals.unaccounted.saturating_add(off);
         }
+        // Another home may have the name of one that is gone.
+        let mut place = (0_u16..).map(|place| place.checked_sub(1).map(HomeId));
+        totals.sides.retain(|_| !place.next().flatten().is_some_and(|home| self.world.homes.is_gone(home)));
         totals
     }
 

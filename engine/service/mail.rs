@@ -11,30 +11,25 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 use turnout_core::io::{Door, Handoff, Input, LinkId, Unreachable};
+
+use crate::places::Place;
 
 /// Messages that may wait for one shard.
 pub const MAIL_MAX: usize = 32_768;
 
 /// What lets a connection be: its place at its listener and that of the address it comes from. Given back when dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Admission {
-    _of_all: OwnedSemaphorePermit,
-    _of_address: Option<OwnedSemaphorePermit>,
+    _of_all: Option<Place>,
+    _of_address: Option<Place>,
 }
 
 impl Admission {
     /// One that counts for the address too.
-    pub fn new(of_all: OwnedSemaphorePermit, of_address: Option<OwnedSemaphorePermit>) -> Self {
-        Self { _of_all: of_all, _of_address: of_address }
-    }
-}
-
-impl From<OwnedSemaphorePermit> for Admission {
-    fn from(of_all: OwnedSemaphorePermit) -> Self {
-        Self::new(of_all, None)
+    pub fn new(of_all: Place, of_address: Option<Place>) -> Self {
+        Self { _of_all: Some(of_all), _of_address: of_address }
     }
 }
 

@@ -37,6 +37,7 @@ use crate::directory::standing::Standing;
 use crate::driver::Kind;
 use crate::feed::Feed;
 use crate::handover::Sockets;
+use crate::listen::Listening;
 use crate::mail::{Mail, Post};
 use crate::outside::{Outside, Published};
 use crate::spool::SpoolStore;
@@ -97,7 +98,6 @@ struct Inner {
     /// Woken by a reload.
     reloaded: Notify,
     driver: Kind,
-    stop_listening: watch::Sender<bool>,
     draining: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
     drained: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
@@ -108,11 +108,8 @@ struct Inner {
     /// Ends after the shards.
     spool: Mutex<Option<SpoolStore>>,
     spool_meter: Option<Arc<SpoolMeter>>,
-    addresses: Vec<(String, SocketAddr)>,
-    /// What is accepted on, once more, for a process that is to go on; empty once the router drains.
-    sockets: Mutex<Vec<(String, OwnedFd)>>,
-    /// End when `stop_listening` says so.
-    listeners: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    /// Nothing once the router drains.
+    listening: Mutex<Listening>,
     started_unix: u64,
 }
 
@@ -124,7 +121,7 @@ pub struct Router {
 
 impl std::fmt::Debug for Router {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Router").field("addresses", &self.inner.addresses).finish_non_exhaustive()
+        f.debug_struct("Router").field("addresses", &self.addresses()).finish_non_exhaustive()
     }
 }
 
@@ -153,9 +150,7 @@ impl Router {
     /// # Errors
     /// Too many open files.
     pub fn sockets(&self) -> Result<Vec<(String, OwnedFd)>, String> {
-        let held = self.inner.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        let again = |(name, socket): &(String, OwnedFd)| Ok((name.clone(), socket.try_clone()?));
-        held.iter().map(again).collect::<std::io::Result<_>>().map_err(|error| error.to_string())
+        self.listening().sockets().map_err(|error| error.to_string())
     }
 
     /// The configuration in use.
@@ -232,8 +227,8 @@ impl Router {
     }
 
     /// Listening addresses by configuration key, with the ports the kernel chose.
-    pub fn addresses(&self) -> &[(String, SocketAddr)] {
-        &self.inner.addresses
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.listening().addresses()
     }
 
     /// The driver in use.
@@ -353,16 +348,11 @@ impl Router {
     /// Stops in order: no new connections, streams end after what is queued, then the shards leave.
     pub async fn drain(&self) -> Drained {
         self.inner.draining.send_replace(true);
-        self.inner.stop_listening.send_replace(true);
         // Else the kernel would go on to let in whom nobody answers.
-        self.inner.sockets.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let listeners =
-            std::mem::take(&mut *self.inner.listeners.lock().unwrap_or_else(PoisonError::into_inner));
-        for listener in listeners {
+        let closing = self.listening().close();
+        for listener in closing {
             // Whoever was let in by now is known to a shard before that is told to drain.
-            if listener.await.is_err() {
-                tracing::error!(event = "listener.lost", "a listener did not end in order");
-            }
+            listener.ended().await;
         }
         for shard in 0..self.inner.post.shards() {
             self.inner.post.send(shard, Mail::Control(Input::Drain)).await;
@@ -412,6 +402,10 @@ impl Router {
 
     async fn send(&self, command: Command) -> Result<(), String> {
         self.inner.commands.send(command).await.map_err(|_| gone())
+    }
+
+    fn listening(&self) -> std::sync::MutexGuard<'_, Listening> {
+        self.inner.listening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -98,7 +98,7 @@ async fn begin(
         tokio::task::spawn_blocking(move || predecessor.wait()).await.map_err(|error| error.to_string())?;
     }
     let router = prepared.start(&crate::router::standard_backend).await?;
-    for (name, address) in router.addresses() {
+    for (name, address) in &router.addresses() {
         tracing::info!(event = "listener.open", %address, "{name}");
     }
     let at = crate::desk::serve(&router, desk)?;

@@ -2,9 +2,10 @@
 """Real servers, numbered messages on every way, and everything breaking: `run.py [--seconds N] [--seed N]`.
 
 A partner's Prosody with acknowledged streams, a Prosody as the legacy gateway, Kamailio before the scripted pool, turnout between them,
-in a network namespace of their own. While messages flow, turnout is killed and stopped and started, its connections are reset and go
-deaf, Kamailio and the name servers die, the configuration is read anew and a user is moved. At the end everybody has what was sent to
-him, or its sender was told, or the ledger says why not (ledger.py). Exit 0: the ledger is good. The seed chooses what breaks and when.
+in a network namespace of their own. While messages flow, turnout is killed and stopped and started, its connections are reset, go
+deaf and become slow, the disk of its spool is filled, Kamailio and the name servers die, the configuration is read anew and a user is moved. At
+the end everybody has what was sent to him, or its sender was told, or the ledger says why not (ledger.py). Exit 0: the ledger is good. The
+seed chooses what breaks and when.
 
 What is not broken, and why: the partner's server and the pool keep what they were given in memory only, so that nobody could tell a
 message they lost from one turnout did; their connections are cut instead.
@@ -17,7 +18,9 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -35,6 +38,10 @@ LEGACY, MODERN, MOVER = "legacy@contoso.com", "modern@contoso.com", "mover@conto
 _PAUSE = 0.1
 # What is broken stays so for so long at most.
 _AWAY = (0.2, 4.0)
+# How late what goes over a slow connection arrives.
+_LATE = (0.1, 1.5)
+# The disk of the spool, where one can be mounted.
+_DISK = "size=8m"
 # In the end everything that waits is delivered or bounced within this.
 _CALM_SECONDS = 100.0
 
@@ -42,8 +49,10 @@ _CALM_SECONDS = 100.0
 class Storm:
     """An estate, its ways and what happens to it."""
 
-    def __init__(self, estate: Estate, seed: int) -> None:
-        self.estate, self.random = estate, random.Random(seed)
+    def __init__(self, estate: Estate, seed: int, disk: Path | None) -> None:
+        self.estate, self.random, self.disk = estate, random.Random(seed), disk
+        # How often the disk was filled, and how often turnout said that it cannot write then.
+        self.filled = self.failed = 0
         self.broke: list[float] = []
         self.log: list[str] = []
         self.begun = time.monotonic()
@@ -122,6 +131,45 @@ class Storm:
         tap.cut()
         self.breaks(f"{name} is cut")
 
+    async def slow(self) -> None:
+        """What goes over a leg arrives late, in both directions; nothing of it is lost."""
+        name, late = self.random.choice(["tap_out", "tap_in", "tap_before_outside", "tap_before_inside"]), self.random.uniform(*_LATE)
+        self.note(f"{name} is late by {late:.1f} s")
+        getattr(self.estate, name).slow(late)
+        await self._away()
+        getattr(self.estate, name).slow(0.0)
+
+    async def full(self) -> None:
+        """Somebody else fills the disk of the spool while the gateway is away; perhaps turnout dies then, too. Then there is room again."""
+        if self.disk is None:
+            return
+        dies, filler = self.random.random() < 0.3, self.disk / "filler"
+        self.breaks("tap_in is cut and stays away, and the disk is filled")
+        self.estate.tap_in.away(True)
+        self.estate.tap_in.cut()
+        # It ends when there is no room for another octet.
+        await self._in_thread(lambda: subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4k"], check=False, stderr=subprocess.DEVNULL))
+        self.filled += 1
+        await asyncio.sleep(1.0)
+        await self._away()
+        self.failed += await self._metric("turnout_spool_disk_failures_total") > 0
+        if dies:
+            self.breaks("turnout is killed")
+            await self._in_thread(self.estate.turnout.kill)
+            await self.estate.turnout.start()
+            self.breaks("turnout is there again, on a full disk")
+            await self._away()
+        filler.unlink()
+        self.estate.tap_in.away(False)
+        self.note("there is room on the disk, and tap_in is there")
+        end = time.monotonic() + 10
+        while await self._metric("turnout_spool_disk_failing") > 0:
+            assert time.monotonic() < end, "there is room on the disk, and turnout does not write"
+            await asyncio.sleep(0.2)
+
+    async def _metric(self, name: str) -> float:
+        return self.estate.turnout.metric((await self.estate.turnout.get("/metrics", parse=False)).decode(), name)
+
     async def proxy(self) -> None:
         """The SIP proxy before the pool dies."""
         self.breaks("Kamailio is killed")
@@ -155,7 +203,8 @@ class Storm:
     async def rage(self, seconds: float, only: list[str]) -> None:
         """Something breaks every few seconds."""
         events: list[tuple[int, Callable[[], Awaitable[None]]]] = [
-            (3, self.kill), (1, self.stop), (4, self.cut), (2, self.deaf), (2, self.proxy), (1, self.names), (1, self.reload), (3, self.move)]
+            (3, self.kill), (1, self.stop), (4, self.cut), (2, self.deaf), (2, self.proxy), (1, self.names), (1, self.reload), (3, self.move),
+            (2, self.slow), (2, self.full)]
         events = [one for one in events if not only or one[1].__name__ in only]
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -195,11 +244,24 @@ class Storm:
         return [m["text"] for m in found["messages"]]
 
 
-async def _run(seconds: float, seed: int, only: list[str]) -> bool:
+def _small_disk() -> Path | None:
+    """A disk of its own for the spool, gone with this process's namespace. None where the kernel does not allow one."""
+    if os.environ.get("TURNOUT_INTEROP_NETNS") != "1":
+        return None
+    path = Path(tempfile.mkdtemp(prefix="turnout-chaos-disk-"))
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", _DISK, "tmpfs", str(path)], check=False, capture_output=True)
+    if mounted.returncode:
+        path.rmdir()
+        print(f"no disk of its own for the spool: {mounted.stderr.decode().strip()}; it is not filled", flush=True)
+        return None
+    return path
+
+
+async def _run(seconds: float, seed: int, only: list[str], disk: Path | None) -> bool:
     plan = Plan(gateway="prosody", partner_acknowledges=True, partner_dialback=False, taps=True, proxy=True,
-                presence={"check_seconds": 5, "stale_seconds": 3}, spool="durable")
+                presence={"check_seconds": 5, "stale_seconds": 3}, spool="durable", spool_path=str(disk / "spool") if disk else "spool")
     async with Estate(plan) as estate:
-        storm = Storm(estate, seed)
+        storm = Storm(estate, seed, disk)
         romeo, legacy, mover = await estate.partner_user(), await estate.legacy_user(), await estate.legacy_user("mover")
         await estate.warm(romeo)
         tasks = [asyncio.ensure_future(task) for task in (
@@ -228,6 +290,8 @@ async def _run(seconds: float, seed: int, only: list[str]) -> bool:
         if not good or estates.KEEP:
             print("\n".join(storm.log))
         print("\n".join(map(str, verdicts)))
+        if storm.filled:
+            print(f"the disk was full {storm.filled} times, and turnout could not write {storm.failed} times of these")
         print(f"{len(storm.broke)} times something broke; unaccounted in turnout: {unaccounted:.0f}")
         if estates.KEEP:
             print(f"the estate's files are in {estate.dir}")
@@ -241,10 +305,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=900.0, help="how long things break (default: 900)")
     parser.add_argument("--seed", type=int, default=None, help="chooses what breaks (default: by the clock, and printed)")
     parser.add_argument("--only", nargs="*", default=[], metavar="WHAT",
-                        help="what may break: kill stop cut deaf proxy names reload move (default: all)")
+                        help="what may break: kill stop cut deaf slow full proxy names reload move (default: all)")
     parser.add_argument("--keep", action="store_true", help="keep the estate's directory, and tell what broke also when all is good")
     options = parser.parse_args()
-    netns.enter()
+    netns.enter("--mount")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     estates.KEEP = options.keep
     os.environ.setdefault("RUST_LOG", "info")
@@ -252,7 +316,13 @@ def main() -> int:
         sys.exit(f"turnout is not built: no {binary()}; run `cargo build` or set TURNOUT_BIN")
     seed = options.seed if options.seed is not None else int(time.time())
     print(f"chaos for {options.seconds:.0f} s, seed {seed}", flush=True)
-    good = asyncio.run(_run(options.seconds, seed, options.only))
+    disk = _small_disk()
+    try:
+        good = asyncio.run(_run(options.seconds, seed, options.only, disk))
+    finally:
+        if disk is not None:
+            subprocess.run(["umount", "--lazy", str(disk)], check=False)
+            disk.rmdir()
     print("the ledger is good" if good else "the ledger is NOT good")
     return 0 if good else 1
 

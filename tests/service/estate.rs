@@ -299,8 +299,9 @@ impl Estate {
 
     /// A listener's address, by its configuration key.
     pub fn at(&self, key: &str) -> SocketAddr {
-        let found = self.router.addresses().iter().find(|(name, _)| name == key);
-        found.unwrap_or_else(|| panic!("no {key} in {:?}", self.router.addresses())).1
+        let addresses = self.router.addresses();
+        let found = addresses.iter().find(|(name, _)| name == key);
+        found.unwrap_or_else(|| panic!("no {key} in {addresses:?}")).1
     }
 
     pub fn outside(&self) -> SocketAddr {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use turnout::clock::now;
 
-use crate::estate::{Ground, Plan};
+use crate::estate::{Ground, Plan, wait};
 use crate::peers::inbox::{Inbox, PATIENCE};
 use crate::peers::stream::{Item, chat, external, starttls};
 use crate::peers::wire::{End, Wire};
@@ -55,6 +55,17 @@ impl Process {
 
     pub fn says(&self, text: &str) -> String {
         self.lines.first(text, |line| line.contains(text))
+    }
+
+    /// Waits until so many lines say that, those of processes that took its place among them; gives these.
+    pub fn says_times(&self, count: usize, text: &str) -> Vec<String> {
+        let found =
+            || -> Vec<String> { self.lines.all().into_iter().filter(|line| line.contains(text)).collect() };
+        wait(text, || {
+            let found = found().len();
+            if found >= count { Ok(()) } else { Err(format!("{found} of {count}: {:?}", self.lines.all())) }
+        });
+        found()
     }
 
     /// A listener's address, as logged.

@@ -243,13 +243,13 @@ fn what_comes_while_a_partner_rests_waits_for_the_next_attempt() {
     stage.sim.set_down(PARTNER, true);
     stage.say(GATEWAYS[0], &local(0), &abroad, None, 1);
     stage.sim.settle();
-    assert_eq!(stage.ends(), (0, 1), "who waited for the attempt that failed is told");
+    assert_eq!(stage.ends(), (0, 0), "who waited for the attempt that failed waits for the next");
     stage.sim.set_down(PARTNER, false);
     stage.say(GATEWAYS[0], &local(0), &abroad, None, 2);
     stage.sim.settle();
-    assert_eq!((stage.ends(), stage.sim.tally(0).held), ((0, 1), 2));
+    assert_eq!((stage.ends(), stage.sim.tally(0).held), ((0, 0), 3));
     stage.seconds(1);
-    assert_eq!(stage.ends(), (2, 1));
+    assert_eq!(stage.ends(), (3, 0));
 }
 
 #[test]

@@ -248,6 +248,7 @@ impl Bench {
                 | Event::Acknowledging(_)
                 | Event::Acknowledged(..)
                 | Event::Resumed(..)
+                | Event::Seen(_)
                 | Event::WayBack(..) => {}
             }
         }

@@ -113,6 +113,8 @@ struct Stage {
     with_ends: bool,
     /// What the names of the play stand for.
     names: BTreeMap<String, String>,
+    /// The pool's node that heard a SUBSCRIBE last.
+    asked: Option<usize>,
 }
 
 impl Stage {
@@ -158,6 +160,7 @@ impl Stage {
             world,
             with_ends: given("ends of sessions are heard"),
             names: BTreeMap::new(),
+            asked: None,
         }
     }
 
@@ -283,7 +286,10 @@ impl Stage {
             body: lines.join("\r\n"),
         };
         let mut done = false;
-        for node in actors("pool") {
+        let mut nodes = actors("pool");
+        // The node that was asked last first: dialogs of before an outage are on the other one, perhaps.
+        nodes.sort_by_key(|node| Some(*node) != self.asked);
+        for node in nodes {
             if !done {
                 self.sim.direct(node, |peer, out| done = peer.act(&deed, out));
             }
@@ -298,7 +304,14 @@ impl Stage {
 
     fn hears(&mut self, who: &str, body: &[String]) {
         let pool = who == "pool";
-        let heard = actors(who).into_iter().find_map(|at| self.heard[at].pop_front());
+        let heard =
+            actors(who).into_iter().find_map(|at| self.heard[at].pop_front().map(|heard| (at, heard)));
+        if let Some((at, heard)) = &heard
+            && heard.starts_with("SUBSCRIBE ")
+        {
+            self.asked = Some(*at);
+        }
+        let heard = heard.map(|(_, heard)| heard);
         let Some(heard) = heard else {
             panic!("{}: {who} hears nothing, and should: {body:#?}\n{}", self.title, self.sim.report())
         };

@@ -19,7 +19,7 @@ use turnout_core::backend::Backend;
 use turnout_core::contact::{Pair, Record};
 use turnout_core::directory::Directory;
 use turnout_core::home::{HomeId, Residence};
-use turnout_core::io::{Connect, Handoff, Input, LinkId, Outbox, Output, Side};
+use turnout_core::io::{Connect, Handoff, Input, LinkId, Outbox, Output, Side, Unreachable};
 use turnout_core::jid::Jid;
 use turnout_core::moves::Mover;
 use turnout_core::random::Random;
@@ -39,6 +39,11 @@ const PARTNER_USERS: u64 = 2;
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Steps after which a world that does not come to rest has failed.
 const REST_STEPS_MAX: usize = 400_000;
+
+std::thread_local! {
+    /// Stanzas said in trouble at the most, to find how few it takes for something to go wrong.
+    pub static STANZAS_MAX: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
+}
 
 /// What plays the other ends, and what stands in the shards.
 pub struct Cast {
@@ -70,6 +75,10 @@ pub struct Sim {
     wishes: BTreeMap<LinkId, Connect>,
     peers: Vec<Box<dyn Peer>>,
     down: Vec<bool>,
+    /// What the DNS says of servers that are down, where that is not an address.
+    unknown: BTreeMap<usize, Unreachable>,
+    /// When somebody was dialed, and who.
+    dials: Vec<(Instant, usize)>,
     /// When a server that put something off looks at it again, in the calm.
     patience: Vec<Instant>,
     mover: Mover,
@@ -126,6 +135,8 @@ impl Sim {
             wishes: BTreeMap::new(),
             peers: cast.peers,
             down,
+            unknown: BTreeMap::new(),
+            dials: Vec::new(),
             patience: vec![super::epoch(); 7],
             mover: Mover::new(world.shards),
             moving: BTreeMap::new(),
@@ -165,7 +176,7 @@ impl Sim {
     /// Lets so many stanzas be said while servers, connections and users come and go.
     pub fn trouble(&mut self, stanzas: usize) {
         self.calm = false;
-        let mut left = stanzas;
+        let mut left = stanzas.min(STANZAS_MAX.get());
         while left > 0 {
             if self.one_in(24) {
                 self.say();
@@ -247,6 +258,34 @@ impl Sim {
         if self.down[peer] != down {
             self.switch(peer);
         }
+    }
+
+    /// Cuts a server off; whoever dials it is told this.
+    pub fn set_unreachable(&mut self, peer: usize, why: Unreachable) {
+        self.unknown.insert(peer, why);
+        self.set_down(peer, true);
+    }
+
+    /// Every connection with a server breaks; it can be dialed at once.
+    pub fn break_all(&mut self, peer: usize) {
+        self.set_down(peer, true);
+        self.set_down(peer, false);
+    }
+
+    /// When a server was dialed, counted from now.
+    pub fn dials_since(&self, peer: usize, since: Instant) -> Vec<Duration> {
+        let dials = self.dials.iter().filter(|(at, who)| *who == peer && *at >= since);
+        dials.map(|(at, _)| at.saturating_duration_since(since)).collect()
+    }
+
+    /// Whether a move is under way.
+    pub fn is_moving(&self) -> bool {
+        !self.moving.is_empty()
+    }
+
+    /// The time.
+    pub fn now(&self) -> Instant {
+        self.now
     }
 
     /// A server reads nothing on the connections it has, or reads again.

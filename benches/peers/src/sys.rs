@@ -39,6 +39,55 @@ pub fn exact_sleep() {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
 }
 
+/// The cores this thread may run on.
+#[must_use]
+pub fn cores() -> Vec<usize> {
+    // SAFETY: a set of zeros is an empty one, and the pointer is to it.
+    let (set, failed) = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        let failed = libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set);
+        (set, failed)
+    };
+    if failed != 0 {
+        return Vec::new();
+    }
+    let most = usize::try_from(libc::CPU_SETSIZE).unwrap_or(0);
+    // SAFETY: the numbers are below the size of the set.
+    (0..most).filter(|core| unsafe { libc::CPU_ISSET(*core, &set) }).collect()
+}
+
+/// Keeps a process and all threads it has to a core; those it makes later follow. 0 is this thread.
+///
+/// # Errors
+/// When the kernel refuses, or there is no such process.
+pub fn pin(pid: u32, core: usize) -> Outcome<()> {
+    let threads: Vec<i32> = match pid {
+        0 => vec![0],
+        pid => std::fs::read_dir(format!("/proc/{pid}/task"))
+            .map_err(|error| error.to_string())?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect(),
+    };
+    for thread in threads {
+        // SAFETY: the set is ours, and the core is below its size or nothing is written.
+        let failed = unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(core, &mut set);
+            libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &raw const set)
+        };
+        if failed != 0 {
+            return Err(io::Error::last_os_error().to_string());
+        }
+    }
+    Ok(())
+}
+
+/// Lets every other thread go before this one.
+pub fn step_back() {
+    // SAFETY: takes numbers only. Where it fails this thread is as others are.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+}
+
 /// Raises the number of files this process may have open, as far as it may.
 pub fn raise_files(wanted: u64) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

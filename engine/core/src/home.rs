@@ -278,10 +278,13 @@ enum PoolOwner {
     Branch,
 }
 
-/// All homes of a configuration. Immutable; a reload builds a new one.
+/// All homes of a configuration. Immutable; a reload builds a new one, in which homes that stay keep their ids and ids of homes that are
+/// gone are not given again.
 #[derive(Debug, Clone, Default)]
 pub struct Homes {
+    /// By id, those that are gone included: what they left under way still has to be called by a name.
     homes: Vec<Home>,
+    gone: Vec<HomeId>,
     pools: HashMap<String, PoolOwner>,
 }
 
@@ -303,7 +306,7 @@ impl Homes {
         for home in &mut homes {
             home.registrar_pools = home.registrar_pools.iter().map(|pool| pool_key(pool)).collect();
         }
-        let mut made = Self { homes: Vec::new(), pools: HashMap::new() };
+        let mut made = Self::default();
         for (id, home) in (0_u16..).map(HomeId).zip(&homes) {
             if homes[..usize::from(id.0)].iter().any(|earlier| earlier.name == home.name) {
                 return Err(HomesError::DuplicateName { name: home.name.clone() });
@@ -319,7 +322,42 @@ impl Homes {
         Ok(made)
     }
 
-    /// The home with this id.
+    /// These homes as they follow on others: one that was there under the same name, served in the same way, keeps its id, one that is new gets
+    /// an id that nobody had. Gives the new ids too, in the order of the old.
+    ///
+    /// # Errors
+    /// [`HomesError::TooMany`], those that are gone counted.
+    pub fn follow(self, before: &Self) -> Result<(Self, Vec<HomeId>), HomesError> {
+        let mut made = Self { homes: before.homes.clone(), gone: Vec::new(), pools: HashMap::new() };
+        let mut ids = Vec::with_capacity(self.homes.len());
+        for home in self.homes {
+            let alike = |old: &Home| {
+                old.name == home.name && old.backend == home.backend && old.dialect == home.dialect
+            };
+            let known = before.iter().find(|(_, old)| alike(old)).map(|(id, _)| id);
+            let id = known.unwrap_or_else(|| HomeId(u16::try_from(made.homes.len()).unwrap_or(u16::MAX)));
+            match made.homes.get_mut(usize::from(id.0)) {
+                Some(place) => *place = home,
+                None => made.homes.push(home),
+            }
+            ids.push(id);
+        }
+        if made.homes.len() > HOMES_MAX {
+            return Err(HomesError::TooMany { given: made.homes.len() });
+        }
+        made.gone = made.all().map(|(id, _)| id).filter(|id| !ids.contains(id)).collect();
+        made.pools = self.pools;
+        for owner in made.pools.values_mut() {
+            if let PoolOwner::Home(id) = owner
+                && let Some(new) = ids.get(usize::from(id.0))
+            {
+                *id = *new;
+            }
+        }
+        Ok((made, ids))
+    }
+
+    /// The home with this id, also one that is gone.
     pub fn get(&self, id: HomeId) -> Option<&Home> {
         self.homes.get(usize::from(id.0))
     }
@@ -331,17 +369,27 @@ impl Homes {
 
     /// All homes with their ids.
     pub fn iter(&self) -> impl Iterator<Item = (HomeId, &Home)> {
+        self.all().filter(|(id, _)| !self.is_gone(*id))
+    }
+
+    /// All ids that were given, with the homes that had them last.
+    pub fn all(&self) -> impl Iterator<Item = (HomeId, &Home)> {
         (0_u16..).map(HomeId).zip(&self.homes)
     }
 
-    /// How many homes there are.
-    pub fn len(&self) -> usize {
-        self.homes.len()
+    /// Whether the home with this id is configured no more.
+    pub fn is_gone(&self, id: HomeId) -> bool {
+        self.gone.contains(&id)
     }
 
-    /// Whether there is no home.
-    pub fn is_empty(&self) -> bool {
-        self.homes.is_empty()
+    /// Homes that are configured no more.
+    pub fn gone(&self) -> &[HomeId] {
+        &self.gone
+    }
+
+    /// How many ids were given.
+    pub fn places(&self) -> usize {
+        self.homes.len()
     }
 
     /// What a user's pool and hosting provider mean. Both are taken as exports and directory services write them;

@@ -8,12 +8,13 @@ mod outbox;
 mod told;
 
 use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::backend::Destination;
+use crate::backend::{Backend, Destination};
 use crate::contact::{Pair, Record};
 use crate::contacts::{Forget, Toward};
 use crate::directory::Snapshot;
@@ -231,6 +232,8 @@ pub enum Handoff {
     InVain(Box<Fact>),
     /// A connection with this legacy gateway has ended: is it still there?
     Doubt(HomeId),
+    /// A partner has opened a stream to us: for the shard that sends to his domain.
+    Seen(Domain),
     /// The verdict on a stanza, for the backend that waits for it.
     Verdict(Origin, Result<(), Refusal>),
     /// A link of the sender's shard is chained ([`Outbox::chained`]), or is no more.
@@ -340,8 +343,13 @@ pub enum Input {
     Spooled(EntryKey),
     /// A new directory.
     Directory(Arc<Snapshot>),
+    /// Backends of homes that are new in the world that follows, in the order of their numbers, behind those of all homes there have been.
+    Homes(NewBackends),
     /// A new configuration.
     World(Arc<World>),
+    /// A home that is gone from the configuration has no users any more: what waits for it goes the way that holds now, and its
+    /// streams end.
+    Retire(HomeId),
     /// Step 1 of a move: keep stanzas for these users back. Answered by `Output::Holding`.
     Hold(Arc<MoveOrder>),
     /// Step 2, when every shard holds: answered by `Output::Settled` when nothing for these users is under way here.
@@ -353,6 +361,15 @@ pub enum Input {
     Drain,
     /// Every shard has drained: close politely what was kept open for stanzas on their way out, and say [`Output::Drained`] again.
     Leave,
+}
+
+/// Backends on their way to a shard.
+pub struct NewBackends(pub Vec<Box<dyn Backend>>);
+
+impl fmt::Debug for NewBackends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("NewBackends").field(&self.0.len()).finish()
+    }
 }
 
 /// Something for the operator's log. Never a message body.
@@ -436,6 +453,8 @@ pub enum Event {
     Resumed(LinkId, u32),
     /// An accepted link takes stanzas too, for this destination, from now on (XEP-0288).
     WayBack(LinkId, Destination),
+    /// A partner has opened a stream to us and proven who he is: this domain is there.
+    Seen(Domain),
     /// A kept stanza found its end.
     Done(Box<Stanza>, Result<(), Refusal>),
     /// A local user of a SIP home wrote to this partner user first (bare JIDs): he may answer (requirement 11).

@@ -82,8 +82,12 @@ pub const CONNECT_SECONDS: u64 = 30;
 /// Seconds a link that takes no more stanzas may take to close before it is cut, so that its destination can be dialed anew.
 pub const CLOSE_SECONDS: u64 = 10;
 
-/// Longest wait between two attempts to reach a destination, in seconds (RFC 6120 §3.3: truncated exponential back-off).
-pub const BACKOFF_SECONDS_MAX: u64 = 60;
+/// Longest wait between two attempts to reach a destination, in seconds (RFC 6120 §3.3: truncated exponential back-off). A quarter of what
+/// a stanza may wait, so that one who is back is found before what waits for him is given up.
+pub const BACKOFF_SECONDS_MAX: u64 = 15;
+
+/// Longest random wait before a partner whose stream broke is dialed again, in seconds, that may be configured (RFC 6120 §3.3).
+pub const RECONNECT_SECONDS_CEILING: u64 = 60;
 
 /// Longest time stanzas are held while their user moves, in milliseconds.
 pub const HOLD_MILLIS_MAX: u64 = 5_000;
@@ -251,6 +255,8 @@ const _: () = assert!(SPOOL_BYTES_MAX >= 64 * STANZA_BYTES_MAX);
 const _: () = assert!(SHARE_BYTES_RESUME < SHARE_BYTES_PRESSED && SHARE_BYTES_PRESSED <= SHARE_BYTES_MAX);
 const _: () = assert!(SHARE_BYTES_FLOOR <= SHARE_BYTES_MAX && SHARE_BYTES_MAX <= SHARE_BYTES_CEILING);
 const _: () = assert!(STALL_SECONDS > SPOOL_AGE_SECONDS && PAUSE_SHARED_MILLIS < SHARED_SECONDS * 1000);
+const _: () =
+    assert!(BACKOFF_SECONDS_MAX * 4 <= SPOOL_AGE_SECONDS && BACKOFF_SECONDS_MAX < SPOOL_AGE_SIP_SECONDS);
 const _: () = assert!(LINK_UNACKNOWLEDGED_BYTES >= LINK_CREDIT_BYTES);
 const _: () = assert!(SHARD_SPOOL_BYTES_MAX >= SPOOL_BYTES_MAX);
 const _: () = assert!(SPOOL_AGE_SIP_SECONDS < 32 && SPOOL_AGE_SIP_SECONDS < SPOOL_AGE_SECONDS);

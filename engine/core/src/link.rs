@@ -3,7 +3,7 @@
 //! it has (XEP-0198); on any other, what the driver has given to the kernel to the last byte.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::backend::Destination;
 use crate::flow::FlowLimits;
@@ -12,6 +12,9 @@ use crate::limits::LINK_UNACKNOWLEDGED_BYTES;
 use crate::run::{Head, Load, Run};
 use crate::shard::Brought;
 use crate::stanza::Stanza;
+
+/// After so long without a stanza a connection may be taken for idle, as drivers take it.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// State, credit and counters of a connection.
 #[derive(Debug)]
@@ -29,6 +32,10 @@ pub struct Link {
     acks: Option<Acks>,
     /// What it brings.
     pub(crate) brought: Brought,
+    /// When what was pushed last had arrived.
+    pushed: Option<Instant>,
+    /// What stands first in `unwritten` was pushed after a silence of [`SILENCE`].
+    woken: bool,
     /// Octets written when it was last seen to take some, and when that was; nothing while nothing waits.
     seen: Option<(u64, Instant)>,
 }
@@ -56,6 +63,8 @@ impl Link {
             opened: false,
             acks: None,
             brought: Brought::default(),
+            pushed: None,
+            woken: false,
             seen: None,
         }
     }
@@ -113,9 +122,24 @@ impl Link {
         if self.acks.is_some() {
             stanza.settle_down();
         }
+        self.wake(stanza.arrived);
         self.made += usize::from(stanza.made);
         self.stanzas += 1;
         self.unwritten.push_back((self.queued, Load::One(stanza)));
+    }
+
+    /// Something that arrived then is pushed.
+    fn wake(&mut self, arrived: Instant) {
+        if self.unwritten.is_empty() {
+            self.woken = self.pushed.is_some_and(|at| arrived >= at + SILENCE);
+        }
+        self.pushed = self.pushed.max(Some(arrived));
+    }
+
+    /// Whether all it holds was pushed behind a silence: if it is gone, it may have been closed for being idle before that was written
+    /// (XS-18).
+    pub fn began_after_silence(&self) -> bool {
+        self.woken && !self.unwritten.is_empty()
     }
 
     /// The last bytes queued were those of this run.
@@ -123,6 +147,7 @@ impl Link {
         if self.acks.is_some() {
             run.settle_down();
         }
+        self.wake(run.arrived);
         self.stanzas += run.len();
         self.unwritten.push_back((self.queued, Load::Run(run)));
     }

@@ -226,6 +226,8 @@ pub struct GatewayLimits {
     pub log_message_bodies: bool,
     /// How long a stream whose connection broke may be resumed (XEP-0198 §5); 0: never.
     pub resumption_seconds: u32,
+    /// Longest random wait before a partner whose stream broke is dialed again; 0: none.
+    pub reconnect_seconds: u32,
 }
 
 impl Default for GatewayLimits {
@@ -240,6 +242,7 @@ impl Default for GatewayLimits {
             stream_management: true,
             log_message_bodies: false,
             resumption_seconds: 60,
+            reconnect_seconds: 5,
         }
     }
 }

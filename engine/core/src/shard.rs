@@ -12,12 +12,14 @@ mod ends;
 mod moving;
 mod nodes;
 mod pace;
+mod parting;
 mod presence;
 mod pressure;
 mod rates;
 mod recorded;
 mod refusals;
 mod resume;
+mod retiring;
 mod runs;
 mod stalls;
 mod survey;
@@ -56,6 +58,7 @@ use presence::Presences;
 pub(crate) use pressure::Brought;
 use pressure::Pressures;
 use rates::Rates;
+use retiring::Retired;
 use vigil::Vigils;
 
 /// What a shard's own timers are for.
@@ -75,6 +78,8 @@ enum Timer {
     Paused(LinkId),
     /// Look whether links take what waits for them.
     Stalls,
+    /// Look whether a home that is gone has nothing under way any more.
+    Retired(HomeId),
 }
 
 /// How often every shard has to say that nothing is left before they may leave. A stanza crosses threads at most once, its bounce
@@ -126,6 +131,7 @@ pub struct Shard {
     ways: Vec<Way>,
     trace: Trace,
     draining: Option<Draining>,
+    retired: Retired,
 }
 
 impl std::fmt::Debug for Shard {
@@ -146,8 +152,8 @@ impl Shard {
         backends: Vec<Box<dyn Backend>>,
         seed: u64,
     ) -> Self {
-        debug_assert_eq!(backends.len(), world.homes.len() + 1);
-        let pools = world.homes.iter().map(|(_, home)| Pool::new(&home.connect)).collect();
+        debug_assert_eq!(backends.len(), world.homes.places() + 1);
+        let pools = world.homes.all().map(|(_, home)| Pool::new(&home.connect)).collect();
         let keeps_contacts = world.homes.iter().any(|(_, home)| home.backend == BackendKind::Sip);
         let tally = Tally { sides: vec![SideTally::default(); backends.len()], ..Tally::default() };
         let mut presences = Presences::default();
@@ -182,6 +188,7 @@ impl Shard {
             ways: Vec::new(),
             trace: Trace::default(),
             draining: None,
+            retired: Retired::default(),
         }
     }
 
@@ -217,7 +224,9 @@ impl Shard {
             Input::Recovered(entries) => self.recovered(now, entries, out),
             Input::Spooled(key) => self.spooled(now, key, out),
             Input::Directory(snapshot) => self.directory = self.directory.with_snapshot(snapshot),
+            Input::Homes(backends) => self.add_homes(backends),
             Input::World(world) => self.configure(now, world, out),
+            Input::Retire(home) => self.retire(now, home, out),
             Input::Hold(order) => self.hold(&order, out),
             Input::Settle(id) => self.begin_settling(now, id, out),
             Input::Release(id) => self.release(now, id, out),
@@ -238,6 +247,7 @@ impl Shard {
                 Timer::Presence => self.presence_due(now, out),
                 Timer::Vigil(home) => self.vigil_due(now, home, out),
                 Timer::Paused(link) => self.pause_due(now, link, out),
+                Timer::Retired(home) => self.retire_due(now, home, out),
                 Timer::Stalls => self.look_for_stalls(now, out),
             }
             self.pump(now, out);
@@ -311,7 +321,7 @@ impl Shard {
     }
 
     fn accepted(&mut self, now: Instant, link: LinkId, door: Door, peer: &Arc<str>, out: &mut Outbox) {
-        if self.draining.is_some() {
+        if self.draining.is_some() || self.is_retired(door.side) {
             out.close(link, Close::Abort);
             return;
         }
@@ -359,6 +369,7 @@ impl Shard {
             Handoff::Verdict(origin, verdict) if origin.link.is_trial() => {
                 trials::verdict(origin.ticket, verdict, out);
             }
+            Handoff::Seen(theirs) => self.seen(now, &theirs, out),
             Handoff::Doubt(home) => self.doubted(now, home),
             Handoff::Verdict(origin, verdict) => match verdict {
                 Ok(()) => self.backend(origin.side).settle(now, &origin, Verdict::Delivered, out),
@@ -384,21 +395,6 @@ impl Shard {
                     out.transmit(link, bytes);
                 }
             }
-        }
-    }
-
-    fn configure(&mut self, now: Instant, world: Arc<World>, out: &mut Outbox) {
-        for (pool, (_, home)) in self.pools.iter_mut().zip(world.homes.iter()) {
-            if !pool.nodes().iter().map(|node| &node.host).eq(&home.connect) {
-                *pool = Pool::new(&home.connect);
-            }
-        }
-        self.presences.contacts.make_room(world.flow.room);
-        self.world = world;
-        for index in 0..self.backends.len() {
-            let world = Arc::clone(&self.world);
-            self.backends[index].configure(now, &world, out);
-            self.pump(now, out);
         }
     }
 
@@ -454,6 +450,7 @@ impl Shard {
             Event::Acknowledged(link, count) => self.acknowledged(now, link, count, out),
             Event::Resumed(link, count) => self.resumed(now, link, count, out),
             Event::WayBack(link, destination) => self.way_back(now, link, destination, out),
+            Event::Seen(theirs) => self.seen(now, &theirs, out),
             Event::Done(stanza, Ok(())) => self.delivered(now, *stanza, out),
             Event::Done(stanza, Err(refusal)) => self.given_back(now, *stanza, refusal, out),
             Event::Introduced(local, partner) => self.introduce(&local, &partner, out),

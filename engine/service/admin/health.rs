@@ -75,7 +75,7 @@ pub(super) async fn watch(app: Arc<App>) {
 async fn feel(app: &App, look: &Look) {
     let wanted = app.pulse().wants_base(look);
     if let Some(directory) = wanted {
-        let homes = look.world.homes.len();
+        let homes = look.world.homes.places();
         if let Ok(census) = tokio::task::spawn_blocking(move || pulse::count(&directory, homes)).await {
             app.pulse().set_base(look, census);
         }

@@ -110,8 +110,7 @@ impl Pulse {
         }
         self.samples.push_back(sample);
         self.recount(look);
-        let sides =
-            totals.sides.iter().enumerate().map(|(at, (name, tally))| self.side(look, at, name, tally));
+        let sides = totals.sides.iter().map(|(name, tally)| self.side(look, name, tally));
         let live = Live {
             at_unix_millis: crate::clock::unix_millis(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -140,15 +139,15 @@ impl Pulse {
         self.live = Some(Arc::new(live));
     }
 
-    fn side(&self, look: &Look, at: usize, name: &str, tally: &SideTally) -> LiveSide {
-        let home = look.world.homes.iter().nth(at.wrapping_sub(1)).map(|(_, home)| home);
+    fn side(&self, look: &Look, name: &str, tally: &SideTally) -> LiveSide {
+        let (id, home) = look.world.homes.by_name(name).unzip();
         let then = |seconds: usize| {
             let index = self.samples.len().saturating_sub(seconds + 1);
             let sample = self.samples.get(index)?;
             sample
                 .sides
-                .get(at)
-                .filter(|(then, _)| then == name)
+                .iter()
+                .find(|(then, _)| then == name)
                 .map(|(_, tally)| (sample.at_unix_millis, tally))
         };
         let now = self.samples.back().map_or(0, |sample| sample.at_unix_millis);
@@ -179,7 +178,7 @@ impl Pulse {
                 .map_or(0, |(_, before)| tally.bounced.saturating_sub(before.bounced)),
             delivery_p50_us: quantile_us(&recent, 50),
             delivery_p99_us: quantile_us(&recent, 99),
-            users: at.checked_sub(1).and_then(|home| self.census.homes.get(home)).copied().unwrap_or(0),
+            users: id.and_then(|id| self.census.homes.get(usize::from(id.0))).copied().unwrap_or(0),
             moved_today: look.moved_today.by_home.get(name).copied().unwrap_or(0),
             nodes: nodes.len() as u64,
             nodes_failing: nodes.iter().filter(|node| node.failures > 0).count() as u64,
@@ -212,7 +211,7 @@ impl Pulse {
 }
 
 fn edition(look: &Look) -> Edition {
-    Edition { snapshot: Arc::downgrade(look.directory.snapshot()), homes: look.world.homes.len() }
+    Edition { snapshot: Arc::downgrade(look.directory.snapshot()), homes: look.world.homes.places() }
 }
 
 /// Counts a snapshot's users. Looks at all of them: for a thread that may block.

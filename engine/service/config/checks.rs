@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use turnout_core::home::{Home, Homes, HostPort};
+use turnout_core::home::{Home, HomeId, Homes, HostPort};
 use turnout_core::jid::Domain;
 use turnout_core::policy::{GatewayLimits, Negotiation, PartnerDefaults, Policy, PolicyError, Unlisted};
 
@@ -235,7 +235,7 @@ pub(super) fn homes(
         return None;
     }
     let (mut homes, mut configs) = (Vec::new(), Vec::new());
-    for HomeEntry { config, connect, registrar_pools, .. } in entries {
+    for (id, HomeEntry { config, connect, registrar_pools, .. }) in (0_u16..).map(HomeId).zip(entries) {
         homes.push(Home {
             name: config.name.clone(),
             backend: config.backend,
@@ -243,7 +243,7 @@ pub(super) fn homes(
             registrar_pools: registrar_pools.into_iter().map(|at| at.value).collect(),
             connect: connect.into_iter().map(|at| at.value).collect(),
         });
-        configs.push(config);
+        configs.push(HomeConfig { id, ..config });
     }
     match Homes::new(homes, branch_pools) {
         Ok(homes) => Some((homes, configs)),

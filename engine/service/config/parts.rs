@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use turnout_core::home::{BackendKind, Dialect, HostPort};
+use turnout_core::home::{BackendKind, Dialect, HomeId, HostPort};
 use turnout_core::io::TrustId;
 use turnout_core::jid::Domain;
 use turnout_core::limits;
@@ -77,6 +77,11 @@ pub(super) fn limits(table: &Table<'_, '_>) -> GatewayLimits {
         // It is a key of another table.
         log_message_bodies: otherwise.log_message_bodies,
         resumption_seconds: number("resumption_seconds", 0..=600, otherwise.resumption_seconds),
+        reconnect_seconds: number(
+            "reconnect_seconds",
+            0..=limits::RECONNECT_SECONDS_CEILING,
+            otherwise.reconnect_seconds,
+        ),
     };
     if made.connections_per_partner_max > made.connections_max {
         table.book.wrong(
@@ -233,6 +238,9 @@ fn home(name: &str, table: &Table<'_, '_>) -> Option<HomeEntry> {
     let sip = SipKeys::read(table, backend, tls, &connect);
     table.finish();
     let config = HomeConfig {
+        // Given when all homes are known.
+        id: HomeId(0),
+        leaving: false,
         name: name.to_owned(),
         backend,
         dialect: sip.dialect,

@@ -206,6 +206,7 @@ fn values_that_cannot_be_used() {
         &["federation.identity[0].domain", "not one of `domains`"],
     );
     check(&with("[engine]\nshards = 1000"), &["engine.shards", "from 0 to 256"]);
+    check(&with("reconnect_seconds = 61"), &["reconnect_seconds", "from 0 to 60"]);
     check(&with("[engine]\nhold_millis = 5001"), &["engine.hold_millis", "from 0 to 5000"]);
     check(&with("[engine]\ndriver = \"epoll\""), &["engine.driver", "\"epoll\"", "auto, io_uring, poll"]);
     check(&with("[engine]\nlog_users = \"hashed\""), &["log_users", "plain, redacted"]);

@@ -39,6 +39,7 @@ impl TrustSource {
 /// Adds the trust sets of homes, and tells each home its own.
 pub(super) fn home_trusts(mut trusts: Vec<TrustSource>, homes: &mut [HomeConfig]) -> Vec<TrustSource> {
     for home in homes {
+        home.trust = TrustId::FEDERATION;
         let Some(file) = &home.ca_file else { continue };
         if let Ok(id) = u16::try_from(trusts.len()) {
             home.trust = TrustId(id);
@@ -61,9 +62,38 @@ impl Config {
         own.or(self.federation.default_identity.as_ref())
     }
 
-    /// The homes with their ids.
+    /// The homes with their ids, those included that are configured no more and are served still.
     pub fn homes_with_ids(&self) -> impl Iterator<Item = (HomeId, &HomeConfig)> {
-        (0_u16..).map(HomeId).zip(&self.home_configs)
+        self.home_configs.iter().map(|home| (home.id, home))
+    }
+
+    /// Makes it the successor of another configuration: homes that stay keep their numbers, and those that are gone are served until
+    /// [`Config::part`], by what the other says of them. Gives the homes that are gone.
+    ///
+    /// # Errors
+    /// More homes have come and gone than there are numbers.
+    pub fn follow(&mut self, before: &Self) -> Result<Vec<HomeId>, String> {
+        let (homes, ids) = std::mem::take(&mut self.homes).follow(&before.homes).map_err(|error| {
+            format!("{error}, those counted that have come and gone since the router began; restart it")
+        })?;
+        for (home, id) in self.home_configs.iter_mut().zip(ids) {
+            home.id = id;
+        }
+        let mut gone: Vec<HomeConfig> =
+            before.home_configs.iter().filter(|home| homes.is_gone(home.id)).cloned().collect();
+        for home in &mut gone {
+            home.leaving = true;
+        }
+        self.trusts = home_trusts(std::mem::take(&mut self.trusts), &mut gone);
+        let ids = gone.iter().map(|home| home.id).collect();
+        self.home_configs.append(&mut gone);
+        self.homes = homes;
+        Ok(ids)
+    }
+
+    /// What is configured no more is served no more.
+    pub fn part(&mut self) {
+        self.home_configs.retain(|home| !home.leaving);
     }
 
     /// What the shards see. `dialback_secret` comes from [`Config::dialback_secret`] and is the same for all shards.

@@ -48,7 +48,7 @@ impl<'a> Roll<'a> {
     pub(super) fn new(homes: &'a Homes, policies: &'a AccessPolicies) -> Self {
         Self {
             words: Words::new(homes, policies),
-            report: Report { homes: vec![0; homes.len()], ..Report::default() },
+            report: Report { homes: vec![0; homes.places()], ..Report::default() },
             builder: SnapshotBuilder::new(),
             jid: String::new(),
             scratch: String::new(),

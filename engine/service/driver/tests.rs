@@ -53,8 +53,7 @@ fn connection() -> (TcpStream, TcpStream) {
 }
 
 fn accepted(stream: TcpStream, side: Side) -> Mail {
-    let permit = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
-    Mail::Accepted(stream, Door { side, direct_tls: false }, "peer".into(), permit.into())
+    Mail::Accepted(stream, Door { side, direct_tls: false }, "peer".into(), crate::mail::Admission::default())
 }
 
 /// A shard that has nothing to do, for drivers that want to show one.

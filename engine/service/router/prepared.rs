@@ -3,7 +3,7 @@
 //! [`Prepared::start`], opens the store and the spool and begins.
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
@@ -26,11 +26,12 @@ use crate::directory::source::{Loaded, Source};
 use crate::directory::standing::Standing;
 use crate::driver::Kind;
 use crate::handover::Sockets;
-use crate::listen::{self, Bound};
+use crate::listen::{self, Bound, Limits, Listening};
 use crate::mail::{Mail, Post, post_office};
 use crate::outside::{Outside, Report};
 use crate::resolve::Resolver;
-use crate::spool::{self, SpoolStore};
+use crate::spool::folder::Folder;
+use crate::spool::{self, Durable, SpoolStore};
 use crate::store::file::ContactFile;
 use crate::store::outlet::Delivery;
 use crate::store::{self, Store};
@@ -57,6 +58,7 @@ pub struct Prepared {
     access: Arc<ArcSwap<Access>>,
     admin_key: Arc<AdminKey>,
     certificates: Arc<Vec<Shown>>,
+    limits: Limits,
     bound: Vec<Bound>,
 }
 
@@ -84,7 +86,13 @@ impl Prepared {
         .await?;
         let (access, admin_key) = (ArcSwap::from_pointee(access), AdminKey::new(admin_key));
         let (source, loaded) = users::first(&config).await?;
-        let bound = listen::bind(&config, sockets)?;
+        if sockets.are_of_predecessor() {
+            // It has them still: what cannot be used is to be found before it lets go.
+            let (store, spool) = (config.store.clone(), config.spool.clone());
+            apart(move || inspect(store.as_deref(), spool.as_ref())).await?;
+        }
+        let limits = Limits::of(&config);
+        let bound = listen::bind(&config, &limits, sockets)?;
         Ok(Self {
             config,
             secret,
@@ -97,6 +105,7 @@ impl Prepared {
             access: Arc::new(access),
             admin_key: Arc::new(admin_key),
             certificates: Arc::new(certificates),
+            limits,
             bound,
         })
     }
@@ -115,13 +124,13 @@ impl Prepared {
     /// As [`Prepared::new`].
     pub async fn start(self, make: &MakeBackend) -> Result<Router, String> {
         let Self { config, secret, world, tls, resolver, driver, source, loaded, .. } = self;
-        let Self { access, admin_key, certificates, bound, .. } = self;
+        let Self { access, admin_key, certificates, limits, bound, .. } = self;
         let (contacts, waiting) = apart({
             let (store, spool) = (config.store.clone(), config.spool.clone());
             move || Ok((store::open(store.as_deref())?, spool::open(spool.as_ref())?))
         })
         .await?;
-        let (addresses, sockets) = kept(&bound)?;
+        let bound = listen::Ready::new(bound)?;
 
         let shards = config.shards();
         let (post, boxes) = post_office(shards);
@@ -147,9 +156,8 @@ impl Prepared {
         let (all_drained, drained) = oneshot::channel();
         let control = Control::new(post.clone(), Arc::clone(&directory), all_drained, memory);
         tokio::spawn(run_control(control, commanded, reported));
-        let (stop_listening, stop) = watch::channel(false);
-        let accept = |bound| tokio::spawn(listen::accept(bound, post.clone(), stop.clone()));
-        let listeners = bound.into_iter().map(accept).collect();
+        let mut listening = Listening::new(post.clone(), limits);
+        listening.open(bound);
         let mut standing = Standing::default();
         standing.took(config.directory.source.as_str(), &loaded);
         let state = State { config, world, certificates, standing };
@@ -169,7 +177,6 @@ impl Prepared {
             source: tokio::sync::Mutex::new(Some(source)),
             reloaded: Notify::new(),
             driver,
-            stop_listening,
             draining: watch::channel(false).0,
             stopped: watch::channel(false).0,
             drained: tokio::sync::Mutex::new(Some(drained)),
@@ -178,9 +185,7 @@ impl Prepared {
             store: Mutex::new(store),
             spool_meter: spool.as_ref().map(|spool| Arc::clone(spool.meter())),
             spool: Mutex::new(spool),
-            addresses,
-            sockets: Mutex::new(sockets),
-            listeners: Mutex::new(listeners),
+            listening: Mutex::new(listening),
             started_unix: crate::clock::unix_seconds(),
         };
         let router = Router { inner: Arc::new(inner) };
@@ -189,14 +194,15 @@ impl Prepared {
     }
 }
 
-/// By configuration key.
-type Named<T> = Vec<(String, T)>;
-
-/// What the router keeps of what it listens on: where, and the sockets once more.
-fn kept(bound: &[Bound]) -> Result<(Named<SocketAddr>, Named<OwnedFd>), String> {
-    let addresses = bound.iter().filter_map(|bound| Some((bound.name.clone(), bound.address()?))).collect();
-    let sockets = bound.iter().map(Bound::socket).collect::<std::io::Result<_>>();
-    Ok((addresses, sockets.map_err(|error| error.to_string())?))
+/// Looks at what is on disk, and changes nothing there. Blocks.
+fn inspect(store: Option<&Path>, spool: Option<&Durable>) -> Result<(), String> {
+    if let Some(path) = store {
+        ContactFile::inspect(path).map_err(|error| format!("presence.store: {error}"))?;
+    }
+    if let Some(durable) = spool {
+        Folder::inspect(&durable.path).map_err(|error| format!("spool.path: {error}"))?;
+    }
+    Ok(())
 }
 
 async fn run_control(control: Control, commands: Receiver<Command>, reports: Receiver<Report>) {

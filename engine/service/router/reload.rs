@@ -9,10 +9,11 @@ use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use turnout_core::directory::{Change, Snapshot};
-use turnout_core::home::Residence;
+use turnout_core::home::{HomeId, Residence};
 use turnout_core::io::Side;
 use turnout_core::world::World;
 
+use super::threads::more_backends;
 use super::{Router, apart, gone, random_bytes, users};
 use crate::access::Access;
 use crate::config::{Config, KeyChange};
@@ -89,6 +90,8 @@ pub struct CertificateChange {
 /// Everything new, not yet in use.
 struct Fresh {
     config: Config,
+    /// Homes that are configured no more.
+    gone: Vec<HomeId>,
     world: Arc<World>,
     tls: Arc<TlsContext>,
     resolver: Resolver,
@@ -111,6 +114,9 @@ pub(super) struct Changes {
     added: u64,
     removed: u64,
     some: Vec<UserChange>,
+    /// Users whose home is configured no more and whose pool nobody has taken over, and one of them.
+    stranded: u64,
+    one_stranded: Option<String>,
 }
 
 impl Router {
@@ -125,8 +131,11 @@ impl Router {
             let what = diff.needs_restart.unwrap_or_default();
             return Err(format!("{what} cannot change while the router runs; restart it"));
         };
-        let Fresh { config, world, tls, resolver, access, admin_key, .. } = fresh;
+        let Fresh { mut config, gone: homes_gone, world, tls, resolver, access, admin_key, .. } = fresh;
         let Fresh { certificates, source, loaded, changes, .. } = fresh;
+        // What may fail comes before the first thing that is swapped.
+        let listeners = self.listening().prepare(&config)?;
+        let backends = more_backends(&world, self.world().homes.places())?;
         if source.is_some() {
             *place = source;
         }
@@ -134,10 +143,22 @@ impl Router {
         self.inner.access.store(Arc::new(access));
         self.inner.admin_key.set(admin_key);
         let (done, changed) = oneshot::channel();
-        self.send(Command::World(Arc::clone(&world), done)).await?;
+        self.send(Command::World(Arc::clone(&world), backends, done)).await?;
         changed.await.map_err(|_| gone())?;
+        // From here on nobody is moved to a home that is gone.
+        self.state().world = Arc::clone(&world);
+        let closing = self.listening().change(listeners, &config);
+        for listener in closing {
+            listener.ended().await;
+        }
         let users = loaded.snapshot.len();
         let moved = self.take(&config, &loaded, changes).await?;
+        if !homes_gone.is_empty() {
+            let (done, retired) = oneshot::channel();
+            self.send(Command::Retire(homes_gone, done)).await?;
+            retired.await.map_err(|_| gone())?;
+            config.part();
+        }
         let generation = world.generation;
         self.inner.generation.store(generation, Ordering::Relaxed);
         let settled = match loaded.failing {
@@ -147,7 +168,6 @@ impl Router {
         {
             let mut state = self.state();
             state.config = config;
-            state.world = world;
             state.certificates = Arc::new(certificates);
         }
         self.inner.reloaded.notify_waiters();
@@ -170,7 +190,7 @@ impl Router {
             let state = self.state();
             (state.config.clone(), Arc::clone(&state.certificates))
         };
-        let config = apart({
+        let mut config = apart({
             let old = old.clone();
             move || old.reread().map_err(|errors| errors.to_string())
         })
@@ -181,6 +201,7 @@ impl Router {
             let diff = ReloadDiff { needs_restart: Some(what.to_owned()), ..diff_of_keys(keys) };
             return Ok((diff, None));
         }
+        let homes_gone = config.follow(&old)?;
         let generation = self.inner.generation.load(Ordering::Relaxed) + 1;
         // A new file gives a new secret; without one the secret made at the start goes on, or every key under way would fail.
         let secret = match &config.federation.dialback_secret_file {
@@ -196,6 +217,7 @@ impl Router {
         })
         .await?;
         let (source, loaded, changes) = self.read_anew(&config, &world, place).await?;
+        self.nobody_is_left(&world, &loaded, &changes)?;
         let diff = ReloadDiff {
             certificates: changed_certificates(&before, &certificates),
             users_added: changes.added,
@@ -208,6 +230,7 @@ impl Router {
             diff,
             Some(Fresh {
                 config,
+                gone: homes_gone,
                 world,
                 tls,
                 resolver,
@@ -219,6 +242,40 @@ impl Router {
                 changes,
             }),
         ))
+    }
+}
+
+impl Router {
+    /// A home goes when nobody lives there.
+    fn nobody_is_left(&self, world: &World, loaded: &Loaded, changes: &Changes) -> Result<(), String> {
+        let homes_gone = world.homes.gone();
+        let names = || {
+            let names: Vec<&str> = homes_gone.iter().map(|home| world.side_name(Side::Home(*home))).collect();
+            names.join(", ")
+        };
+        let cure = "move them first, or have another home name their pool";
+        if let Some(one) = &changes.one_stranded {
+            let users = changes.stranded;
+            return Err(format!(
+                "the directory still has {users} users, {one} among them, on homes that are not configured any more ({}); {cure}",
+                names()
+            ));
+        }
+        let counted =
+            homes_gone.iter().filter_map(|home| loaded.report.homes.get(usize::from(home.0))).sum::<u64>();
+        let mut by_name = 0_u64;
+        let directory = self.directory();
+        directory.overlay().for_each(|_, user| {
+            by_name +=
+                u64::from(matches!(user.residence, Residence::Home(home) if world.homes.is_gone(home)));
+        });
+        match (counted, by_name) {
+            (0, 0) => Ok(()),
+            _ => Err(format!(
+                "{counted} users of the directory and {by_name} who were moved by name live on homes that are not configured any more ({}); {cure}",
+                names()
+            )),
+        }
     }
 }
 
@@ -248,28 +305,8 @@ fn changed_certificates(before: &[Shown], after: &[Shown]) -> Vec<CertificateCha
 
 /// What a reload cannot change.
 fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
-    let homes = |config: &Config| -> Vec<_> {
-        config
-            .home_configs
-            .iter()
-            .map(|home| (home.name.clone(), home.backend, home.dialect, home.listen))
-            .collect()
-    };
-    if homes(old) != homes(new) {
-        return Some("the set of homes, their backend, dialect or listen address");
-    }
-    let listens = |config: &Config| (config.federation.listen.clone(), config.federation.listen_tls.clone());
-    if listens(old) != listens(new) {
-        return Some("federation.listen and federation.listen_tls");
-    }
-    if old.policy.limits().connections_max != new.policy.limits().connections_max {
-        return Some("federation.connections_max");
-    }
     if old.flow.room.home_connections != new.flow.room.home_connections {
         return Some("limits.home_connections_max");
-    }
-    if old.federation.connections_per_address_max != new.federation.connections_per_address_max {
-        return Some("federation.connections_per_address_max");
     }
     if old.shards() != new.shards() || old.engine.driver != new.engine.driver {
         return Some("engine.shards and engine.driver");
@@ -297,6 +334,12 @@ impl Changes {
             (None, _) => self.added += 1,
             (_, None) => self.removed += 1,
             _ => *self.moved.entry(after.clone().unwrap_or_default()).or_default() += 1,
+        }
+        if let (Some(Residence::Home(home)), Some(Residence::UnknownPool(_))) = (change.before, change.after)
+            && new.0.homes.is_gone(home)
+        {
+            self.stranded += 1;
+            self.one_stranded.get_or_insert_with(|| change.bare.to_owned());
         }
         if self.some.len() < USERS_MAX {
             self.some.push(UserChange { user: change.bare.to_owned(), before, after });

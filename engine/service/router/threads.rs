@@ -8,7 +8,7 @@ use tokio::sync::mpsc::Receiver;
 use turnout_core::backend::Backend;
 use turnout_core::directory::Directory;
 use turnout_core::home::{BackendKind, HomeId};
-use turnout_core::io::{Outbox, Side};
+use turnout_core::io::{NewBackends, Outbox, Side};
 use turnout_core::shard::Shard;
 use turnout_core::world::World;
 use turnout_sip::SipBackend;
@@ -36,7 +36,7 @@ pub type MakeBackend =
 pub(crate) fn backends(world: &Arc<World>, make: &MakeBackend) -> Result<Vec<Box<dyn Backend>>, String> {
     let mut backends: Vec<Box<dyn Backend>> =
         vec![Box::new(XmppBackend::new(Side::Partners, Arc::clone(world), random_bytes()?))];
-    for (id, home) in world.homes.iter() {
+    for (id, home) in world.homes.all() {
         backends.push(make(home.backend, id, world)?);
     }
     Ok(backends)
@@ -52,6 +52,17 @@ pub(crate) fn standard_backend(
         BackendKind::Xmpp => Box::new(XmppBackend::new(side, world, random_bytes()?)),
         BackendKind::Sip => Box::new(SipBackend::new(side, world, random_bytes()?)),
     })
+}
+
+/// For each shard the backends of the homes from this number on.
+pub(super) fn more_backends(world: &Arc<World>, known: usize) -> Result<Vec<NewBackends>, String> {
+    let one = |_| {
+        let fresh = world.homes.all().skip(known);
+        let made =
+            fresh.map(|(id, home)| standard_backend(home.backend, id, world)).collect::<Result<_, _>>();
+        Ok(NewBackends(made?))
+    };
+    (0..world.shards).map(one).collect()
 }
 
 pub(super) fn spawn_shards(

@@ -49,6 +49,9 @@ impl Folder {
     /// Where, what, and what to do.
     pub fn open(path: &Path) -> Result<(Self, Found), String> {
         let is_new = !path.is_dir();
+        if is_new && path.exists() {
+            return Err(told(path, &ErrorKind::NotADirectory.into()));
+        }
         // What people wrote is in it: nobody else is to read it, whatever the umask.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(|error| told(path, &error))?;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,9 @@ const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Rows in one transaction while a file is written anew.
 const COPY_ROWS: usize = 50_000;
+
+/// Bytes written to see whether a file could be made.
+const PROBE_BYTES: usize = 64 * 1024;
 
 /// What to do about a file that cannot be used.
 const CURE: &str = "bring back a backup, or move the file away to begin without contacts (docs/operating.md says what is lost then)";
@@ -104,7 +108,11 @@ impl ContactFile {
     pub fn inspect(path: &Path) -> Result<Seen, String> {
         if !fs::exists(path).map_err(|error| told(path, &error.into()))? {
             let probe = beside(path, "probe");
-            let made = File::create(&probe).and_then(|_| fs::remove_file(&probe));
+            let made = File::create(&probe).and_then(|mut file| {
+                // About as much as a new file takes: on a full disk it could be made, and nothing written to it.
+                let written = file.write_all(&[0; PROBE_BYTES]).and_then(|()| file.sync_data());
+                fs::remove_file(&probe).and(written)
+            });
             return made.map(|()| Seen::Absent).map_err(|error| told(path, &error.into()));
         }
         match open_by(path, &mut |file| Ok(Scratch::new(file)?)) {

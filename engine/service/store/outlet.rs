@@ -3,20 +3,17 @@
 //! changes; a number is passed on only with everything that was given before it.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::SyncSender;
 
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 use turnout_core::contact::{Pair, Record};
 
 use super::file::Batch;
+use crate::pipe::{Pipe, at_the_end};
 
 /// Records in one delivery.
 const DELIVERY_RECORDS_MAX: usize = 4096;
-
-/// Tries at the end, and the pause between two.
-const LAST_TRIES: u32 = 400;
-const LAST_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// What a shard gives the store at once.
 #[derive(Debug)]
@@ -36,11 +33,15 @@ pub struct Delivery {
 /// The end that belongs to one shard.
 #[derive(Debug)]
 pub struct Outlet {
+    pipe: Pipe<Delivery>,
+    behind: Behind,
+}
+
+/// What waits behind what the queue had no room for.
+#[derive(Debug)]
+struct Behind {
     shard: u16,
-    queue: Option<SyncSender<Delivery>>,
-    /// What the queue had no room for.
-    ready: Option<Delivery>,
-    /// Records behind it, with the number of the oldest change in them.
+    /// Records, with the number of the oldest change in them.
     waiting: VecDeque<(u64, Record)>,
     /// Where the record of a pair is, counted from the first that ever waited.
     places: HashMap<Pair, u64>,
@@ -52,15 +53,38 @@ pub struct Outlet {
 impl Outlet {
     /// Of shard `shard`; without a queue there is no store.
     pub fn new(shard: u16, queue: Option<SyncSender<Delivery>>) -> Self {
-        Self { shard, queue, ready: None, waiting: VecDeque::new(), places: HashMap::new(), gone: 0, seq: 0 }
+        let behind = Behind { shard, waiting: VecDeque::new(), places: HashMap::new(), gone: 0, seq: 0 };
+        Self { pipe: Pipe::new(queue), behind }
     }
 
     /// Takes a record for the next [`Outlet::flush`]. Where there is no store, gives the number back: it is all the same to nobody,
     /// so the shard may go on at once.
     pub fn take(&mut self, seq: u64, record: Record) -> Option<u64> {
-        if self.queue.is_none() {
+        if !self.pipe.is_open() {
             return Some(seq);
         }
+        self.behind.take(seq, record);
+        None
+    }
+
+    /// Gives the store what it takes.
+    pub fn flush(&mut self) {
+        self.pipe.give(|| self.behind.next());
+    }
+
+    /// How many records wait.
+    pub fn len(&self) -> usize {
+        self.behind.waiting.len() + self.pipe.ready().map_or(0, |ready| ready.records.len())
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.behind.waiting.is_empty() && self.pipe.ready().is_none()
+    }
+}
+
+impl Behind {
+    fn take(&mut self, seq: u64, record: Record) {
         self.seq = seq;
         let place = self.places.get(&record.pair).and_then(|place| usize::try_from(place - self.gone).ok());
         if let Some((_, older)) = place.and_then(|place| self.waiting.get_mut(place)) {
@@ -68,22 +92,6 @@ impl Outlet {
         } else {
             self.places.insert(record.pair.clone(), self.gone + self.waiting.len() as u64);
             self.waiting.push_back((seq, record));
-        }
-        None
-    }
-
-    /// Gives the store what it takes.
-    pub fn flush(&mut self) {
-        while let Some(delivery) = self.ready.take().or_else(|| self.next()) {
-            let Some(queue) = &self.queue else { return };
-            match queue.try_send(delivery) {
-                Ok(()) => (),
-                // A store that is gone confirms nothing; the process is ending.
-                Err(TrySendError::Full(delivery) | TrySendError::Disconnected(delivery)) => {
-                    self.ready = Some(delivery);
-                    return;
-                }
-            }
         }
     }
 
@@ -106,32 +114,19 @@ impl Outlet {
             told: Vec::new(),
         })
     }
-
-    /// How many records wait.
-    pub fn len(&self) -> usize {
-        self.waiting.len() + self.ready.as_ref().map_or(0, |ready| ready.records.len())
-    }
-
-    /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.ready.is_none()
-    }
 }
 
 /// The shard has left its loop: now it may wait, for a while.
 impl Drop for Outlet {
     fn drop(&mut self) {
-        for _ in 0..LAST_TRIES {
+        let is_done = at_the_end(|| {
             self.flush();
-            if self.is_empty() {
-                return;
-            }
-            std::thread::sleep(LAST_PAUSE);
-        }
-        if !self.is_empty() {
+            self.is_empty()
+        });
+        if !is_done {
             tracing::error!(
                 event = "store.changes_lost",
-                shard = self.shard,
+                shard = self.behind.shard,
                 contacts = self.len(),
                 "the store did not take the last changes: they are lost, and nobody was told that they hold"
             );
@@ -185,7 +180,7 @@ mod tests {
         outlet.flush();
         let third = taken.recv().unwrap();
         assert_eq!((third.seq, third.records), (11, vec![record(1, true), record(0, true)]));
-        assert!(outlet.is_empty() && outlet.places.is_empty());
+        assert!(outlet.is_empty() && outlet.behind.places.is_empty());
     }
 
     #[test]

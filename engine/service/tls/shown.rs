@@ -33,7 +33,7 @@ pub fn shown(config: &Config) -> Vec<Shown> {
         .identities
         .iter()
         .map(|(domain, pair)| (format!("federation.identity[{}].certificate", domain.as_str()), pair));
-    let homes = config.home_configs.iter().filter_map(|home| {
+    let homes = config.home_configs.iter().filter(|home| !home.leaving).filter_map(|home| {
         home.identity.as_ref().map(|pair| (format!("home.{}.certificate", home.name), pair))
     });
     let admin = config.admin.identity.iter().map(|pair| ("admin.certificate".to_owned(), pair));

@@ -77,6 +77,7 @@ class Plan:
     taps: bool = False
     presence: dict[str, int | bool] = field(default_factory=dict)
     spool: str = "memory"
+    spool_path: str = "spool"
     directory: str = "csv"
     users: dict[str, str] = field(default_factory=lambda: {
         "legacy@contoso.com": "legacy", "modern@contoso.com": "sfb2019", "mover@contoso.com": "legacy"})
@@ -203,6 +204,7 @@ class Estate:
         gateway = f"{self.at(_TAP_IN)}:5269" if p.taps else "edge2015.contoso.com:5269"
         return Settings(self.at(_OUTSIDE), self.at(_INSIDE), gateway, self.ca.issue("turnout", [LOCAL]), self.ca.certificate,
                         [p.policy], sip, p.users, p.inside_tls, direct_tls=True, shards=p.shards, presence=p.presence, spool=p.spool,
+                        spool_path=p.spool_path,
                         directory=self.directory.toml() if self.directory is not None else "")
 
     async def _tap(self) -> None:

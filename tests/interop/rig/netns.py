@@ -17,15 +17,20 @@ _MARK = "TURNOUT_INTEROP_NETNS"
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
 
-def enter() -> None:
-    """Start this program again inside a namespace of its own, once; inside it, bring loopback up."""
+def enter(*more: str) -> None:
+    """Start this program again inside a namespace of its own, once; inside it, bring loopback up. `more`: other namespaces, as unshare
+    calls them, where the kernel allows them too."""
     if os.environ.get(_MARK) == "1":
         _loopback_up()
         return
     if os.environ.get(_MARK):
         return
-    unshare = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    allowed = subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0
+    root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    for also in (more, ()):
+        unshare = ["unshare", "--net", *also, *root]
+        allowed = subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0
+        if allowed:
+            break
     os.environ[_MARK] = "1" if allowed else "0"
     if allowed:
         os.execvp("unshare", [*unshare, sys.executable, *sys.argv])

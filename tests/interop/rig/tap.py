@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
+
+# Reads that may be on their way, each way.
+_LATE_MAX = 64
 
 
 class Tap:
@@ -20,12 +24,17 @@ class Tap:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._deaf = False
+        self._delay = 0.0
+        self._away = False
 
     async def start(self) -> None:
         """Begin to relay."""
         self._server = await asyncio.start_server(self._pair, *self._listen)
 
     async def _pair(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._away:
+            writer.transport.abort()
+            return
         try:
             there, back = await asyncio.open_connection(*self._target)
         except OSError:
@@ -38,18 +47,45 @@ class Tap:
             task.add_done_callback(self._tasks.discard)
 
     async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, keep: bytearray) -> None:
+        late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_LATE_MAX)
+        writer = asyncio.ensure_future(self._pass_on(late, sink))
         try:
             while data := await source.read(65536):
                 keep += data
                 if self._deaf and keep is self.forward:
                     continue
-                sink.write(data)
-                await sink.drain()
+                # What is behind something late is no earlier than that.
+                await late.put((time.monotonic() + self._delay, data))
+            await late.put((0.0, b""))
+            await writer
         except (ConnectionError, OSError):
             pass
         finally:
+            writer.cancel()
             sink.close()
             self._writers.discard(sink)
+
+    async def _pass_on(self, late: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter) -> None:
+        while True:
+            due, data = await late.get()
+            if not data:
+                return
+            if (early := due - time.monotonic()) > 0:
+                await asyncio.sleep(early)
+            try:
+                sink.write(data)
+                await sink.drain()
+            except (ConnectionError, OSError):
+                # The reading end hears of it by itself.
+                pass
+
+    def away(self, away: bool) -> None:
+        """From now on every new connection is reset, or relayed again."""
+        self._away = away
+
+    def slow(self, seconds: float) -> None:
+        """From now on everything arrives so much later; nothing is lost, and nothing overtakes."""
+        self._delay = seconds
 
     def deaf(self) -> None:
         """From now on take what comes from the dialing side and pass none of it on: it dies with the connection."""

@@ -91,6 +91,7 @@ class Settings:
     inside_tls: str = "optional"
     direct_tls: bool = True
     spool: str = "memory"
+    spool_path: str = "spool"
     shards: int = 2
     presence: dict[str, int | bool] = field(default_factory=dict)
     directory: str = ""
@@ -135,7 +136,7 @@ class Turnout:
                  s.sip.toml() if s.sip is not None else "",
                  s.directory or '[directory]\nsource = "csv"\nfile = "users.csv"\npoll_seconds = 0\nxmpp_access_policies = ["XmppUsers"]\n',
                  f'[engine]\nshards = {s.shards}\ndriver = "poll"\n',
-                 f'[spool]\nmode = "{s.spool}"\npath = "spool"\n',
+                 f'[spool]\nmode = "{s.spool}"\npath = "{s.spool_path}"\n',
                  self._presence(),
                  f'[dns]\nservers = ["{self._dns.address}:53"]\n',
                  f'[admin]\nlisten = "{self.admin[0]}:{self.admin[1]}"\n']

@@ -32,6 +32,7 @@ const CONFIG: &str = "engine/service/config/tests.rs";
 const SPOOL_FULL: &str = "one_too_many_is_given_back_and_changes_nothing";
 const SPOOL: &str = "engine/core/src/spool/tests.rs";
 const UNUSABLE: (&str, &[&str]) = (CONFIG, &["values_that_cannot_be_used"]);
+const OUTAGE: &str = "tests/simulation/outage.rs";
 
 pub const LIMITS: &[Limit] = &[
     ("JID_PART_BYTES_MAX", NO_KEY, JID),
@@ -77,7 +78,14 @@ pub const LIMITS: &[Limit] = &[
         NO_KEY,
         &[("engine/core/src/spool/tests.rs", &["what_expires_leaves_the_rest_as_it_was"])],
     ),
-    ("SPOOL_AGE_SIP_SECONDS", NO_KEY, &[(WAITING, &["what_came_over_sip_waits_less_than_its_transaction"])]),
+    (
+        "SPOOL_AGE_SIP_SECONDS",
+        NO_KEY,
+        &[
+            (WAITING, &["what_came_over_sip_waits_less_than_its_transaction"]),
+            (OUTAGE, &["a_pools_users_wait_for_a_partner_as_long_as_their_transactions_do"]),
+        ],
+    ),
     ("SPOOL_AGE_MADE_SECONDS", NO_KEY, &[(WAITING, &["an_error_of_the_routers_own_waits_longer_on_a_disk"])]),
     (
         "SHARE_BYTES_MAX",
@@ -131,8 +139,10 @@ pub const LIMITS: &[Limit] = &[
         &[
             (LINKS, &["a_destination_that_cannot_be_reached_is_tried_again_in_bounded_time"]),
             ("engine/core/src/pool.rs", &["waits_grow_and_are_bounded"]),
+            (OUTAGE, &["a_partner_out_for_longer_than_anything_waits_costs_everybody_a_bounce_in_time"]),
         ],
     ),
+    ("RECONNECT_SECONDS_CEILING", "federation.reconnect_seconds", &[UNUSABLE]),
     (
         "HOLD_MILLIS_MAX",
         "engine.hold_millis",

@@ -5,11 +5,26 @@ use std::sync::Arc;
 use turnout_core::home::HomeId;
 use turnout_core::io::{Input, Output};
 use turnout_core::moves::Act;
+use turnout_core::world::World;
 
 use super::{Sim, USERS};
 use crate::support::estate::{LEGACY, POOL, local};
 
 impl Sim {
+    /// Every shard takes a new configuration.
+    pub fn configure(&mut self, world: &Arc<World>) {
+        for cell in &mut self.cells {
+            cell.mail.push_back(Input::World(Arc::clone(world)));
+        }
+    }
+
+    /// A home is configured no more.
+    pub fn retire(&mut self, home: HomeId) {
+        for cell in &mut self.cells {
+            cell.mail.push_back(Input::Retire(home));
+        }
+    }
+
     pub(super) fn begin_move(&mut self) {
         let mut users = Vec::new();
         for _ in 0..=self.random.below(2) {

@@ -23,6 +23,7 @@ impl Sim {
         for output in outputs {
             match output {
                 Output::Connect(connect) => {
+                    self.dials.push((self.now, peer_at(&connect.target)));
                     self.wishes.insert(connect.link, *connect);
                 }
                 Output::Transmit(link, bytes) => {
@@ -278,7 +279,8 @@ impl Sim {
         let peer = peer_at(&wish.target);
         if self.down[peer] || (!self.calm && self.one_in(10)) {
             self.ledger.cut(domain_of(peer));
-            self.tell(link, Input::Failed { link, why: Unreachable::NoAnswer, text: "refused".into() });
+            let why = self.unknown.get(&peer).copied().unwrap_or(Unreachable::NoAnswer);
+            self.tell(link, Input::Failed { link, why, text: "refused".into() });
             return;
         }
         self.count += 1;

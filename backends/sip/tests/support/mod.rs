@@ -165,6 +165,7 @@ impl Rig {
                         Event::Acknowledging(_)
                         | Event::Acknowledged(..)
                         | Event::Resumed(..)
+                        | Event::Seen(_)
                         | Event::WayBack(..) => {
                             panic!("SIP answers each request")
                         }

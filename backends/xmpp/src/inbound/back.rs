@@ -97,6 +97,11 @@ impl Inbound {
         turn.out.events.push_back(Event::WayBack(turn.link, Destination::Pair { side, ours, theirs }));
     }
 
+    /// Whether the peer asked for it.
+    pub(super) fn wants_back(&self) -> bool {
+        self.back.is_some()
+    }
+
     /// Whether stanzas go back.
     pub(super) fn goes_back(&self) -> bool {
         self.back.as_ref().is_some_and(|back| back.is_open)

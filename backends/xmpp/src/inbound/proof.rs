@@ -7,6 +7,7 @@ use turnout_core::limits::DIALBACK_KEY_BYTES_MAX as KEY_BYTES_MAX;
 use turnout_core::limits::SASL_FAILURES_MAX;
 
 use turnout_core::backend::Fault;
+use turnout_core::io::{Event, Side};
 use turnout_core::notice::Notice;
 
 use turnout_core::jid::Domain;
@@ -37,6 +38,7 @@ impl Inbound {
         match answer.outcome {
             Outcome::Valid => {
                 self.open_back(turn);
+                self.show(theirs, turn);
                 let over = self.secured.as_ref().map_or("without TLS", |secured| secured.version);
                 turn.note(
                     Notice::StreamProved,
@@ -65,6 +67,13 @@ impl Inbound {
             }
         }
         Ok(Flow::On)
+    }
+
+    /// It is proven that this partner is there.
+    fn show(&self, theirs: &Domain, turn: &mut Turn<'_>) {
+        if turn.side == Side::Partners {
+            turn.out.events.push_back(Event::Seen(theirs.clone()));
+        }
     }
 
     pub(super) fn auth(&mut self, element: &Element, turn: &mut Turn<'_>) -> Step {
@@ -124,6 +133,10 @@ impl Inbound {
             format!("proved by its certificate that it is {theirs} towards {ours} ({version})"),
         );
         turn.vouched(&theirs, self.secured.as_ref());
+        // Where stanzas go back on it, the way back comes in a moment, and is the better one.
+        if !self.wants_back() {
+            self.show(&theirs, turn);
+        }
         self.pairs.only(ours, theirs);
         self.authenticated = true;
         self.framer.restart();

@@ -63,13 +63,15 @@ impl Outbound {
                 turn.note(Notice::StreamEnded, &self.theirs, text);
             }
             let refusal = (!was_ready).then(|| {
-                let unknown = error.is_some_and(|(condition, _)| {
-                    matches!(condition, StreamCondition::HostUnknown | StreamCondition::HostGone)
-                });
-                let (condition, retry) = if unknown {
-                    (Condition::RemoteServerNotFound, Retry::Never)
-                } else {
-                    (Condition::RemoteServerTimeout, Retry::Later)
+                let (condition, retry) = match error {
+                    Some((StreamCondition::HostUnknown | StreamCondition::HostGone, _)) => {
+                        (Condition::RemoteServerNotFound, Retry::Never)
+                    }
+                    // What it thinks of our certificate, or of us: another attempt would hear the same.
+                    Some((StreamCondition::NotAuthorized | StreamCondition::PolicyViolation, _)) => {
+                        (Condition::RemoteServerTimeout, Retry::Never)
+                    }
+                    _ => (Condition::RemoteServerTimeout, Retry::Later),
                 };
                 refusal(
                     condition,

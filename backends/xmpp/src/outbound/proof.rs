@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use turnout_core::jid::Domain;
 use turnout_core::notice::Notice;
+use turnout_core::refusal::Retry;
 
 use super::{Outbound, Phase, Purpose};
 use crate::dialback::{self, Answer, Outcome};
@@ -104,7 +105,11 @@ impl Outbound {
                 self.theirs, self.ours
             ),
         };
-        let failure = self.refused(detail);
+        let mut failure = self.refused(detail);
+        if matches!(outcome, Outcome::Error(_)) {
+            // It could not ask us just now.
+            failure.retry = Retry::Later;
+        }
         self.give_up(failure, None, turn)
     }
 

@@ -258,6 +258,7 @@ impl Net {
                     Event::Unready(link, refusal) => node.unready.push((link, refusal)),
                     Event::Acknowledging(link) => node.acknowledging.push(link),
                     Event::Acknowledged(link, count) => node.acknowledged.push((link, count)),
+                    Event::Seen(_) => {}
                     Event::Done(..) | Event::Introduced(..) => panic!("XMPP keeps nothing"),
                     Event::Resumed(..) | Event::WayBack(..) => panic!("nothing breaks or goes back here"),
                 }

@@ -162,6 +162,7 @@ impl Raw {
                     assert_eq!(side, self.side);
                     self.ways_back.push((link, ours.to_string(), theirs.to_string()));
                 }
+                Event::Seen(_) => {}
                 Event::Acknowledged(..) => {}
                 other => panic!("not XMPP's: {other:?}"),
             }

@@ -25,7 +25,8 @@ impl Shard {
         }
         self.ways_back.entry(destination.clone()).or_insert(link);
         let rests = |waiting: &super::Waiting| {
-            matches!(waiting.state, State::Resting(_) | State::Idle) && !waiting.spool.is_empty()
+            matches!(waiting.state, State::Resting(_) | State::Idle)
+                && (!waiting.spool.is_empty() || waiting.suspended.is_some())
         };
         if self.destinations.get(&destination).is_some_and(rests) {
             self.dial(now, &destination, out);

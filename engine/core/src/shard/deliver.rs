@@ -1,22 +1,19 @@
 //! Destinations: the way from a route to a link. Invariant: a destination has at most one link, one spool and one timer; a stanza
 //! goes to the link only when nothing older waits in the spool, so the order of arrival is the order of delivery.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::parting::Parting;
 use super::pressure::{Full, beyond_share};
-use super::refusals::{full, unreachable};
+use super::refusals::{full, too_late, unreachable};
 use super::{Shard, Timer};
 use crate::backend::{Destination, Sent};
 use crate::home::BackendKind;
-use crate::io::{Close, Closed, Event, Handoff, LinkId, Outbox, Output, Side, Unreachable};
+use crate::io::{Close, Handoff, LinkId, Outbox, Output, Side, Unreachable};
 use crate::jid::Domain;
 use crate::limits::{CLOSE_SECONDS, CONNECT_SECONDS};
 use crate::link::Link;
-use crate::notice::Notice;
 use crate::placement::{owner_of_domain, owner_of_user};
-use crate::pool::backoff;
 use crate::refusal::Refusal;
 use crate::route::Route;
 use crate::run::Load;
@@ -31,6 +28,8 @@ pub(super) struct Waiting {
     pub(super) spool: Spool,
     pub(super) state: State,
     pub(super) failures: u32,
+    /// Why the last attempt failed: what waits is told this when its time is up.
+    pub(super) last_failure: Option<Box<Refusal>>,
     /// The node of the pool the link was dialed to.
     pub(super) node: Option<u16>,
     timer: Option<TimerId>,
@@ -60,6 +59,11 @@ pub(super) enum State {
 }
 
 impl Waiting {
+    /// Whether it has to be reached anew: the last attempt failed, or the link broke.
+    pub(super) fn is_away(&self) -> bool {
+        self.failures > 0 || matches!(self.state, State::Resting(_))
+    }
+
     /// The link it has, whatever that can do.
     pub(super) fn link(&self) -> Option<LinkId> {
         match self.state {
@@ -84,6 +88,7 @@ impl Shard {
         }
         match route {
             Route::Own => self.follow(now, stanza, out),
+            Route::Home(home) if self.is_retired(Side::Home(home)) => self.no_such_home(now, stanza, out),
             Route::Partner { ours, theirs } => {
                 let owner = owner_of_domain(theirs.as_str(), self.world.shards);
                 if owner == self.index {
@@ -258,6 +263,9 @@ impl Shard {
 
     /// Begins an attempt to reach a destination.
     pub(super) fn dial(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
+        if self.is_retired(destination.side()) {
+            return self.go_elsewhere(now, destination, out);
+        }
         if self.go_back(now, destination, out) {
             return;
         }
@@ -319,7 +327,7 @@ impl Shard {
             | State::Closing(..) => return,
         }
         waiting.state = State::Blocked(link);
-        waiting.failures = 0;
+        (waiting.failures, waiting.last_failure) = (0, None);
         let node = waiting.node;
         self.heard_of(now, destination.side(), out);
         if let (Side::Home(home), Some(node)) = (destination.side(), node)
@@ -339,167 +347,20 @@ impl Shard {
         self.flush(now, &destination, out);
     }
 
-    /// The link takes no more stanzas: refused, or closing in order.
-    pub(super) fn unready(&mut self, now: Instant, link: LinkId, refusal: Option<Refusal>, out: &mut Outbox) {
-        let Some(destination) = self.links.get(&link).and_then(Link::destination).cloned() else { return };
-        if let (None, Some(waiting)) = (&refusal, self.destinations.get_mut(&destination)) {
-            if waiting.link() == Some(link) {
-                waiting.state = State::Closing(link, now);
-                self.set_timer(&destination);
-            }
-            return;
-        }
-        self.part(now, &destination, link, refusal, out);
-    }
-
-    /// A dial came to nothing.
-    pub(super) fn dial_failed(
-        &mut self,
-        now: Instant,
-        link: LinkId,
-        why: Unreachable,
-        text: Arc<str>,
-        out: &mut Outbox,
-    ) {
-        let Some(state) = self.links.remove(&link) else { return };
-        let side = state.side();
-        self.side(side).failed += 1;
-        self.backend(side).closed(now, link, &Closed::Broken(Arc::clone(&text)), out);
-        if let Some(destination) = state.destination().cloned() {
-            let name = destination_name(&destination);
-            out.note(unreached(side), side, link, &name, format!("cannot be reached: {text}"));
-            self.part(now, &destination, link, Some(unreachable(why, &name).with_detail(&*text)), out);
-        }
-    }
-
-    /// A link is gone: what it had not written, or its peer not acknowledged, goes back in front of what waits.
-    pub(super) fn link_lost(
-        &mut self,
-        now: Instant,
-        link: LinkId,
-        mut state: Link,
-        why: &Closed,
-        out: &mut Outbox,
-    ) {
-        let Some(destination) = state.destination().cloned() else { return };
-        self.side(state.side()).repeated += state.doubtful() as u64;
-        let unwritten = self.put_all_on_disk(state.take_unwritten(), out);
-        let opening = match self.destinations.get_mut(&destination) {
-            Some(waiting) => {
-                waiting.spool.put_back(unwritten);
-                matches!(waiting.state, State::Opening(opening, _) if opening == link)
-            }
-            None => false,
-        };
-        let text = match why {
-            Closed::Eof => "the server closed the connection",
-            Closed::Broken(text) => text,
-            Closed::Ours => "closed here",
-        };
-        let refusal = opening.then(|| {
-            let name = destination_name(&destination);
-            let what = format!("cannot be reached: the connection ended before it could be used: {text}");
-            out.note(unreached(state.side()), state.side(), link, &name, what);
-            unreachable(Unreachable::NoAnswer, &name).with_detail(text)
-        });
-        self.part(now, &destination, link, refusal, out);
-    }
-
-    /// A destination and a link part. With a refusal the attempt has failed: it rests, and what waits for a partner is bounced;
-    /// without one it was good until now, and is dialed again if anything waits.
-    fn part(
-        &mut self,
-        now: Instant,
-        destination: &Destination,
-        link: LinkId,
-        refusal: Option<Refusal>,
-        out: &mut Outbox,
-    ) {
-        let Some(waiting) = self.destinations.get_mut(destination) else { return };
-        if waiting.link() != Some(link) {
-            // An older link of this destination; what it gave back waits for the current one.
-            if matches!(waiting.state, State::Idle) && !waiting.spool.is_empty() {
-                self.dial(now, destination, out);
-            }
-            return;
-        }
-        let Some(refusal) = refusal else {
-            waiting.state = State::Resting(now);
-            self.call_off(destination, out);
-            self.take_back(now, out);
-            self.redial(now, destination, out);
-            return;
-        };
-        waiting.failures = waiting.failures.saturating_add(1);
-        self.call_off(destination, out);
-        let Some(waiting) = self.destinations.get_mut(destination) else { return };
-        let rest = backoff(waiting.failures, &mut self.random);
-        waiting.state = State::Resting(now + rest);
-        let home = match (destination.side(), waiting.node) {
-            (Side::Home(home), Some(node)) => Some((home, node)),
-            _ => None,
-        };
-        if let Some((home, node)) = home
-            && let Some(pool) = self.pools.get_mut(usize::from(home.0))
-        {
-            pool.fail(node, now, &mut self.random);
-        }
-        self.not_reached(now, destination.side());
-        self.take_back(now, out);
-        if let Some((home, _)) = home {
-            self.move_to_other_nodes(now, destination, home, out);
-        } else if let Some(waiting) = self.destinations.get_mut(destination) {
-            for stanza in waiting.spool.take() {
-                self.refuse(now, stanza, refusal.clone(), out);
-            }
-        }
-        self.relieve(now, destination, out);
-        self.set_timer(destination);
-    }
-
-    /// Dials again if anything waits.
-    pub(super) fn redial(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
-        let Some(waiting) = self.destinations.get_mut(destination) else { return };
-        waiting.state = State::Idle;
-        if waiting.spool.is_empty() {
-            self.set_timer(destination);
-        } else {
-            self.dial(now, destination, out);
-        }
-    }
-
-    /// Takes what backends have just given back before anything else is done with the spools: it is older than what waits there.
-    fn take_back(&mut self, now: Instant, out: &mut Outbox) {
-        let (given_back, rest): (VecDeque<Event>, VecDeque<Event>) = std::mem::take(&mut out.events)
-            .into_iter()
-            .partition(|event| matches!(event, Event::Done(_, Err(_))));
-        out.events = rest;
-        for event in given_back {
-            if let Event::Done(stanza, Err(refusal)) = event {
-                self.given_back(now, *stanza, refusal, out);
-            }
-        }
-    }
-
-    fn give_back(&mut self, now: Instant, destination: &Destination, mut stanza: Stanza, out: &mut Outbox) {
-        self.put_on_disk(&mut stanza, out);
-        if let Some(waiting) = self.destinations.get_mut(destination) {
-            waiting.spool.put_back(std::iter::once(stanza));
-            waiting.state = State::Idle;
-            self.dial(now, destination, out);
-        } else {
-            self.refuse(now, stanza, full("the way is gone"), out);
-        }
-    }
-
     /// A destination's timer: an attempt took too long, a rest is over, or a stanza waited too long.
     pub(super) fn destination_due(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
         waiting.timer = None;
         let name = destination_name(destination);
-        for stanza in waiting.spool.expired(now) {
-            let refusal = unreachable(Unreachable::NoAnswer, &name).with_detail("it waited too long");
-            self.refuse(now, stanza, refusal, out);
+        let expired = waiting.spool.expired(now);
+        if !expired.is_empty() {
+            let refusal = match &waiting.last_failure {
+                Some(refusal) => too_late(refusal),
+                None => unreachable(Unreachable::NoAnswer, &name).with_detail("it waited too long"),
+            };
+            for stanza in expired {
+                self.refuse(now, stanza, refusal.clone(), out);
+            }
         }
         self.relieve(now, destination, out);
         let Some(waiting) = self.destinations.get_mut(destination) else { return };
@@ -508,7 +369,7 @@ impl Shard {
                 out.close(link, Close::Abort);
                 let refusal = unreachable(Unreachable::NoAnswer, &name)
                     .with_detail(format!("no stream after {CONNECT_SECONDS} s"));
-                self.part(now, destination, link, Some(refusal), out);
+                self.part(now, destination, link, Parting::Failed(refusal), out);
             }
             State::Resting(until) if until <= now => {
                 // What was for a node that failed goes to others meanwhile: nothing but an attempt shows that it is back.
@@ -519,7 +380,7 @@ impl Shard {
                         }
                         Destination::Node { .. } | Destination::Pair { .. } => false,
                     };
-                if waiting.spool.is_empty() && !probe {
+                if waiting.spool.is_empty() && waiting.suspended.is_none() && !probe {
                     waiting.state = State::Idle;
                 } else {
                     self.dial(now, destination, out);
@@ -571,13 +432,5 @@ pub(super) fn destination_name(destination: &Destination) -> String {
     match destination {
         Destination::Pair { theirs, .. } => theirs.to_string(),
         Destination::Node { node, .. } => format!("node {node}"),
-    }
-}
-
-/// That a peer of that side cannot be reached.
-fn unreached(side: Side) -> Notice {
-    match side {
-        Side::Partners => Notice::PartnerDown,
-        Side::Home(_) => Notice::NodeDown,
     }
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use hashbrown::{HashMap, HashSet};
 
+use super::deliver::Waiting;
 use super::{Shard, Timer};
+use crate::backend::Destination;
 use crate::home::{HomeId, Residence};
 use crate::io::{MoveOrder, Outbox, Output, Side};
 use crate::limits::{MOVE_GRACE_SECONDS, MOVE_SETTLE_MILLIS};
@@ -220,7 +222,13 @@ impl Shard {
         let Some(order) = self.holds.orders.get(&id) else { return false };
         let users: HashSet<&str> = order.order.users.iter().map(|user| &**user).collect();
         let waits = |to: &str, from: &str| users.contains(to) || users.contains(from);
-        self.destinations.values().any(|waiting| waiting.spool.any_between(waits))
+        // What waits for a partner who is away keeps its place there whatever home its sender has, and would outlast any move.
+        let counts = |destination: &Destination, waiting: &Waiting| {
+            destination.side() != Side::Partners || !waiting.is_away()
+        };
+        self.destinations
+            .iter()
+            .any(|(destination, waiting)| counts(destination, waiting) && waiting.spool.any_between(waits))
             || self.presences.any_between(waits)
             || self.links.values().any(|link| link.any_between(waits))
             || self.backends.iter().any(|backend| {

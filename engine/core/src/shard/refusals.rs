@@ -21,3 +21,9 @@ pub(super) fn unreachable(why: Unreachable, name: &str) -> Refusal {
 pub(super) fn full(text: &'static str) -> Refusal {
     Refusal::new(Condition::ResourceConstraint, Blame::Router, Retry::Later, Bounce::Yes, text)
 }
+
+/// For a stanza whose time is up: what stood in its way last.
+pub(super) fn too_late(last: &Refusal) -> Refusal {
+    let why = last.detail.as_deref().unwrap_or(&last.text);
+    last.clone().with_detail(format!("it waited too long; the last attempt: {why}"))
+}

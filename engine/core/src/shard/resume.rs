@@ -1,7 +1,7 @@
 //! Streams that go on where another broke off (XEP-0198 §5). Invariant: a suspended link holds what its peer may have and has not said so, all
 //! of it older than what waits in the spool of its destination; before anything of that destination goes anywhere, each stanza of it is
-//! either settled, as the peer says on the next link that it has it, or back in front of the spool. So a suspension lasts no longer than one
-//! attempt to connect, and a stanza in it is held like any other that was written and not acknowledged.
+//! either settled, as the peer says on the next link that it has it, or back in front of the spool. So a suspension lasts no longer than a
+//! short rest and one attempt to connect, and a stanza in it is held like any other that was written and not acknowledged.
 
 use std::time::Instant;
 
@@ -31,10 +31,14 @@ impl Shard {
         }
     }
 
-    /// Dials for a destination whose link was suspended.
+    /// Dials for a destination whose link was suspended, when it has rested.
     pub(super) fn look_for_another(&mut self, now: Instant, link: LinkId, out: &mut Outbox) {
-        let Some(destination) = self.links.get(&link).and_then(Link::destination).cloned() else { return };
-        self.dial(now, &destination, out);
+        let Some(state) = self.links.get(&link) else { return };
+        let at_once = state.began_after_silence();
+        let Some(destination) = state.destination().cloned() else { return };
+        if at_once || !self.rest_after_loss(now, &destination) {
+            self.dial(now, &destination, out);
+        }
     }
 
     /// A link that is about to be ready resumes the suspended one of its destination, and its peer has so many stanzas of that.

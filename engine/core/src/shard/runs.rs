@@ -54,6 +54,7 @@ impl Shard {
                 let takes_runs = match *way {
                     Way::Home(home) => {
                         self.world.homes.get(home).is_some_and(|home| home.backend == BackendKind::Xmpp)
+                            && !self.is_retired(Side::Home(home))
                     }
                     Way::Partner => true,
                     Way::Alone | Way::Gone => false,

@@ -62,7 +62,9 @@ impl Shard {
     /// The home, if a side is that of a gateway whose users are looked after.
     fn gateway(&self, side: Side) -> Option<HomeId> {
         match side {
-            Side::Home(home) if self.keeps_contacts && !self.is_pool(home) => Some(home),
+            Side::Home(home) if self.keeps_contacts && !self.is_pool(home) && !self.is_retired(side) => {
+                Some(home)
+            }
             _ => None,
         }
     }

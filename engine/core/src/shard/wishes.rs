@@ -254,12 +254,13 @@ impl Shard {
 
     /// What the store knows of users this shard owns; comes before any stanza.
     pub(super) fn remember(&mut self, now: Instant, records: Vec<Record>, out: &mut Outbox) {
-        if !self.keeps_contacts {
-            return;
-        }
         for record in records {
             let pair = record.pair.clone();
             self.presences.contacts.put(record);
+            if !self.keeps_contacts {
+                // The first pool may come with a reload.
+                continue;
+            }
             match self.lives_on(&pair.local) {
                 Some(home) if self.is_pool(home) => self.serve(now, pair, out),
                 Some(home) => self.ask_anew(now, home, pair, out),

@@ -211,6 +211,19 @@ impl Rig {
     fn handle(&mut self, index: usize, input: Input) {
         let (shard, out) = &mut self.shards[index];
         shard.handle(self.now, input, out);
+        self.settle();
+    }
+
+    /// Time passes, and what is due is done.
+    pub(crate) fn pass(&mut self, seconds: u64) {
+        self.now += std::time::Duration::from_secs(seconds);
+        for (shard, out) in &mut self.shards {
+            shard.wake(self.now, out);
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
         loop {
             let mut any = false;
             for index in 0..self.shards.len() {

@@ -150,7 +150,7 @@ async fn who_may_only_read_is_told_words_where_the_log_is() {
         .collect();
     // What is live is there from the second look on.
     while rig.get("/api/live").await.0 != 200 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let mut seen = std::collections::BTreeMap::new();
     for (role, token) in [("operate", operate), ("read", read)] {

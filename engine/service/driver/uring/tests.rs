@@ -40,9 +40,8 @@ impl Rig {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
         let (stream, _) = listener.accept().unwrap();
-        let permit = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
         let door = Door { side: Side::Home(HomeId(0)), direct_tls: false };
-        self.post.try_send(0, Mail::Accepted(stream, door, "peer".into(), permit.into())).unwrap();
+        self.post.try_send(0, Mail::Accepted(stream, door, "peer".into(), Admission::default())).unwrap();
         let link = self.until(|input| match input {
             Input::Accepted { link, .. } => Some(*link),
             _ => None,
