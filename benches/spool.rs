@@ -83,9 +83,9 @@ fn memory() {
     let stanzas: Vec<Stanza> = (0..MANY).map(|n| stanza(at, n)).collect();
     let octets: usize = stanzas.iter().map(Stanza::len).sum();
     let began = now();
-    let mut spool = Spool::default();
+    let (mut spool, room) = (Spool::default(), turnout_core::flow::Room::default());
     for stanza in stanzas {
-        spool.push(stanza).expect("there is room");
+        spool.push(stanza, &room).expect("there is room");
     }
     while spool.pop().is_some() {}
     let took = now().duration_since(began);

@@ -20,10 +20,11 @@ use turnout_core::survey::{Survey, Surveyed};
 use turnout_core::trace::TraceRules;
 use turnout_core::trial::{Trial, Tried};
 
-use crate::access::Access;
+use crate::access::{Access, Caller, Role};
 use crate::feed::Feed;
 use crate::look::Look;
 use crate::probe::Report;
+use crate::redact;
 use crate::router::ReloadDiff;
 use answers::{MovedAnswer, ReloadedAnswer};
 use audit::Audit;
@@ -146,6 +147,8 @@ struct App {
     listings: Semaphore,
     streams: Arc<Semaphore>,
     turns: trials::Turns,
+    /// Users are words made with this for whoever may only read.
+    words: Option<redact::Key>,
 }
 
 type Shared = State<Arc<App>>;
@@ -163,8 +166,14 @@ impl App {
             jobs: Jobs::default(),
             listings: Semaphore::new(LISTINGS_MAX),
             turns: trials::Turns::default(),
+            words: None,
             streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
         }
+    }
+
+    /// What users are made words with for this caller, if they are: he sees what stands in the log and no more.
+    fn words_for(&self, caller: &Caller) -> Option<redact::Key> {
+        self.words.filter(|_| caller.role < Role::Operate)
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {

@@ -29,6 +29,7 @@ mod partners;
 mod parts;
 mod presence;
 mod read;
+mod room;
 mod world;
 
 #[cfg(test)]
@@ -331,7 +332,9 @@ fn read_config(root: &Table<'_, '_>, file: &Path) -> Option<Config> {
     let homes = parts::homes(root);
     let directory = directory::directory(&root.table("directory"));
     let (presence, store) = presence::presence(&root.table("presence"));
-    let flow = flow::flow(&root.table("flow"));
+    let mut flow = flow::flow(&root.table("flow"));
+    flow.room =
+        room::room(&root.table("limits"), &flow, federation.as_ref().map(|made| made.stanza_bytes_max));
     let engine_table = root.table("engine");
     let log = parts::log(&engine_table);
     limits.log_message_bodies = engine_table.flag("log_message_bodies").unwrap_or(false);

@@ -58,7 +58,8 @@ pub fn serve(router: &Router, listener: TcpListener) -> Result<SocketAddr, Strin
         tracing::warn!(event = "admin.exposed", address = %bound, "admin.listen is not on loopback and speaks no TLS: tokens can be read on the way");
     }
     let (desk, asked) = admin::desk();
-    let listening = Listening { listener, desk, access, feed: router.feed(), tls };
+    let listening =
+        Listening { listener, desk, access, feed: router.feed(), tls, words: crate::redact::key() };
     tokio::spawn(admin::serve(listening, router.stopped()));
     tokio::spawn(answer(router.clone(), asked));
     Ok(bound)

@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use turnout_core::home::BackendKind;
 use turnout_core::io::{Door, Side};
-use turnout_core::limits::HOME_CONNECTIONS_MAX;
 
 use crate::config::Config;
 use crate::handover::Sockets;
@@ -65,6 +64,8 @@ pub struct Limits {
     strangers: Arc<Sources>,
     /// Homes are counted together only: whoever reaches their listeners was let there by the operator.
     homes: Arc<Sources>,
+    /// Of the servers of one home.
+    of_a_home: usize,
 }
 
 impl Limits {
@@ -74,6 +75,7 @@ impl Limits {
             outside: Arc::new(Places::new(config.policy.limits().connections_max as usize)),
             strangers: Arc::new(Sources::new(config.federation.connections_per_address_max)),
             homes: Arc::new(Sources::new(usize::MAX)),
+            of_a_home: config.flow.room.home_connections,
         }
     }
 
@@ -144,7 +146,7 @@ pub fn bind(config: &Config, limits: &Limits, sockets: &mut Sockets) -> Result<V
 fn bound(Wanted { name, address, door }: Wanted, listener: TcpListener, limits: &Limits) -> Bound {
     let (limit, sources) = match door.side {
         Side::Partners => (Arc::clone(&limits.outside), &limits.strangers),
-        Side::Home(_) => (Arc::new(Places::new(HOME_CONNECTIONS_MAX)), &limits.homes),
+        Side::Home(_) => (Arc::new(Places::new(limits.of_a_home)), &limits.homes),
     };
     Bound { name, door, wanted: address, listener, limit, sources: Arc::clone(sources) }
 }
@@ -461,6 +463,52 @@ mod tests {
         assert!(sources.places.lock().unwrap().len() <= SOURCES_MAX, "bounded");
         assert!(held.len() == 2 && sources.place(address("192.0.2.1")).is_some());
         assert!(Sources::new(usize::MAX).place(address("192.0.2.1")).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_servers_of_one_home_have_so_many_connections_and_no_more() {
+        let home = |name: &str| {
+            format!(
+                "[home.{name}]\nbackend = \"xmpp\"\nconnect = [\"{name}.contoso.com:5269\"]\nlisten = \"127.0.0.1:0\"\n\
+                 registrar_pools = [\"{name}.pools.contoso.com\"]\n"
+            )
+        };
+        let text = [
+            "domains = [\"contoso.com\"]\n[federation]\nlisten = [\"127.0.0.1:0\"]\n",
+            "certificate = \"c\"\nkey = \"k\"\n[limits]\nhome_connections_max = 16\n",
+            &home("one"),
+            &home("other"),
+            "[directory]\nfile = \"users.csv\"\n",
+        ]
+        .concat();
+        let base = std::path::Path::new("/base");
+        let config = Config::parse(&text, base, base).unwrap();
+        let (post, mut mail) = crate::mail::post_office(1);
+        let (_stop, stopped) = watch::channel(false);
+        let mut addresses = Vec::new();
+        for bound in bind(&config, &Limits::of(&config), &mut Sockets::none()).unwrap() {
+            if bound.door.side != Side::Partners {
+                addresses.push(bound.address().unwrap());
+                tokio::spawn(accept(bound, post.clone(), stopped.clone()));
+            }
+        }
+        let [one, other] = addresses[..] else { panic!("{addresses:?}") };
+        let mut held = Vec::new();
+        for _ in 0..16 {
+            let client = tokio::net::TcpStream::connect(one).await.unwrap();
+            held.push((client, mail[0].recv().await.unwrap()));
+        }
+        let refused = tokio::net::TcpStream::connect(one).await.unwrap();
+        let mut byte = [0];
+        refused.readable().await.unwrap();
+        assert!(!matches!(refused.try_read(&mut byte), Ok(1..)), "closed, and nothing was said");
+        assert!(mail[0].try_recv().is_err(), "no shard hears of it");
+        let client = tokio::net::TcpStream::connect(other).await.unwrap();
+        held.push((client, mail[0].recv().await.unwrap()));
+        // Whose place is given back may be taken.
+        drop(held.remove(0));
+        let client = tokio::net::TcpStream::connect(one).await.unwrap();
+        held.push((client, mail[0].recv().await.unwrap()));
     }
 
     #[test]

@@ -31,6 +31,11 @@ pub fn shown(text: &str) -> String {
     }
 }
 
+/// The key in use, if users are words.
+pub fn key() -> Option<Key> {
+    KEY.load().as_deref().copied()
+}
+
 /// Makes writers that see to it.
 pub struct Redacted<M>(pub M);
 
@@ -63,18 +68,23 @@ impl<W: Write> Write for Lines<W> {
 pub fn redact<'a>(key: &Key, line: &'a str) -> Cow<'a, str> {
     let mut out = String::new();
     let mut done = 0;
-    for (at, _) in line.match_indices('@') {
+    for at in line.match_indices(['@', '%']).map(|(at, _)| at) {
+        // Paths of requests have it escaped.
+        let sign = if line[at..].starts_with('@') { 1 } else { "%40".len() };
+        if sign > 1 && !line[at..].starts_with("%40") {
+            continue;
+        }
         let Some(before) = line.get(done..at) else { continue };
         let start = done + local_start(before);
-        let domain = domain_len(&line[at + 1..]);
+        let domain = domain_len(&line[at + sign..]);
         if start == at || domain == 0 {
             continue;
         }
-        let end = at + 1 + domain;
+        let end = at + sign + domain;
         out.push_str(&line[done..start]);
-        out.push_str(&word(key, &line[start..end]));
+        out.push_str(&word(key, &format!("{}@{}", &line[start..at], &line[at + sign..end])));
         out.push_str(&line[at..end]);
-        done = end + resource_len(&line[end..]);
+        done = end + if sign == 1 { resource_len(&line[end..]) } else { escaped_resource_len(&line[end..]) };
     }
     if done == 0 {
         return line.into();
@@ -110,6 +120,15 @@ fn resource_len(text: &str) -> usize {
     let is_end = |c: char| c.is_whitespace() || c.is_control() || "\"'<>,;)".contains(c);
     // What escapes a quotation mark stays with it, or a line of JSON would be none.
     text[..text.find(is_end).unwrap_or(text.len())].trim_end_matches('\\').len()
+}
+
+/// In the path of a request, where a slash ends the address.
+fn escaped_resource_len(text: &str) -> usize {
+    if !text.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("%2f")) {
+        return 0;
+    }
+    let is_end = |c: char| c.is_whitespace() || c.is_control() || "\"'<>,;)/?&".contains(c);
+    text.find(is_end).unwrap_or(text.len())
 }
 
 fn word(key: &Key, bare: &str) -> String {
@@ -153,6 +172,12 @@ mod tests {
         check("x@[2001:db8::1] y@192.0.2.1:5061.", &["x@", "y@"], &["@[2001:db8::1]", "@192.0.2.1:5061."]);
         check("alice\\40x@contoso.com/a b", &["alice", "/a"], &["@contoso.com b"]);
         check("two: a1@x.test a2@x.test", &["a1", "a2"], &[]);
+        check("GET /api/users/bob%40contoso.com%2Fphone/contacts", &["bob", "phone"], &["/contacts"]);
+        check(
+            "DELETE /api/users/bob%40contoso.com/contacts/eve%40partner.example/veto 50% of 100%",
+            &["bob", "eve"],
+            &["/api/users/~", "%40contoso.com", "%40partner.example", " 50% of 100%"],
+        );
         check(
             "no address: @ a@ @b x.test 192.0.2.1:5269",
             &[],
@@ -175,6 +200,10 @@ mod tests {
     fn the_same_user_is_the_same_word_and_needs_the_key() {
         let word = |key: u8, text: &str| redact(&[key; 32], text).split('@').next().unwrap().to_owned();
         assert_eq!(word(1, "Alice@contoso.com/a"), word(1, "alice@contoso.com"));
+        assert_eq!(
+            word(1, "alice@contoso.com"),
+            word(1, "alice%40contoso.com").replace("%40contoso.com", "")
+        );
         assert_ne!(word(1, "alice@contoso.com"), word(2, "alice@contoso.com"));
         assert_ne!(word(1, "alice@contoso.com"), word(1, "alice@fabrikam.com"));
         assert_eq!(word(1, "alice@contoso.com").len(), 17);

@@ -4,6 +4,7 @@ mod advisories;
 mod certificates;
 mod identity;
 mod limits;
+mod load;
 mod sip;
 mod xml;
 
@@ -35,12 +36,13 @@ pub struct Row {
 /// Files, and the names of tests in them.
 pub type Tests = &'static [(&'static str, &'static [&'static str])];
 
-/// XML and streams, identity, certificates, SIP.
-pub const PARTS: [(&str, &[Row]); 4] = [
+/// XML and streams, identity, certificates, SIP, load.
+pub const PARTS: [(&str, &[Row]); 5] = [
     ("XML and streams", xml::ROWS),
     ("Who speaks", identity::ROWS),
     ("Certificates", certificates::ROWS),
     ("SIP", sip::ROWS),
+    ("Load and loss", load::ROWS),
 ];
 
 /// Rules for the whole of it, each with its test.
@@ -136,7 +138,7 @@ pub const WHOLE: &[(&str, Tests)] = &[
         ],
     ),
     (
-        "What people write is in no line of the log unless the operator has switched that on, secrets are in none at all, and users in none where they are redacted.",
+        "What people write is in no line of the log unless the operator has switched that on, secrets are in none at all, and users in none where they are redacted; nor are they in what a token that may only read is told.",
         &[
             (
                 "tests/service/privacy.rs",
@@ -147,6 +149,14 @@ pub const WHOLE: &[(&str, Tests)] = &[
                 ],
             ),
             ("engine/service/redact.rs", &["no_user_is_left_in_a_line"]),
+            (
+                "engine/service/admin/tests/operating.rs",
+                &[
+                    "who_may_only_read_is_told_words_where_the_log_is",
+                    "events_as_they_happen_are_told_in_words_too",
+                ],
+            ),
+            ("tests/service/administration.rs", &["who_may_only_read_is_told_the_words_of_the_log"]),
         ],
     ),
 ];

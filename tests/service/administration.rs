@@ -61,8 +61,8 @@ fn an_administrator_sees_a_watcher_and_takes_him_back() {
 
 /// A configuration in a folder of its own, with the certificates of `turnout dev-certs` and an admin listener that speaks TLS and asks for
 /// tokens.
-fn guarded() -> Folder {
-    let folder = Folder::new("guarded");
+fn guarded(name: &str, engine: &str) -> Folder {
+    let folder = Folder::new(name);
     let run = |words: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_turnout")).args(words).output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -102,7 +102,8 @@ tokens_file = "tokens"
 certificate = "localhost.pem"
 key = "localhost.key"
 "#;
-    std::fs::write(at("turnout.toml"), config).unwrap();
+    std::fs::write(at("turnout.toml"), config.replace("[engine]\n", &format!("[engine]\n{engine}\n")))
+        .unwrap();
     folder
 }
 
@@ -123,25 +124,52 @@ impl Drop for Folder {
     }
 }
 
+/// `turnout user` with somebody's token, over TLS.
+fn over_tls(folder: &Folder, process: &Process, token: Option<&str>, words: &[&str]) -> (i32, String) {
+    let port = port(process);
+    let at = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
+    let (admin, ca) = (format!("https://localhost:{port}"), at("ca.pem"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_turnout"));
+    command.args(["user", "--admin", &admin, "--ca", &ca]).args(words);
+    if let Some(token) = token {
+        command.args(["--token-file", &at(token)]);
+    }
+    let output = command.output().unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap(), text)
+}
+
+fn port(process: &Process) -> String {
+    let line = process.says("turnout is up");
+    line.split("admin=127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap().trim().to_owned()
+}
+
+#[test]
+fn who_may_only_read_is_told_the_words_of_the_log() {
+    let folder = guarded("redacted", "log_users = \"redacted\"");
+    let process = Process::start(&folder.0.join("turnout.toml"));
+    let (code, text) = over_tls(&folder, &process, Some("anna"), &["move", "--to", "other", ANNA]);
+    assert_eq!(code, 0, "{text}");
+    let line = process.says("1 of 1 users moved to other: ");
+    let word = line.split("moved to other: ").nth(1).unwrap().split('@').next().unwrap();
+    assert!(word.starts_with('~'), "{line}");
+    let (code, text) = over_tls(&folder, &process, Some("grafana"), &["show", ANNA, "--json"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(word) && !text.contains("anna@"), "the same word as in the log: {text}");
+    let (code, text) = over_tls(&folder, &process, Some("grafana"), &["list"]);
+    assert!(code == 1 && text.contains("not told the names of users"), "{text}");
+    let (code, text) = over_tls(&folder, &process, Some("anna"), &["list"]);
+    assert!(code == 0 && text.contains(ANNA), "{text}");
+}
+
 #[test]
 fn the_command_line_shows_its_token_over_tls_and_a_reload_takes_it_back() {
-    let folder = guarded();
+    let folder = guarded("guarded", "");
     let process = Process::start(&folder.0.join("turnout.toml"));
-    let line = process.says("turnout is up");
-    let port = line.split("admin=127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap().trim();
+    let port = port(&process);
     let at = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
-    let run = |token: Option<&str>, words: &[&str]| {
-        let (admin, ca) = (format!("https://localhost:{port}"), at("ca.pem"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_turnout"));
-        command.args(["user", "--admin", &admin, "--ca", &ca]).args(words);
-        if let Some(token) = token {
-            command.args(["--token-file", &at(token)]);
-        }
-        let output = command.output().unwrap();
-        let text =
-            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        (output.status.code().unwrap(), text)
-    };
+    let run = |token: Option<&str>, words: &[&str]| over_tls(&folder, &process, token, words);
     let (code, text) = run(Some("grafana"), &["list"]);
     assert_eq!((code, text.trim()), (0, "anna@contoso.com  legacy"));
     let (code, text) = run(Some("grafana"), &["move", "--to", "other", ANNA]);

@@ -58,6 +58,11 @@ impl Failure {
 }
 
 impl SipBackend {
+    /// Whether there is room for one more request of ours.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.clients.len() < self.world.flow.room.sip_transactions
+    }
+
     /// What every Via of ours starts with, up to the token of its branch: our name, never an address (requirement 15).
     pub(crate) fn via_start(&mut self, out: &Outbox) -> Arc<str> {
         if let Some(start) = &self.via_start {

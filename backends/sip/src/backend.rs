@@ -135,6 +135,10 @@ impl SipBackend {
     /// Takes what the world says about this home.
     fn take(&mut self, world: &Arc<World>) {
         self.world = Arc::clone(world);
+        let room = world.flow.room;
+        self.sessions.room = room;
+        self.events.watches.room = room;
+        self.events.audiences.room = room;
         self.via_start = None;
         let Some(home) = self.home() else { return };
         if let Some(settings) = world.sip.get(&home) {

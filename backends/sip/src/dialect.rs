@@ -29,7 +29,6 @@ use crate::session::{Flight, Item};
 use crate::slab::Key;
 use crate::talk::States;
 use crate::text::{self, Content};
-use crate::transaction::TRANSACTIONS_MAX;
 use crate::translate::{ACTIVE, Envelope, Invited, REQUEST, Spoken, Words, read_message, write_message};
 use crate::write::WriteError;
 
@@ -114,7 +113,7 @@ impl SipBackend {
             if session.flight != Flight::Idle || session.queue.is_empty() {
                 break;
             }
-            if self.clients.len() >= TRANSACTIONS_MAX {
+            if !self.may_ask() {
                 self.finish_all(id, &full("too many requests wait for the pool"), out);
                 break;
             }

@@ -23,8 +23,7 @@ use crate::sdp::ACCEPT_TYPES;
 use crate::session::Flight;
 use crate::slab::Key;
 use crate::transaction::{
-    Answered, Identity, Purpose, SHARD_DIGITS, TRANSACTIONS_MAX, TRYING_MILLIS, Tag, Verb, read_branch,
-    shard_of,
+    Answered, Identity, Purpose, SHARD_DIGITS, TRYING_MILLIS, Tag, Verb, read_branch, shard_of,
 };
 use crate::write::{Builder, usual_reason};
 
@@ -350,7 +349,7 @@ impl SipBackend {
         if matches!(to, Addressee::Users(_)) && self.servers.is_merged(&identity) {
             return self.refuse(request, link, 482, None, out);
         }
-        if self.servers.len() >= TRANSACTIONS_MAX {
+        if self.servers.len() >= self.world.flow.room.sip_transactions {
             return self.refuse(request, link, 480, None, out);
         }
         let tag = match &to {

@@ -5,17 +5,16 @@
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 pub(crate) use turnout_core::limits::SIP_DIALOGS_PER_SESSION_MAX as DIALOGS_PER_SESSION_MAX;
-pub(crate) use turnout_core::limits::SIP_KEPT_MAX as KEPT_MAX;
 pub(crate) use turnout_core::limits::SIP_QUEUE_MAX as QUEUE_MAX;
-pub(crate) use turnout_core::limits::SIP_SESSIONS_MAX as SESSIONS_MAX;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
+use turnout_core::flow::Room;
 use turnout_core::io::LinkId;
 use turnout_core::jid::Jid;
 use turnout_core::stanza::Stanza;
 
 use crate::slab::{Key, Slab};
-use crate::talk::{States, TALKS_MAX, Talk};
+use crate::talk::{States, Talk};
 use crate::translate::Text;
 
 /// Bytes of stanzas one pair may have waiting, and one instance.
@@ -127,6 +126,8 @@ pub(crate) struct Sessions {
     kept: usize,
     kept_bytes: usize,
     talks: usize,
+    /// How many there may be.
+    pub(crate) room: Room,
     /// Of a session that ended, to be used again.
     spare: Option<VecDeque<Item>>,
 }
@@ -138,7 +139,7 @@ impl Sessions {
         if let Some(key) = self.find(hash, local, partner) {
             return Some(key);
         }
-        if self.all.len() >= SESSIONS_MAX + TALKS_MAX {
+        if self.all.len() >= self.room.sip_sessions + self.room.sip_talks {
             return None;
         }
         let local = local.bare();
@@ -172,7 +173,7 @@ impl Sessions {
     pub(crate) fn talk(&mut self, key: Key) -> Option<&mut Talk> {
         let session = self.all.get_mut(key)?;
         if session.talk.is_none() {
-            if self.talks >= TALKS_MAX {
+            if self.talks >= self.room.sip_talks {
                 return None;
             }
             self.talks += 1;
@@ -203,7 +204,7 @@ impl Sessions {
         let bytes = item.stanza.len();
         let waits = !session.queue.is_empty();
         if session.queue.len() >= QUEUE_MAX
-            || self.kept >= KEPT_MAX
+            || self.kept >= self.room.sip_kept
             || (waits && session.bytes + bytes > QUEUE_BYTES_MAX)
             || self.kept_bytes + bytes > KEPT_BYTES_MAX
         {

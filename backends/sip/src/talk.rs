@@ -2,7 +2,6 @@
 //! was told. Invariant: whatever is remembered here ends by itself, and losing it loses no text.
 
 use std::time::{Duration, Instant};
-pub(crate) use turnout_core::limits::SIP_TALKS_MAX as TALKS_MAX;
 
 use turnout_core::timers::TimerId;
 

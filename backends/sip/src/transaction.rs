@@ -7,7 +7,6 @@
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, Hash, Hasher};
-pub(crate) use turnout_core::limits::SIP_TRANSACTIONS_MAX as TRANSACTIONS_MAX;
 
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};

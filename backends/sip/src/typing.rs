@@ -19,7 +19,7 @@ use crate::parse::{HeaderName, MediaType, Message, Vitals};
 use crate::session::Flight;
 use crate::slab::Key;
 use crate::talk::{Asking, COMPOSING, States};
-use crate::transaction::{Purpose, TRANSACTIONS_MAX, Verb};
+use crate::transaction::{Purpose, Verb};
 use crate::translate::{ChatState, Envelope, Hints, write_signal};
 use crate::write::USER_AGENT;
 
@@ -337,7 +337,7 @@ impl SipBackend {
         let dialog = self.dialogs.get(key)?;
         let form = dialog.typing.unwrap_or(Form::Keyboard);
         let link = self.way(dialog.link, named, out)?;
-        if form == Form::Deaf || self.clients.len() >= TRANSACTIONS_MAX {
+        if form == Form::Deaf || !self.may_ask() {
             return None;
         }
         let (branch, via) = self.via(out);

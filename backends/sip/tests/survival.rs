@@ -284,6 +284,67 @@ fn the_torture_messages_are_survived() {
     assert!(count >= 49, "{count}");
 }
 
+/// What came of bytes of the pool, given in these pieces: codes of the answers, how many stanzas, and whether the link was closed.
+fn outcome(pieces: [&[u8]; 2]) -> (Vec<u16>, usize, bool) {
+    let mut rig = Rig::new(&Setup { first_message_in_invite: true, ..Setup::default() });
+    let link = rig.accept(0);
+    for piece in pieces {
+        rig.with(0, |now, backend, out| {
+            let _fault = backend.receive(now, link, Bytes::copy_from_slice(piece), out);
+        });
+    }
+    for stanza in &rig.arrivals {
+        assert_eq!((stanza.from.domain(), stanza.to.domain()), ("contoso.com", "partner.example"));
+        assert_eq!(stanza.from.bare_str(), ALICE, "in nobody else's name");
+    }
+    let (stanzas, closed) = (rig.arrivals.len(), !rig.closed.is_empty());
+    rig.arrivals.clear();
+    let mut codes = Vec::new();
+    while !rig.is_quiet(link) {
+        codes.push(rig.next(link).status().expect("nothing is asked because of it"));
+    }
+    if pieces[1].is_empty() {
+        is_served_after(&mut rig);
+    }
+    (codes, stanzas, closed)
+}
+
+/// Whatever it was, the next one is served, and what is left of it ends.
+fn is_served_after(rig: &mut Rig) {
+    let next = rig.accept(0);
+    rig.says(next, &invite("carla", "after", "z9hG4bKafter", "", SDP));
+    assert_eq!(rig.next(next).status(), Some(200));
+    rig.pass(Duration::from_secs(100));
+}
+
+/// B-54: after what was published of other programs, through all that reads the listener's octets, cut in two.
+#[test]
+fn messages_that_crashed_others_are_survived() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/wire/sip/known");
+    let listed = std::fs::read_to_string(format!("{folder}/README.md")).unwrap();
+    let step = if std::env::var_os("EVERY_OCTET").is_some() { 1 } else { 5 };
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "dat") {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(listed.contains(&format!("| `{name}` | ")), "{name} is not in the list");
+        let bytes = std::fs::read(&path).unwrap();
+        let whole = outcome([&bytes, b""]);
+        assert!(whole.1 <= 2, "{name}: {whole:?}");
+        // At every octet the reader alone is tried, by tests/oracle; all that is behind it at every fifth, or at each by hand.
+        for at in (1 + count % step..bytes.len()).step_by(step) {
+            let (head, tail) = bytes.split_at(at);
+            assert_eq!(outcome([head, tail]), whole, "{name} cut at {at}");
+        }
+        count += 1;
+    }
+    assert!(count >= 43, "{count}");
+    assert_eq!(listed.matches("\n| `").count(), count, "a row without its file");
+}
+
 /// What the fuzzer found worth keeping.
 fn corpus(name: &str, subject: fn(&[u8])) {
     let folder = format!("{}/../../tests/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));

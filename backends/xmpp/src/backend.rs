@@ -76,6 +76,8 @@ pub struct XmppBackend {
     streams: HashMap<LinkId, Slot>,
     /// Streams on which keys are verified.
     verifiers: HashMap<Pair, LinkId>,
+    /// Streams that verify, those that are full or closing and stand in the table no more included.
+    verifying: usize,
     /// Streams in, by the partner they count for.
     accounts: HashMap<Domain, u32>,
     /// How many streams are inbound.
@@ -112,6 +114,7 @@ impl XmppBackend {
             random: Random::new(seed),
             streams: HashMap::new(),
             verifiers: HashMap::new(),
+            verifying: 0,
             accounts: HashMap::new(),
             inbound: 0,
             external_refused: HashMap::new(),
@@ -217,6 +220,8 @@ impl XmppBackend {
             Stream::Out(stream) => {
                 if stream.is_for_stanzas() {
                     self.lives.close(stream.pair().1);
+                } else {
+                    self.verifying = self.verifying.saturating_sub(1);
                 }
                 let pair = (stream.pair().0.clone(), stream.pair().1.clone());
                 if stream.external_failed() && self.external_refused.len() < EXTERNAL_REFUSED_MAX {

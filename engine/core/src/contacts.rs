@@ -8,7 +8,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::contact::{Contact, Pair, Record, SHOWN_MAX};
-use crate::limits::{ASKING_PER_DOMAIN_MAX, ASKING_PER_USER_MAX, CONTACTS_MAX, CONTACTS_PER_USER_MAX};
+use crate::flow::Room;
+use crate::limits::{ASKING_PER_DOMAIN_MAX, ASKING_PER_USER_MAX};
 use crate::stanza::PresenceType;
 
 /// Which way a stanza of a pair goes.
@@ -78,6 +79,8 @@ pub struct Contacts {
     count: usize,
     counts: ContactCounts,
     questions: Questions,
+    /// How many there may be.
+    room: Room,
 }
 
 /// Contacts that are nothing but a question of the partner's user that nobody has answered: what strangers can make without end.
@@ -200,6 +203,11 @@ impl ContactCounts {
 }
 
 impl Contacts {
+    /// There is so much room from now on. Who has more keeps it.
+    pub fn make_room(&mut self, room: Room) {
+        self.room = room;
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.count
@@ -371,7 +379,7 @@ impl Contacts {
             return Some(false);
         }
         let own = self.users.get(local).map_or(0, BTreeMap::len);
-        if self.count >= CONTACTS_MAX || own >= CONTACTS_PER_USER_MAX {
+        if self.count >= self.room.contacts || own >= self.room.contacts_per_user {
             return None;
         }
         if Questions::is_one(&contact) && !self.questions.has_room(local, partner) {

@@ -3,7 +3,10 @@
 
 use crate::io::LinkId;
 use crate::limits::{
-    LINK_CREDIT_BYTES, LINK_CREDIT_STANZAS, RATE_PER_SECOND_MAX, SHARE_BYTES_MAX, SHARE_BYTES_RESUME,
+    CONTACTS_MAX, CONTACTS_PER_USER_MAX, DESTINATIONS_MAX, HOME_CONNECTIONS_MAX, LINK_CREDIT_BYTES,
+    LINK_CREDIT_STANZAS, RATE_PER_SECOND_MAX, SHARD_SPOOL_BYTES_MAX, SHARE_BYTES_MAX, SHARE_BYTES_RESUME,
+    SIP_KEPT_MAX, SIP_SESSIONS_MAX, SIP_SUBSCRIPTIONS_MAX, SIP_TALKS_MAX, SIP_TRANSACTIONS_MAX,
+    SIP_WATCHES_MAX, SPOOL_BYTES_MAX, SPOOL_STANZAS_MAX, VERIFY_STREAMS_MAX, VERIFY_STREAMS_UNLISTED_MAX,
 };
 
 /// Back-pressure and rates, as the configuration has them.
@@ -22,6 +25,8 @@ pub struct FlowLimits {
     pub partner_rate: Option<Rate>,
     /// What one user (bare JID), partner's or local, may send to one shard; `None`: as much as he can.
     pub sender_rate: Option<Rate>,
+    /// How much there is room for.
+    pub room: Room,
 }
 
 impl Default for FlowLimits {
@@ -33,6 +38,65 @@ impl Default for FlowLimits {
             link_credit_stanzas: LINK_CREDIT_STANZAS,
             partner_rate: None,
             sender_rate: None,
+            room: Room::default(),
+        }
+    }
+}
+
+/// How much there is room for, as `[limits]` of the configuration has it; all but the connections of homes is for one shard. The
+/// constants of the same names in [`crate::limits`] say what each is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// `SPOOL_STANZAS_MAX`.
+    pub spool_stanzas: usize,
+    /// `SPOOL_BYTES_MAX`.
+    pub spool_bytes: usize,
+    /// `SHARD_SPOOL_BYTES_MAX`.
+    pub shard_spool_bytes: usize,
+    /// `DESTINATIONS_MAX`.
+    pub destinations: usize,
+    /// `CONTACTS_MAX`.
+    pub contacts: usize,
+    /// `CONTACTS_PER_USER_MAX`.
+    pub contacts_per_user: usize,
+    /// `HOME_CONNECTIONS_MAX`.
+    pub home_connections: usize,
+    /// `VERIFY_STREAMS_MAX`.
+    pub verify_streams: usize,
+    /// `VERIFY_STREAMS_UNLISTED_MAX`.
+    pub verify_streams_unlisted: usize,
+    /// `SIP_TRANSACTIONS_MAX`.
+    pub sip_transactions: usize,
+    /// `SIP_SESSIONS_MAX`.
+    pub sip_sessions: usize,
+    /// `SIP_KEPT_MAX`.
+    pub sip_kept: usize,
+    /// `SIP_TALKS_MAX`; the configuration leaves it as it is.
+    pub sip_talks: usize,
+    /// `SIP_WATCHES_MAX`.
+    pub sip_watches: usize,
+    /// `SIP_SUBSCRIPTIONS_MAX`.
+    pub sip_subscriptions: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            spool_stanzas: SPOOL_STANZAS_MAX,
+            spool_bytes: SPOOL_BYTES_MAX,
+            shard_spool_bytes: SHARD_SPOOL_BYTES_MAX,
+            destinations: DESTINATIONS_MAX,
+            contacts: CONTACTS_MAX,
+            contacts_per_user: CONTACTS_PER_USER_MAX,
+            home_connections: HOME_CONNECTIONS_MAX,
+            verify_streams: VERIFY_STREAMS_MAX,
+            verify_streams_unlisted: VERIFY_STREAMS_UNLISTED_MAX,
+            sip_transactions: SIP_TRANSACTIONS_MAX,
+            sip_sessions: SIP_SESSIONS_MAX,
+            sip_kept: SIP_KEPT_MAX,
+            sip_talks: SIP_TALKS_MAX,
+            sip_watches: SIP_WATCHES_MAX,
+            sip_subscriptions: SIP_SUBSCRIPTIONS_MAX,
         }
     }
 }

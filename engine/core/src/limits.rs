@@ -55,16 +55,16 @@ pub const SENDERS_MAX: usize = 65_536;
 /// Partners one shard keeps count of.
 pub const PARTNER_RATES_MAX: usize = 65_536;
 
-/// Stanzas one destination may have waiting in one shard.
+/// Stanzas one destination may have waiting in one shard, unless configured.
 pub const SPOOL_STANZAS_MAX: usize = 262_144;
 
-/// Bytes one destination may have waiting in one shard.
+/// Bytes one destination may have waiting in one shard, unless configured.
 pub const SPOOL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes all destinations of one shard may have waiting together.
+/// Bytes all destinations of one shard may have waiting together, unless configured.
 pub const SHARD_SPOOL_BYTES_MAX: usize = 512 * 1024 * 1024;
 
-/// Destinations (domain pairs and pool nodes) one shard remembers.
+/// Destinations (domain pairs and pool nodes) one shard remembers, unless configured.
 pub const DESTINATIONS_MAX: usize = 65_536;
 
 /// Seconds a stanza may wait for a destination before it is bounced.
@@ -102,10 +102,10 @@ pub const MOVE_GRACE_SECONDS: u64 = 60;
 /// Users one move order may name.
 pub const MOVE_USERS_MAX: usize = 100_000;
 
-/// Contacts (pairs of a local and a partner's user) one shard remembers.
+/// Contacts (pairs of a local and a partner's user) one shard remembers, unless configured.
 pub const CONTACTS_MAX: usize = 4_000_000;
 
-/// Contacts one local user may have; a pool allows 1,000.
+/// Contacts one local user may have, unless configured; a pool allows 1,000.
 pub const CONTACTS_PER_USER_MAX: usize = 10_000;
 
 /// Contacts told of when an administrator asks about a user.
@@ -125,7 +125,7 @@ pub const ASKING_PER_USER_MAX: usize = 1_000;
 /// pool, and takes its turn among those of watchers who may see.
 pub const LOOKS_PER_DOMAIN_MAX: usize = 256;
 
-/// Streams on which dialback keys are verified, on one side of one shard.
+/// Streams on which dialback keys are verified, on one side of one shard, unless configured.
 pub const VERIFY_STREAMS_MAX: usize = 512;
 
 /// How many there may be when one is opened for a domain that is no configured partner: anybody can claim names without number, and
@@ -162,7 +162,7 @@ pub const SIP_HEADERS_MAX: usize = 256;
 /// Bytes of the body of a SIP message, unless the configuration takes larger texts.
 pub const SIP_BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Connections one home's servers may have open to us.
+/// Connections one home's servers may have open to us, unless configured.
 pub const HOME_CONNECTIONS_MAX: usize = 4096;
 
 /// Most bytes of namespace declarations on a header, prefixes and names. What a stanza borrows of them is written on it when it goes
@@ -188,16 +188,16 @@ pub const DIALBACK_FAILURES_MAX: u32 = 16;
 /// Keys one verify stream may be asked to show at a time.
 pub const VERIFY_ASKS_MAX: usize = 256;
 
-/// Transactions of each side one instance holds.
+/// Transactions of each side one instance holds, unless configured.
 pub const SIP_TRANSACTIONS_MAX: usize = 131_072;
 
 /// Texts one pair may have waiting.
 pub const SIP_QUEUE_MAX: usize = 4096;
 
-/// Texts one instance may hold.
+/// Texts one instance may hold, unless configured.
 pub const SIP_KEPT_MAX: usize = 65_536;
 
-/// Sessions one instance may hold, beside those that only remember typing and receipts.
+/// Sessions one instance may hold, unless configured, beside those that only remember typing and receipts.
 pub const SIP_SESSIONS_MAX: usize = 65_536;
 
 /// Dialogs one pair may have: one for each device of the local user that wrote lately.
@@ -206,10 +206,10 @@ pub const SIP_DIALOGS_PER_SESSION_MAX: usize = 4;
 /// Pairs of users of one instance for which typing and receipts are remembered; the others talk without.
 pub const SIP_TALKS_MAX: usize = 16_384;
 
-/// Watches one instance may hold.
+/// Watches one instance may hold, unless configured.
 pub const SIP_WATCHES_MAX: usize = 262_144;
 
-/// Subscriptions one instance may hold.
+/// Subscriptions one instance may hold, unless configured.
 pub const SIP_SUBSCRIPTIONS_MAX: usize = 262_144;
 
 /// Subscriptions one pair of users may have: one for each device of the local user.

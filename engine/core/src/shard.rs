@@ -156,6 +156,8 @@ impl Shard {
         let pools = world.homes.all().map(|(_, home)| Pool::new(&home.connect)).collect();
         let keeps_contacts = world.homes.iter().any(|(_, home)| home.backend == BackendKind::Sip);
         let tally = Tally { sides: vec![SideTally::default(); backends.len()], ..Tally::default() };
+        let mut presences = Presences::default();
+        presences.contacts.make_room(world.flow.room);
         Self {
             index,
             world,
@@ -167,7 +169,7 @@ impl Shard {
             pools,
             timers: Timers::default(),
             holds: Holds::default(),
-            presences: Presences::default(),
+            presences,
             vigils: Vigils::default(),
             pressures: Pressures::default(),
             rates: Rates::default(),

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
+use crate::flow::Room;
 use crate::io::LinkId;
-use crate::limits::{SPOOL_AGE_SECONDS, SPOOL_AGE_SIP_SECONDS, SPOOL_BYTES_MAX, SPOOL_STANZAS_MAX};
+use crate::limits::{SPOOL_AGE_SECONDS, SPOOL_AGE_SIP_SECONDS};
 use crate::placement::score;
 use crate::run::{Load, Run};
 use crate::stanza::{Kind, PresenceType, Stanza};
@@ -54,8 +55,8 @@ impl Spool {
     /// # Errors
     /// The stanza itself when the spool is full.
     #[expect(clippy::result_large_err, reason = "the stanza must go back to the caller whole")]
-    pub fn push(&mut self, mut stanza: Stanza) -> Result<(), Stanza> {
-        if self.len() >= SPOOL_STANZAS_MAX || self.bytes + stanza.len() > SPOOL_BYTES_MAX {
+    pub fn push(&mut self, mut stanza: Stanza, room: &Room) -> Result<(), Stanza> {
+        if self.len() >= room.spool_stanzas || self.bytes + stanza.len() > room.spool_bytes {
             return Err(stanza);
         }
         stanza.settle_down();
@@ -70,9 +71,9 @@ impl Spool {
     /// # Errors
     /// The run itself when it does not fit.
     #[expect(clippy::result_large_err, reason = "the run must go back to the caller whole")]
-    pub fn push_run(&mut self, mut run: Run) -> Result<(), Run> {
+    pub fn push_run(&mut self, mut run: Run, room: &Room) -> Result<(), Run> {
         let bytes = run.bytes_left();
-        if self.len() + run.len() > SPOOL_STANZAS_MAX || self.bytes + bytes > SPOOL_BYTES_MAX {
+        if self.len() + run.len() > room.spool_stanzas || self.bytes + bytes > room.spool_bytes {
             return Err(run);
         }
         run.settle_down();

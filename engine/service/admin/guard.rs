@@ -25,6 +25,7 @@ use super::server::Peer;
 use super::views::AuditEntry;
 use super::{App, page};
 use crate::access::{Access, Caller, Role};
+use crate::redact;
 
 /// Largest body: a move of `limits::MOVE_USERS_MAX` users with addresses of a usual length.
 pub(super) const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -82,10 +83,16 @@ async fn admit(app: &App, mut request: Request, next: Next) -> Result<Response, 
     } else {
         (READ_SECONDS, "ask again, or for less")
     };
+    let words = request.extensions().get::<Caller>().and_then(|caller| app.words_for(caller));
+    if words.is_some() && path == "/api/users" {
+        // Its pages go on behind a name.
+        let hint = "use a token with the role operate, or ask for one user: /api/users/anna@contoso.com";
+        return Err(Failure::forbidden("who may only read is not told the names of users here", hint));
+    }
     let caller = request.extensions().get::<Caller>().cloned().filter(|_| changes(&method));
     let answered =
         within(patience, late, answer(request, caller.as_ref(), next)).await.and_then(|answered| answered);
-    let Some(caller) = caller else { return answered };
+    let Some(caller) = caller else { return without_users(words, &path, answered).await };
     let response = answered.unwrap_or_else(IntoResponse::into_response);
     let result = response.extensions().get::<Said>().map_or("done", |said| &said.0);
     let entry = AuditEntry {
@@ -98,7 +105,27 @@ async fn admit(app: &App, mut request: Request, next: Next) -> Result<Response, 
         status: response.status().as_u16(),
     };
     app.audit.add(entry, &app.feed);
-    Ok(response)
+    without_users(words, &path, Ok(response)).await
+}
+
+/// The answer to whoever is told words in the place of users. Events are told as they happen, and made so where they are.
+async fn without_users(
+    words: Option<redact::Key>,
+    path: &str,
+    answered: Result<Response, Failure>,
+) -> Result<Response, Failure> {
+    let Some(key) = words.filter(|_| path != "/api/openapi.json") else { return answered };
+    let response = answered.unwrap_or_else(IntoResponse::into_response);
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if kind.is_some_and(|kind| kind.starts_with("text/event-stream")) {
+        return Ok(response);
+    }
+    let (mut head, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await;
+    let body = body.map_err(|error| Failure::unavailable(error.to_string(), "ask again"))?;
+    let text = redact::redact(&key, &String::from_utf8_lossy(&body)).into_owned();
+    head.headers.remove(header::CONTENT_LENGTH);
+    Ok(Response::from_parts(head, text.into()))
 }
 
 /// The answer to a request of somebody who is known. `changer` is given where it would change something.

@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{App, Desk, health, paths};
 use crate::access::Access;
 use crate::feed::Feed;
+use crate::redact;
 
 /// Connections at a time.
 pub(super) const CONNECTIONS_MAX: usize = 32;
@@ -56,6 +57,8 @@ pub struct Listening {
     pub feed: Feed,
     /// TLS, where it is spoken.
     pub tls: Option<TlsAcceptor>,
+    /// Users are words made with this for whoever may only read.
+    pub words: Option<redact::Key>,
 }
 
 /// Binds the admin listener.
@@ -70,8 +73,8 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 
 /// Answers requests until `stop` is true or its sender is gone.
 pub async fn serve(listening: Listening, mut stop: watch::Receiver<bool>) {
-    let Listening { listener, desk, access, feed, tls } = listening;
-    let app = Arc::new(App::new(desk, access, feed));
+    let Listening { listener, desk, access, feed, tls, words } = listening;
+    let app = Arc::new(App { words, ..App::new(desk, access, feed) });
     let paths = paths(Arc::clone(&app));
     let watch = tokio::spawn(health::watch(app));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +17,9 @@ use super::audit::Wanted;
 use super::problem::Failure;
 use super::views::{EventAnswer, EventsAnswer, Live};
 use super::{App, Shared};
+use crate::access::Caller;
 use crate::feed::Event;
+use crate::redact;
 
 /// Listeners at a time.
 pub(super) const STREAMS_MAX: usize = 8;
@@ -53,7 +55,12 @@ pub(super) async fn list(
     (status = 200, description = "A stream that ends with the connection", body = String, content_type = "text/event-stream"),
     (status = 503, body = super::answers::Problem)
 ))]
-pub(super) async fn stream(State(app): Shared, headers: HeaderMap) -> Result<Response, Failure> {
+pub(super) async fn stream(
+    State(app): Shared,
+    caller: Extension<Caller>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let words = app.words_for(&caller);
     let place = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| {
         let error = format!("{STREAMS_MAX} listen already");
         Failure::unavailable(error, "close another dashboard, or ask GET /api/live from time to time")
@@ -62,7 +69,7 @@ pub(super) async fn stream(State(app): Shared, headers: HeaderMap) -> Result<Res
         headers.get("last-event-id").and_then(|last| last.to_str().ok()).and_then(|last| last.parse().ok());
     let last = last.unwrap_or_else(|| *app.feed.watch().borrow());
     let (sender, channel) = Channel::<Bytes, Failed>::new(4);
-    tokio::spawn(tell(app, sender, last, place));
+    tokio::spawn(tell(app, words, sender, last, place));
     let mut response = Body::new(channel).into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     Ok(response)
@@ -72,7 +79,13 @@ pub(super) async fn stream(State(app): Shared, headers: HeaderMap) -> Result<Res
 type Failed = std::convert::Infallible;
 
 /// Writes until the listener is gone.
-async fn tell(app: Arc<App>, mut sender: Sender<Bytes, Failed>, mut last: u64, _place: OwnedSemaphorePermit) {
+async fn tell(
+    app: Arc<App>,
+    words: Option<redact::Key>,
+    mut sender: Sender<Bytes, Failed>,
+    mut last: u64,
+    _place: OwnedSemaphorePermit,
+) {
     let mut newest = app.feed.watch();
     let mut live = tokio::time::interval(LIVE_EVERY);
     live.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -92,6 +105,10 @@ async fn tell(app: Arc<App>, mut sender: Sender<Bytes, Failed>, mut last: u64, _
                 last = events.last().map_or(last, |event| event.number);
                 events.iter().map(|event| event_text(event)).collect()
             }
+        };
+        let text = match &words {
+            Some(key) => redact::redact(key, &text).into_owned(),
+            None => text,
         };
         let sent =
             tokio::time::timeout(Duration::from_secs(READ_SECONDS), sender.send_data(text.into())).await;

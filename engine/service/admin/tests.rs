@@ -32,19 +32,31 @@ async fn rig(change: impl Fn(&mut Look) + Send + 'static) -> Rig {
 }
 
 async fn rig_with(access: Access, change: impl Fn(&mut Look) + Send + 'static) -> Rig {
+    rig_of(access, None, change).await
+}
+
+async fn rig_of(
+    access: Access,
+    words: Option<redact::Key>,
+    change: impl Fn(&mut Look) + Send + 'static,
+) -> Rig {
     let (desk, asked) = desk();
     let told = Told::default();
     tokio::spawn(router(asked, change, Arc::clone(&told)));
-    let (address, stop, feed) = listening(desk, access).await;
+    let (address, stop, feed) = listening(desk, access, words).await;
     Rig { address, told, feed, token: None, _stop: stop }
 }
 
-async fn listening(desk: Desk, access: Access) -> (SocketAddr, watch::Sender<bool>, Feed) {
+async fn listening(
+    desk: Desk,
+    access: Access,
+    words: Option<redact::Key>,
+) -> (SocketAddr, watch::Sender<bool>, Feed) {
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     let (access, feed) = (Arc::new(ArcSwap::from_pointee(access)), Feed::default());
-    let listening = Listening { listener, desk, access, feed: feed.clone(), tls: None };
+    let listening = Listening { listener, desk, access, feed: feed.clone(), tls: None, words };
     tokio::spawn(serve(listening, stopped));
     (address, stop, feed)
 }
@@ -416,7 +428,7 @@ async fn readiness_says_what_is_missing() {
 async fn a_router_that_is_gone_is_said_to_be() {
     let (desk, asked) = desk();
     drop(asked);
-    let (address, stop, feed) = listening(desk, Access::default()).await;
+    let (address, stop, feed) = listening(desk, Access::default(), None).await;
     let rig = Rig { address, told: Told::default(), feed, token: None, _stop: stop };
     let (code, problem) = rig.get("/api/status").await;
     assert_eq!((code, &problem["error"]), (503, &json!("the router is stopping")));

@@ -43,9 +43,10 @@ pub(super) struct Wanted {
     limit: Option<usize>,
 }
 
-/// The users, in the order of their addresses.
+/// The users, in the order of their addresses. Refused to the role `read` where the log is redacted.
 #[utoipa::path(get, path = "/api/users", tag = "users", params(Wanted), responses(
-    (status = 200, body = UsersAnswer), (status = 400, body = Problem), (status = 503, body = Problem)
+    (status = 200, body = UsersAnswer), (status = 400, body = Problem), (status = 403, body = Problem),
+    (status = 503, body = Problem)
 ))]
 pub(super) async fn list(
     State(app): Shared,

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use turnout_core::flow::FlowLimits;
 use turnout_core::home::{BackendKind, HomeId};
 use turnout_core::io::TrustId;
 use turnout_core::policy::{Negotiation, PartnerType};
@@ -152,6 +153,7 @@ fn commented_defaults_are_the_defaults() {
     assert_eq!((&config.presence, &config.store), (&bare.presence, &None));
     assert_eq!(bare.presence, PresenceRules::default());
     assert_eq!(config.home_configs[1].idle_seconds, bare.home_configs[1].idle_seconds);
+    assert_eq!((config.flow, bare.flow), (FlowLimits::default(), FlowLimits::default()));
     assert_eq!(config.home_configs[1].message_bytes_max, bare.home_configs[1].message_bytes_max);
 }
 
@@ -204,6 +206,8 @@ fn values_that_cannot_be_used() {
         &["federation.identity[0].domain", "not one of `domains`"],
     );
     check(&with("[engine]\nshards = 1000"), &["engine.shards", "from 0 to 256"]);
+    check(&with("reconnect_seconds = 61"), &["reconnect_seconds", "from 0 to 60"]);
+    check(&with("[engine]\nhold_millis = 5001"), &["engine.hold_millis", "from 0 to 5000"]);
     check(&with("[engine]\ndriver = \"epoll\""), &["engine.driver", "\"epoll\"", "auto, io_uring, poll"]);
     check(&with("[engine]\nlog_users = \"hashed\""), &["log_users", "plain, redacted"]);
     check(&with("[engine]\nlog_message_bodies = 1"), &["log_message_bodies"]);
@@ -224,6 +228,61 @@ fn flow_that_cannot_be(with: &dyn Fn(&str) -> String) {
     check(
         &with("sender_per_second = 100\nsender_burst = 9"),
         &["flow.sender_burst", "9 is less than a tenth"],
+    );
+}
+
+/// Every key of `[limits]`, with its floor and its ceiling.
+const ROOM: [(&str, u64, u64); 12] = [
+    ("waiting_stanzas_max", 8192, 4_194_304),
+    ("waiting_bytes_max", 16 << 20, 1 << 30),
+    ("waiting_bytes_total_max", 64 << 20, 16 << 30),
+    ("destinations_max", 1024, 1 << 20),
+    ("contacts_max", 10_000, 64_000_000),
+    ("contacts_per_user_max", 2000, 100_000),
+    ("home_connections_max", 16, 65_536),
+    ("verify_streams_max", 16, 8192),
+    ("sip_transactions_max", 4096, 4_194_304),
+    ("sip_sessions_max", 1024, 4_194_304),
+    ("sip_messages_max", 4096, 4_194_304),
+    ("sip_subscriptions_max", 1024, 4_194_304),
+];
+
+#[test]
+fn limits_lie_between_their_floor_and_their_ceiling() {
+    let with = |extra: &str| format!("{}\n[limits]\n{extra}", small());
+    for (key, floor, ceiling) in ROOM {
+        let bounds = format!("from {floor} to {ceiling}");
+        for beyond in [floor - 1, ceiling + 1] {
+            let key = format!("limits.{key}");
+            check(&with(&format!("{} = {beyond}", &key[7..])), &[&key, &bounds]);
+        }
+    }
+    let all = |pick: fn(&(&str, u64, u64)) -> u64| -> String {
+        ROOM.iter().map(|row| format!("{} = {}\n", row.0, pick(row))).collect()
+    };
+    let (low, high) = (parse(&with(&all(|row| row.1))).unwrap(), parse(&with(&all(|row| row.2))).unwrap());
+    let (low, high) = (low.flow.room, high.flow.room);
+    assert_eq!((low.spool_stanzas, low.spool_bytes, low.shard_spool_bytes), (8192, 16 << 20, 64 << 20));
+    assert_eq!((low.destinations, low.contacts, low.contacts_per_user), (1024, 10_000, 2000));
+    assert_eq!((low.home_connections, low.verify_streams, low.verify_streams_unlisted), (16, 16, 8));
+    assert_eq!((low.sip_transactions, low.sip_sessions, low.sip_kept), (4096, 1024, 4096));
+    assert_eq!((low.sip_watches, low.sip_subscriptions), (1024, 1024));
+    assert_eq!((high.spool_bytes, high.contacts, high.verify_streams_unlisted), (1 << 30, 64_000_000, 4096));
+}
+
+#[test]
+fn limits_have_to_fit_each_other() {
+    let with = |flow: &str, extra: &str| format!("{}\n[flow]\n{flow}\n[limits]\n{extra}", small());
+    check(
+        &with("share_bytes_max = 16777216", "waiting_bytes_max = 67108863"),
+        &["limits.waiting_bytes_max", "four shares", "give 67108864 or more"],
+    );
+    parse(&with("share_bytes_max = 16777216", "waiting_bytes_max = 67108864")).unwrap();
+    let total = "waiting_bytes_max = 100000000\nwaiting_bytes_total_max = 99999999";
+    check(&with("", total), &["limits.waiting_bytes_total_max", "give 100000000 or more"]);
+    check(
+        &with("", "contacts_max = 10000\ncontacts_per_user_max = 10001"),
+        &["limits.contacts_max", "give 10001 or more"],
     );
 }
 

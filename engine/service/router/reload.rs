@@ -305,6 +305,9 @@ fn changed_certificates(before: &[Shown], after: &[Shown]) -> Vec<CertificateCha
 
 /// What a reload cannot change.
 fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
+    if old.flow.room.home_connections != new.flow.room.home_connections {
+        return Some("limits.home_connections_max");
+    }
     if old.shards() != new.shards() || old.engine.driver != new.engine.driver {
         return Some("engine.shards and engine.driver");
     }

@@ -2,8 +2,9 @@
 //! synced is not asked to do so again.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::journal::Act;
@@ -51,7 +52,9 @@ impl Folder {
         if is_new && path.exists() {
             return Err(told(path, &ErrorKind::NotADirectory.into()));
         }
-        fs::create_dir_all(path).map_err(|error| told(path, &error))?;
+        // What people wrote is in it: nobody else is to read it, whatever the umask.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| told(path, &error))?;
         let path = fs::canonicalize(path).map_err(|error| told(path, &error))?;
         if let Some(above) = path.parent().filter(|_| is_new) {
             // A directory just made has to be there after a loss of power too.
@@ -112,7 +115,7 @@ impl Folder {
         let at = |number: u64| self.path.join(name(number));
         let result = match act {
             Act::Create(number, header) => {
-                let file = OpenOptions::new().create_new(true).append(true).open(at(*number));
+                let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(at(*number));
                 file.and_then(|mut file| {
                     file.write_all(header)?;
                     self.open.clear();
@@ -207,4 +210,30 @@ fn told(path: &Path, error: &std::io::Error) -> String {
         _ => format!("{error}; {CURE}"),
     };
     format!("{}: {what}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::format::HEADER_BYTES;
+    use super::*;
+
+    #[test]
+    fn what_waits_is_for_nobody_else_to_read() {
+        let path = std::env::temp_dir().join(format!("turnout-folder-{}", std::process::id()));
+        drop(fs::remove_dir_all(&path));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (mut folder, _) = Folder::open(&path).unwrap();
+        folder.act(&Act::Create(1, [0; HEADER_BYTES])).unwrap();
+        assert_eq!((mode(&path), mode(&path.join(name(1)))), (0o700, 0o600));
+        drop(folder);
+        // A directory that was there stays as its owner made it; what is put in it is for nobody else all the same.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::remove_file(path.join(name(1))).unwrap();
+        let (mut folder, _) = Folder::open(&path).unwrap();
+        folder.act(&Act::Create(2, [0; HEADER_BYTES])).unwrap();
+        assert_eq!((mode(&path), mode(&path.join(name(2)))), (0o755, 0o600));
+        fs::remove_dir_all(&path).unwrap();
+    }
 }

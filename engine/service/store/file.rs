@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -368,7 +369,7 @@ fn write_anew(
     let new = beside(path, "new");
     let failed = |error: redb::Error| told(&new, &error);
     // What is there is half of one that was not finished.
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&new);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&new);
     let medium =
         file.map_err(redb::Error::from).and_then(|file| Ok(FileBackend::new(file)?)).map_err(failed)?;
     let medium = Watched::new(medium, Arc::clone(trouble));

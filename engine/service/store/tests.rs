@@ -59,6 +59,15 @@ fn all(file: &ContactFile) -> Vec<Record> {
 }
 
 #[test]
+fn who_knows_whom_is_for_nobody_else_to_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let file = ContactFile::open(&folder.file()).unwrap();
+    let mode = std::fs::metadata(file.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
 fn what_is_written_is_read_and_what_is_empty_goes() {
     let folder = Folder::new();
     let file = ContactFile::open(&folder.file()).unwrap();

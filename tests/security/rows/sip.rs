@@ -16,9 +16,18 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "B-50",
         attack: "header fields injected from stanzas",
-        tried: "any text in any field of a stanza: the fields that were meant and no other",
+        tried: "any characters and any octets in every field of a message or of presence that crosses, in both dialects, as sipx-sip and rsip read what comes of it: the fields that were meant and no other, one message, a length that is true",
         ends_in: "backends/sip/src/write.rs",
         tests: &[
+            (
+                "backends/sip/tests/injection/to_pools.rs",
+                &[
+                    "what_partners_write_adds_no_header",
+                    "what_partners_show_adds_no_header",
+                    "words_of_a_refusal_add_no_header",
+                    "harmless_words_are_heard",
+                ],
+            ),
             (SURVIVAL, &["stanza_text_adds_no_header"]),
             ("backends/sip/src/write/tests.rs", &["no_text_adds_a_header", "a_value_is_one_line_or_refused"]),
         ],
@@ -27,9 +36,19 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "B-51",
         attack: "XML injected from SIP",
-        tried: "any text in a body: one stanza that reads back",
+        tried: "any characters and any octets in every field of a request, in its body, in HTML and in presence, as rxml and expat read what comes of it: one stanza, no element and no attribute more; any text in a body reads back",
         ends_in: "backends/sip/src/translate.rs",
         tests: &[
+            (
+                "backends/sip/tests/injection/to_partners.rs",
+                &[
+                    "what_a_pool_says_adds_no_element",
+                    "what_a_pool_says_in_a_session_adds_no_element",
+                    "what_a_pool_shows_adds_no_element",
+                    "words_of_a_refusal_are_not_passed_on",
+                    "harmless_words_are_told",
+                ],
+            ),
             ("backends/sip/src/translate/tests.rs", &["any_text_comes_back"]),
             ("backends/sip/src/text/tests.rs", &["any_bytes_are_survived"]),
         ],
@@ -61,7 +80,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "B-54",
         attack: "messages that crash parsers",
-        tried: "the 49 torture messages of RFC 4475 and the twelve of RFC 5118, each with its answer, cut at every place and read beside sipx-sip and rsip; what grows out of them, by seed and by coverage; damaged messages, any octets, a pool that says anything",
+        tried: "the 49 torture messages of RFC 4475 and the twelve of RFC 5118, each with its answer, cut at every place and read beside sipx-sip and rsip; what grows out of them, by seed and by coverage; damaged messages, any octets, a pool that says anything; 43 messages written after what was published of other programs",
         ends_in: "backends/sip/src/parse.rs",
         tests: &[
             (
@@ -84,13 +103,16 @@ pub const ROWS: &[Row] = &[
                 SURVIVAL,
                 &[
                     "the_torture_messages_are_survived",
+                    "messages_that_crashed_others_are_survived",
                     "damaged_bytes_are_survived",
                     "pools_of_the_fuzzer_are_survived",
                 ],
             ),
             (SIP_PARSE, &["a_damaged_invite_never_panics"]),
         ],
-        state: Partly("the collections of NIST, sofia and pjsip, which no registry has as a package"),
+        state: Partly(
+            "the collections of NIST, sofia and pjsip themselves, which no registry has as a package",
+        ),
     },
     Row {
         id: "B-55",

@@ -18,7 +18,7 @@ use crate::random::Token;
 use crate::receive::Users;
 use crate::session::Flight;
 use crate::slab::Key;
-use crate::transaction::{Purpose, TRANSACTIONS_MAX, Verb};
+use crate::transaction::{Purpose, Verb};
 use crate::typing::{self, DOCUMENT_TYPE};
 use crate::write::{Builder, TEXT_TYPE, USER_AGENT, WriteError, push_number, subject};
 
@@ -65,7 +65,7 @@ impl SipBackend {
         purpose: Purpose,
         out: &mut Outbox,
     ) -> Option<()> {
-        if self.clients.len() >= TRANSACTIONS_MAX {
+        if !self.may_ask() {
             return None;
         }
         let named = self.sessions.get(id)?.link;

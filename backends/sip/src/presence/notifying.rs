@@ -17,7 +17,7 @@ use crate::backend::{SipBackend, Timer};
 use crate::dialect::{Stuck, contact, uri};
 use crate::parse::HeaderName;
 use crate::slab::Key;
-use crate::transaction::{Purpose, TRANSACTIONS_MAX, Verb};
+use crate::transaction::{Purpose, Verb};
 use crate::write::{Builder, USER_AGENT, WriteError};
 
 impl SipBackend {
@@ -56,7 +56,7 @@ impl SipBackend {
         let Some(subscription) = self.events.audiences.member(member) else { return Ok(()) };
         let key = subscription.audience;
         let link = self.way(subscription.usage.link, LinkId::NONE, out).ok_or(Stuck::NoWay)?;
-        if self.clients.len() >= TRANSACTIONS_MAX {
+        if !self.may_ask() {
             self.put_off(now, member);
             return Ok(());
         }
@@ -118,7 +118,7 @@ impl SipBackend {
             notify(usage.request("NOTIFY", &via)?, &contact, event, &standing, body.as_deref())
         });
         if let Ok(bytes) = bytes
-            && self.clients.len() < TRANSACTIONS_MAX
+            && self.may_ask()
         {
             self.ask(now, link, (token, Verb::Notify), bytes, Purpose::Farewell, out);
         }

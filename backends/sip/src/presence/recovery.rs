@@ -115,7 +115,7 @@ impl SipBackend {
         let due: Vec<Key> =
             self.events.watches.iter().filter(|(_, watch)| is_due(watch)).map(|(key, _)| key).collect();
         for key in due {
-            if self.events.turns.wait(key)
+            if self.events.turns.wait(key, self.world.flow.room.sip_watches)
                 && let Some(watch) = self.events.watches.get_mut(key)
             {
                 watch.queued = true;

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-pub(crate) use turnout_core::limits::SIP_SUBSCRIPTIONS_MAX as SUBSCRIPTIONS_MAX;
 pub(crate) use turnout_core::limits::SIP_SUBSCRIPTIONS_PER_PAIR_MAX as PER_PAIR_MAX;
 
 use hashbrown::HashMap;
+use turnout_core::flow::Room;
 use turnout_core::io::earlier;
 use turnout_core::jid::Jid;
 use turnout_core::timers::TimerId;
@@ -139,12 +139,14 @@ pub(crate) struct Audiences {
     pairs: Pairs,
     subscriptions: Slab<Subscription>,
     by_tag: HashMap<Token, Key>,
+    /// How many there may be.
+    pub(crate) room: Room,
 }
 
 impl Audiences {
     /// The audience of a pair, made if there is none. `None`: there is no room for another subscription.
     pub(crate) fn open(&mut self, local: &Jid, partner: &Jid) -> Option<Key> {
-        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+        if self.subscriptions.len() >= self.room.sip_subscriptions {
             return None;
         }
         if let Some(key) = self.find(local, partner) {

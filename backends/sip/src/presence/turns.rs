@@ -11,9 +11,6 @@ use crate::slab::Key;
 /// What may leave at once is what is allowed in so long.
 const BURST: Duration = Duration::from_millis(100);
 
-/// Who may wait: every watch, and as many that are over meanwhile.
-const WAITING_MAX: usize = 2 * super::watches::WATCHES_MAX;
-
 /// Turns to send.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
@@ -30,9 +27,9 @@ impl Turns {
         self.waiting.is_empty() && self.spend(now, per_second)
     }
 
-    /// Waits for a turn. `false`: too many do.
-    pub(crate) fn wait(&mut self, key: Key) -> bool {
-        let fits = self.waiting.len() < WAITING_MAX;
+    /// Waits for a turn. `false`: too many do. Who may: as many as there may be watches, and as many that are over meanwhile.
+    pub(crate) fn wait(&mut self, key: Key, watches: usize) -> bool {
+        let fits = self.waiting.len() < 2 * watches;
         if fits {
             self.waiting.push_back(key);
         }
@@ -86,7 +83,7 @@ mod tests {
         let end = now + Duration::from_secs(10);
         let mut turns = Turns::default();
         for n in 1..=3000_u64 {
-            assert!(turns.wait(Key::of_number(1 << 32 | n)));
+            assert!(turns.wait(Key::of_number(1 << 32 | n), 1500));
         }
         let mut left = Vec::new();
         while let Some(at) = turns.due(now).filter(|at| *at <= end) {

@@ -1,9 +1,9 @@
 //! All watches of one instance. Invariant: a pair of users has one watch that is not over, and every dialog one watch; both are
 //! bounded.
 
+use turnout_core::flow::Room;
 use turnout_core::jid::Jid;
 use turnout_core::limits::LOOKS_PER_DOMAIN_MAX;
-pub(crate) use turnout_core::limits::SIP_WATCHES_MAX as WATCHES_MAX;
 
 use hashbrown::HashMap;
 
@@ -21,12 +21,14 @@ pub(crate) struct Watches {
     by_tag: HashMap<Token, Key>,
     /// Those that only look, by the watcher's domain.
     looks: HashMap<String, usize>,
+    /// How many there may be.
+    pub(crate) room: Room,
 }
 
 impl Watches {
     /// Puts one in. `None`: there are too many.
     pub(crate) fn insert(&mut self, watch: Watch) -> Option<Key> {
-        if self.all.len() >= WATCHES_MAX || !self.pairs.has_room(watch.local.bare_str()) {
+        if self.all.len() >= self.room.sip_watches || !self.pairs.has_room(watch.local.bare_str()) {
             return None;
         }
         if watch.goal == Goal::Look {

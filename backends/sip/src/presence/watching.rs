@@ -16,7 +16,7 @@ use crate::backend::{SipBackend, Timer};
 use crate::dialect::{Stuck, contact, uri};
 use crate::parse::{HeaderName, Message, Word};
 use crate::slab::Key;
-use crate::transaction::{Purpose, TIMEOUT_MILLIS, TRANSACTIONS_MAX, Verb};
+use crate::transaction::{Purpose, TIMEOUT_MILLIS, Verb};
 use crate::write::USER_AGENT;
 
 /// The event package.
@@ -116,7 +116,7 @@ impl SipBackend {
         if self.events.turns.take(now, rate) {
             return self.ask_pool(now, key, out);
         }
-        if !self.events.turns.wait(key) {
+        if !self.events.turns.wait(key, self.world.flow.room.sip_watches) {
             return self.rest(now, key, WAIT);
         }
         if let Some(watch) = self.events.watches.get_mut(key) {
@@ -157,7 +157,7 @@ impl SipBackend {
         let Some(watch) = self.events.watches.get(key) else { return Ok(()) };
         let last = watch.usage.as_ref().map_or(LinkId::NONE, |usage| usage.link);
         let link = self.way(last, watch.link, out).ok_or(Stuck::NoWay)?;
-        if self.clients.len() >= TRANSACTIONS_MAX {
+        if !self.may_ask() {
             self.rest(now, key, WAIT);
             return Ok(());
         }

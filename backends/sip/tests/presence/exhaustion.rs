@@ -1,7 +1,8 @@
 //! Subscriptions and looks without end, of a pool and of a partner: bounded, and gone when their time is over.
 
-use turnout_core::backend::Sent;
-use turnout_core::limits::LOOKS_PER_DOMAIN_MAX;
+use turnout_core::backend::{Backend, Sent};
+use turnout_core::flow::Room;
+use turnout_core::limits::{LOOKS_PER_DOMAIN_MAX, SIP_PAIRS_PER_USER_MAX};
 use turnout_core::refusal::Condition;
 use turnout_sip::parse::HeaderName as H;
 
@@ -111,4 +112,71 @@ fn looks_of_one_domain_do_not_take_the_turns_of_watchers() {
     // They end by themselves, and then others may look.
     stage.pass(400);
     assert!(matches!(stage.offer("late@partner.example", "probe", "", &strangers()), Sent::Answered(_)));
+}
+
+/// A watcher of this name asks to see; whether he was refused for want of room.
+fn is_full(stage: &mut Stage, name: &str) -> bool {
+    match stage.offer(name, "probe", "", &granted()) {
+        Sent::Answered(_) => false,
+        Sent::Refused(_, refusal) => {
+            assert_eq!(refusal.condition, Condition::ResourceConstraint);
+            true
+        }
+        sent => panic!("{sent:?}"),
+    }
+}
+
+#[test]
+fn so_many_watches_are_held_and_one_more_is_refused() {
+    let room = Room { sip_watches: 20, ..Room::default() };
+    let mut stage = Scene { room, ..Scene::default() }.open();
+    for n in 0..20 {
+        assert!(!is_full(&mut stage, &format!("u{n}@partner.example")), "{n}");
+    }
+    assert!(is_full(&mut stage, "more@partner.example"));
+    assert!(!is_full(&mut stage, "u3@partner.example"), "who has one keeps it");
+    assert_eq!(stage.rig.with(0, |_, backend, _| backend.presence_open()).0, 20);
+    // One ends, and there is room for another.
+    stage.present("u3@partner.example", "unsubscribe", "", &strangers());
+    stage.pass(400);
+    assert!(!is_full(&mut stage, "more@partner.example"));
+}
+
+#[test]
+fn so_many_subscriptions_are_held_and_one_more_is_refused() {
+    let room = Room { sip_subscriptions: 20, ..Room::default() };
+    let mut stage = Scene { room, ..Scene::default() }.open();
+    let link = stage.link;
+    let asks = |stage: &mut Stage, n: usize| {
+        stage.rig.says(link, &subscribe(n, &format!("u{n}@partner.example")));
+        let mut answer = 0;
+        while !stage.is_quiet() {
+            let message = stage.rig.next(link);
+            match message.status() {
+                Some(code) => answer = code,
+                None => stage.answer(&message, 200, ""),
+            }
+        }
+        answer
+    };
+    for n in 0..20 {
+        assert_eq!(asks(&mut stage, n), 200, "{n}");
+    }
+    assert_eq!(asks(&mut stage, 20), 480);
+    assert_eq!(stage.rig.with(0, |_, backend, _| backend.subscriptions()), 20);
+    stage.pass(4000);
+    assert_eq!(asks(&mut stage, 21), 200, "they end, and there is room again");
+}
+
+#[test]
+fn one_user_has_so_many_pairs_and_others_have_their_own() {
+    let mut stage = Stage::new();
+    for n in 0..SIP_PAIRS_PER_USER_MAX {
+        assert!(!is_full(&mut stage, &format!("u{n}@partner.example")), "{n}");
+    }
+    assert!(is_full(&mut stage, "more@partner.example"));
+    let other = stage
+        .rig
+        .stanza("<presence from='more@partner.example' to='carla@contoso.com' type='probe'></presence>");
+    assert!(matches!(stage.present_stanza(other, &granted()), Sent::Answered(_)), "another local user");
 }

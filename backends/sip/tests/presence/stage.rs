@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use turnout_core::backend::{Backend, Sent};
 use turnout_core::contact::Contact;
+use turnout_core::flow::Room;
 use turnout_core::home::Dialect;
 use turnout_core::io::LinkId;
 use turnout_core::jid::Domain;
@@ -35,6 +36,7 @@ pub struct Scene {
     pub kind: PartnerType,
     pub rules: PresenceRules,
     pub shards: u16,
+    pub room: Room,
 }
 
 impl Default for Scene {
@@ -44,13 +46,14 @@ impl Default for Scene {
             kind: PartnerType::Federated,
             rules: PresenceRules::default(),
             shards: 1,
+            room: Room::default(),
         }
     }
 }
 
 impl Scene {
     pub fn world(&self) -> Arc<World> {
-        let setup = Setup { dialect: self.dialect, shards: self.shards, ..Setup::default() };
+        let setup = Setup { dialect: self.dialect, shards: self.shards, room: self.room, ..Setup::default() };
         let mut world = Arc::into_inner(world(&setup)).unwrap();
         let defaults = PartnerDefaults::default();
         let domain = Domain::parse("partner.example").unwrap();
@@ -62,7 +65,7 @@ impl Scene {
     }
 
     pub fn rig(&self) -> Rig {
-        let setup = Setup { dialect: self.dialect, shards: self.shards, ..Setup::default() };
+        let setup = Setup { dialect: self.dialect, shards: self.shards, room: self.room, ..Setup::default() };
         let mut rig = Rig::new(&setup);
         let world = self.world();
         for shard in 0..self.shards {

@@ -33,6 +33,7 @@ pub struct Setup {
     pub first_message_in_invite: bool,
     pub xhtml_im: bool,
     pub calendar: Option<turnout_core::world::Calendar>,
+    pub room: turnout_core::flow::Room,
 }
 
 impl Default for Setup {
@@ -44,6 +45,7 @@ impl Default for Setup {
             first_message_in_invite: false,
             xhtml_im: false,
             calendar: None,
+            room: turnout_core::flow::Room::default(),
         }
     }
 }
@@ -81,7 +83,7 @@ pub fn world(setup: &Setup) -> Arc<World> {
         stanza_bytes_max: 262_144,
         enforce_introductions: false,
         presence: turnout_core::presence::PresenceRules::default(),
-        flow: turnout_core::flow::FlowLimits::default(),
+        flow: turnout_core::flow::FlowLimits { room: setup.room, ..Default::default() },
         shards: setup.shards,
     })
 }
@@ -264,6 +266,11 @@ impl Rig {
 
     pub fn is_quiet(&self, link: LinkId) -> bool {
         self.wire.get(&link).is_none_or(VecDeque::is_empty)
+    }
+
+    /// Whether the next message we sent on a link is a request.
+    pub fn wire_has_request(&self, link: LinkId) -> bool {
+        self.wire.get(&link).and_then(VecDeque::front).is_some_and(|message| message.method().is_some())
     }
 
     /// A stanza for the pool.

@@ -4,7 +4,6 @@
 use std::time::Instant;
 
 use turnout_core::io::Outbox;
-use turnout_core::limits::{VERIFY_STREAMS_MAX, VERIFY_STREAMS_UNLISTED_MAX};
 use turnout_core::notice::Notice;
 use turnout_core::refusal::Condition;
 
@@ -55,8 +54,9 @@ impl XmppBackend {
         let Some(ask) = ask else { return };
         let terms = Terms::of(&self.world, self.side, &ask.theirs);
         let is_listed = terms.as_ref().is_some_and(|terms| terms.is_listed);
-        let most = if is_listed { VERIFY_STREAMS_MAX } else { VERIFY_STREAMS_UNLISTED_MAX };
-        let (Some(terms), true) = (terms, self.verifiers.len() < most) else {
+        let room = self.world.flow.room;
+        let most = if is_listed { room.verify_streams } else { room.verify_streams_unlisted };
+        let (Some(terms), true) = (terms, self.verifying < most) else {
             let outcome = Outcome::Error(Condition::ResourceConstraint);
             self.answers.push(Answer { ask, outcome });
             return;
@@ -67,6 +67,7 @@ impl XmppBackend {
         let stream = Outbound::new(now, ours, theirs, Purpose::Verify, terms, self.limits());
         self.connect(link, &pair, None, &stream, out);
         self.insert(link, Stream::Out(Box::new(stream)));
+        self.verifying += 1;
         self.verifiers.insert(pair, link);
         let told = self.with(now, link, out, |stream, turn| {
             if let Stream::Out(stream) = stream

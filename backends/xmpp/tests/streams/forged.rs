@@ -95,6 +95,36 @@ fn names_without_number_leave_room_for_partners_who_are_known() {
 }
 
 #[test]
+fn one_verify_stream_is_asked_so_much_at_a_time() {
+    use turnout_core::limits::VERIFY_ASKS_MAX;
+    // The server that is asked never answers, and many streams claim the one name. There is room for few that ask.
+    let mut few = world(&["contoso.com"], vec![partner("partner.example", Opt, Opt, true)], No);
+    few.flow.room.verify_streams = 3;
+    let mut raw = Raw::new(Side::Partners, few);
+    let claim = |raw: &mut Raw| {
+        let link = raw.accept();
+        raw.tell(link, &header("partner.example", "contoso.com"));
+        let said = raw.tell(link, "<db:result from='partner.example' to='contoso.com'>k</db:result>");
+        said.contains("<resource-constraint ")
+    };
+    for n in 0..VERIFY_ASKS_MAX {
+        assert!(!claim(&mut raw), "{n}");
+    }
+    assert_eq!(raw.connects.len(), 1, "all are asked on one stream");
+    assert!(!claim(&mut raw));
+    assert_eq!(raw.connects.len(), 2, "one more is asked on another");
+    // Streams that are full count as others do: there are so many, and no more.
+    for n in VERIFY_ASKS_MAX + 1..3 * VERIFY_ASKS_MAX {
+        assert!(!claim(&mut raw), "{n}");
+    }
+    assert_eq!(raw.connects.len(), 3);
+    assert!(claim(&mut raw), "{}", raw.connects.len());
+    assert_eq!(raw.connects.len(), 3);
+    raw.advance(600);
+    assert!(!claim(&mut raw), "they end, and there is room again");
+}
+
+#[test]
 fn a_verdict_counts_once_and_for_one_stream() {
     let mut raw = raw();
     let (first, first_id) = accepted(&mut raw, "partner.example");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::CONTACTS_PER_USER_MAX;
 use PresenceType::{Available, Subscribe, Subscribed, Unavailable, Unsubscribe, Unsubscribed};
 
 const LOCAL: &str = "anna@contoso.com";

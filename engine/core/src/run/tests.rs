@@ -227,12 +227,12 @@ fn a_spool_keeps_runs_and_stanzas_in_order() {
     use crate::spool::{EXPIRY_STEP, Spool};
     let whole = run(5, &[], None);
     let alone: Vec<Stanza> = run(7, &[], None).stanzas().skip(5).collect();
-    let mut spool = Spool::default();
+    let (mut spool, room) = (Spool::default(), crate::flow::Room::default());
     let bytes = whole.bytes_left() + alone.iter().map(Stanza::len).sum::<usize>();
     let arrived = whole.arrived;
-    spool.push(alone[0].clone()).unwrap();
-    spool.push_run(whole).unwrap();
-    spool.push(alone[1].clone()).unwrap();
+    spool.push(alone[0].clone(), &room).unwrap();
+    spool.push_run(whole, &room).unwrap();
+    spool.push(alone[1].clone(), &room).unwrap();
     assert_eq!((spool.len(), spool.bytes()), (7, bytes));
     assert!(
         spool.any_between(|to, _| to == "user3@contoso.com")

@@ -11,7 +11,7 @@ use crate::backend::{Destination, Sent};
 use crate::home::BackendKind;
 use crate::io::{Close, Handoff, LinkId, Outbox, Output, Side, Unreachable};
 use crate::jid::Domain;
-use crate::limits::{CLOSE_SECONDS, CONNECT_SECONDS, DESTINATIONS_MAX, SHARD_SPOOL_BYTES_MAX};
+use crate::limits::{CLOSE_SECONDS, CONNECT_SECONDS};
 use crate::link::Link;
 use crate::placement::{owner_of_domain, owner_of_user};
 use crate::refusal::Refusal;
@@ -149,7 +149,7 @@ impl Shard {
             self.refuse(now, stanza, beyond_share(), out);
             return;
         }
-        if self.spooled_bytes_bound + stanza.len() > SHARD_SPOOL_BYTES_MAX {
+        if self.spooled_bytes_bound + stanza.len() > self.world.flow.room.shard_spool_bytes {
             self.refuse(now, stanza, full("too much waits in the router"), out);
             return;
         }
@@ -161,7 +161,7 @@ impl Shard {
             waiting.spool.restore(stanza);
         } else if stanza.attempts > 0 {
             waiting.spool.restore_behind(stanza);
-        } else if let Err(stanza) = waiting.spool.push(stanza) {
+        } else if let Err(stanza) = waiting.spool.push(stanza, &self.world.flow.room) {
             self.refuse(now, stanza, full("too many stanzas wait for this server"), out);
             return;
         }
@@ -176,7 +176,7 @@ impl Shard {
     /// Sees to it that a destination is known. False: there are too many.
     fn make_room(&mut self, destination: &Destination) -> bool {
         if !self.destinations.contains_key(destination) {
-            if self.destinations.len() >= DESTINATIONS_MAX && !self.forget_idle() {
+            if self.destinations.len() >= self.world.flow.room.destinations && !self.forget_idle() {
                 return false;
             }
             self.destinations.insert(destination.clone(), Waiting::default());

@@ -116,7 +116,7 @@ impl Shard {
         self.put_held_on_disk(&mut stanza, out);
         let Some(held) = self.holds.users.get_mut(stanza.to.bare_str()) else { return Some(Ok(stanza)) };
         self.trace.step(now, &stanza, Step::Held, stanza.origin.side);
-        match held.spool.push(stanza) {
+        match held.spool.push(stanza, &self.world.flow.room) {
             Ok(()) => None,
             Err(stanza) => Some(Err((
                 stanza,

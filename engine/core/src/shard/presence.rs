@@ -281,12 +281,19 @@ impl Shard {
 
     /// What the rules say of a stanza; the number under which the store was given what it changed; and whether it waits for the store.
     fn judge(&mut self, passing: &Passing<'_>, out: &mut Outbox) -> (Ruling, Option<u64>, bool) {
+        let after_others = self.presences.waits(passing.local, passing.partner);
+        if self.presences.waiting.len() >= PRESENCE_WAITING_MAX
+            && self.world.presence.durable
+            && (after_others || changes_a_subscription(passing.kind))
+        {
+            // Before it changes anything: a change that is refused has not happened.
+            return (Ruling::Full, None, false);
+        }
         let (ruling, changed) = self.presences.contacts.rule(passing);
         let number = match changed {
             Changed::Nothing => None,
             Changed::Lately | Changed::First => Some(self.store(passing.local, passing.partner, out)),
         };
-        let after_others = self.presences.waits(passing.local, passing.partner);
         let must_wait = self.world.presence.durable && (changed == Changed::First || after_others);
         (ruling, number, must_wait)
     }
@@ -442,6 +449,16 @@ impl Shard {
             self.tell(now, stanza.origin, Ok(()), out);
         }
     }
+}
+
+fn changes_a_subscription(kind: PresenceType) -> bool {
+    matches!(
+        kind,
+        PresenceType::Subscribe
+            | PresenceType::Subscribed
+            | PresenceType::Unsubscribe
+            | PresenceType::Unsubscribed
+    )
 }
 
 pub(super) fn pair(local: &str, partner: &str) -> Pair {

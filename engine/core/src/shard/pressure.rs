@@ -27,7 +27,7 @@ use crate::backend::Destination;
 use crate::flow::Pressure;
 use crate::home::BackendKind;
 use crate::io::{Handoff, LinkId, Outbox, Output, Side};
-use crate::limits::{PAUSE_SHARED_MILLIS, SHARD_SPOOL_BYTES_MAX, SHARE_BYTES_PRESSED, SHARED_SECONDS};
+use crate::limits::{PAUSE_SHARED_MILLIS, SHARE_BYTES_PRESSED, SHARED_SECONDS};
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
 use crate::timers::TimerId;
 
@@ -268,7 +268,7 @@ impl Shard {
 
     fn share_max(&self) -> usize {
         let most = self.world.flow.share_bytes_max;
-        if self.spooled_bytes_bound > SHARD_SPOOL_BYTES_MAX / 2 {
+        if self.spooled_bytes_bound > self.world.flow.room.shard_spool_bytes / 2 {
             most.min(SHARE_BYTES_PRESSED)
         } else {
             most

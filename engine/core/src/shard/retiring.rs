@@ -52,6 +52,7 @@ impl Shard {
             }
         }
         self.keeps_contacts |= world.homes.iter().any(|(_, home)| home.backend == BackendKind::Sip);
+        self.presences.contacts.make_room(world.flow.room);
         self.world = world;
         for index in 0..self.backends.len() {
             // What a configuration says that does not know it is nothing to a backend that is about to end.

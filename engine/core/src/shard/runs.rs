@@ -9,7 +9,6 @@ use super::deliver::State;
 use crate::backend::{Destination, SentRun};
 use crate::home::BackendKind;
 use crate::io::{Handoff, LinkId, Outbox, Output, Side};
-use crate::limits::SHARD_SPOOL_BYTES_MAX;
 use crate::placement::owner_of_domain;
 use crate::route::{View, Way, route_run};
 use crate::run::Run;
@@ -147,12 +146,12 @@ impl Shard {
                 if may_wait
                     && self.disk.is_none()
                     && !matches!(waiting.state, State::Idle)
-                    && self.spooled_bytes_bound + octets <= SHARD_SPOOL_BYTES_MAX =>
+                    && self.spooled_bytes_bound + octets <= self.world.flow.room.shard_spool_bytes =>
             {
                 if self.trace.watches() {
                     self.trace.run(now, &run, run.left(), Step::Waits, destination.side());
                 }
-                match waiting.spool.push_run(run) {
+                match waiting.spool.push_run(run, &self.world.flow.room) {
                     Ok(()) => {
                         self.spooled_bytes_bound += octets;
                         self.set_timer(&destination);

@@ -3,6 +3,7 @@ use bytes::Bytes;
 use super::*;
 use crate::io::{LinkId, Side};
 use crate::jid::Jid;
+use crate::limits::{SPOOL_BYTES_MAX, SPOOL_STANZAS_MAX};
 use crate::stanza::{Kind, Origin, Payload};
 
 fn stanza(start: Instant, number: u64, attempts: u8) -> Stanza {
@@ -38,7 +39,7 @@ fn what_comes_back_goes_first_and_in_order() {
     let start = Instant::now();
     let mut spool = Spool::default();
     for number in 5..8 {
-        spool.push(stanza(start, number, 0)).unwrap();
+        spool.push(stanza(start, number, 0), &Room::default()).unwrap();
     }
     for number in [2, 3, 1, 4] {
         spool.restore(stanza(start, number, 1));
@@ -57,8 +58,8 @@ fn what_comes_back_goes_first_and_in_order() {
 fn what_expires_leaves_the_rest_as_it_was() {
     let start = Instant::now();
     let mut spool = Spool::default();
-    spool.push(stanza(start, 3, 0)).unwrap();
-    spool.push(stanza(start, 9, 0)).unwrap();
+    spool.push(stanza(start, 3, 0), &Room::default()).unwrap();
+    spool.push(stanza(start, 9, 0), &Room::default()).unwrap();
     spool.restore(stanza(start, 2, 1));
     spool.restore(stanza(start, 8, 1));
     let expired = spool.expired(start + Duration::from_secs(SPOOL_AGE_SECONDS + 3));
@@ -74,7 +75,7 @@ fn a_long_queue_is_not_looked_through_for_each_of_its_stanzas() {
     for number in 0..1000 {
         let mut stanza = stanza(start, 0, 0);
         stanza.arrived = start + Duration::from_millis(number);
-        spool.push(stanza).unwrap();
+        spool.push(stanza, &Room::default()).unwrap();
     }
     let (mut looks, mut gone) = (0, 0);
     while let Some(at) = spool.next_expiry() {
@@ -117,7 +118,7 @@ fn shares_are_what_each_link_brought() {
         Stanza { made, ..stanza }
     };
     for (link, number, made) in [(one, 10, false), (other, 11, false), (one, 12, false), (one, 13, true)] {
-        spool.push(of(link, number, made)).unwrap();
+        spool.push(of(link, number, made), &Room::default()).unwrap();
     }
     assert_eq!((spool.share(one), spool.share(other), spool.largest_share()), (4, 2, 4));
     drop(spool.pop());
@@ -136,17 +137,17 @@ fn one_too_many_is_given_back_and_changes_nothing() {
     let start = Instant::now();
     let mut spool = Spool::default();
     for _ in 0..SPOOL_STANZAS_MAX {
-        spool.push(stanza(start, 1, 0)).unwrap();
+        spool.push(stanza(start, 1, 0), &Room::default()).unwrap();
     }
-    assert!(spool.push(stanza(start, 2, 0)).is_err());
+    assert!(spool.push(stanza(start, 2, 0), &Room::default()).is_err());
     assert_eq!((spool.len(), spool.bytes()), (SPOOL_STANZAS_MAX, SPOOL_STANZAS_MAX));
     let mut spool = Spool::default();
     let large = Bytes::from(vec![b'x'; 256 * 1024]);
     for _ in 0..SPOOL_BYTES_MAX / large.len() {
-        spool.push(Stanza { bytes: large.clone(), ..stanza(start, 1, 0) }).unwrap();
+        spool.push(Stanza { bytes: large.clone(), ..stanza(start, 1, 0) }, &Room::default()).unwrap();
     }
-    assert!(spool.push(stanza(start, 2, 0)).is_err());
+    assert!(spool.push(stanza(start, 2, 0), &Room::default()).is_err());
     assert_eq!(spool.bytes(), SPOOL_BYTES_MAX);
     drop(spool.pop());
-    assert!(spool.push(stanza(start, 2, 0)).is_ok());
+    assert!(spool.push(stanza(start, 2, 0), &Room::default()).is_ok());
 }

@@ -126,6 +126,100 @@ async fn every_change_is_written_down_with_who_what_and_what_came_of_it() {
     assert_eq!(rig.get("/api/audit?limit=0").await.0, 400);
 }
 
+/// With names out of the log, they are out of what the role `read` sees as well, and whoever operates sees them.
+#[tokio::test]
+async fn who_may_only_read_is_told_words_where_the_log_is() {
+    let (access, read, operate) = tokens();
+    let mut rig = rig_of(access, Some([7; 32]), |_| ()).await;
+    rig.token = Some(operate.clone());
+    rig.post("/api/users/move", r#"{"user": "alice@contoso.com", "home": "sfb2019"}"#).await;
+    rig.change("DELETE", "/api/users/bob%40contoso.com/contacts/eve%40partner.example", "").await;
+    rig.change("PUT", "/api/trace", r#"{"mode": "all", "only": ["carla@contoso.com"]}"#).await;
+    let paths: Vec<String> = ROUTES
+        .iter()
+        .filter(|(path, methods, _)| {
+            methods.contains(&"GET")
+                && !path.ends_with("/stream")
+                && !matches!(*path, "/metrics" | "/healthz" | "/readyz" | "/api/openapi.json")
+        })
+        .map(|(path, ..)| path.replace("{jid}", "bob%40contoso.com").replace("{id}", "1"))
+        .map(|path| match &*path {
+            "/api/explain" => "/api/explain?from=eve%40partner.example&to=alice%40contoso.com".to_owned(),
+            _ => path,
+        })
+        .collect();
+    // What is live is there from the second look on.
+    while rig.get("/api/live").await.0 != 200 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut seen = std::collections::BTreeMap::new();
+    for (role, token) in [("operate", operate), ("read", read)] {
+        rig.token = Some(token);
+        for path in &paths {
+            let (code, answer) = rig.get(path).await;
+            seen.insert((role, path.clone()), (code, answer.to_string()));
+        }
+    }
+    let mut told = 0;
+    for path in &paths {
+        let (code, all) = &seen[&("operate", path.clone())];
+        let (other, hidden) = &seen[&("read", path.clone())];
+        if path == "/api/users" {
+            assert_eq!((*code, *other), (200, 403), "a list of names goes on behind a name");
+            continue;
+        }
+        assert_eq!(code, other, "{path}");
+        told +=
+            usize::from(["alice", "bob@", "bob%40", "eve", "carla"].iter().any(|name| all.contains(name)));
+        for name in ["alice", "bob@", "bob%40", "eve@", "eve%40", "carla"] {
+            assert!(!hidden.contains(name), "{path}: {hidden}");
+        }
+    }
+    assert!(told >= 6, "{told}: trace, audit, events, contacts, dialogs and what explains, at least");
+    assert!(seen[&("read", "/api/audit".to_owned())].1.contains("~"), "the same words as in the log");
+}
+
+/// The same of what is told as it happens.
+#[tokio::test]
+async fn events_as_they_happen_are_told_in_words_too() {
+    for (role, shown) in [(Role::Operate, true), (Role::Read, false)] {
+        let (token, line) = make_token("anna", role).unwrap();
+        let rig = rig_of(of_text(&line), Some([7; 32]), |_| ()).await;
+        let mut stream = TcpStream::connect(rig.address).await.unwrap();
+        let request = format!(
+            "GET /api/events/stream HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\n\r\n",
+            rig.address
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        while !text.contains("@contoso.com moved") {
+            if text.contains("text/event-stream") && text.len() < 2000 {
+                rig.feed.add(1, "move", json!({"text": "alice@contoso.com moved"}));
+            }
+            let mut bytes = [0; 4096];
+            let read = stream.read(&mut bytes).await.unwrap();
+            assert!(read > 0, "{text}");
+            text.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+        assert_eq!(text.contains("alice"), shown, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn so_many_users_are_moved_at_a_time_and_no_more() {
+    use turnout_core::limits::MOVE_USERS_MAX;
+    let rig = rig(|_| ()).await;
+    let body = |count| json!({"users": vec!["x@contoso.com"; count], "home": "sfb2019"}).to_string();
+    for path in ["/api/users/move", "/api/moves"] {
+        let (code, problem) = rig.post(path, &body(MOVE_USERS_MAX + 1)).await;
+        assert_eq!(code, 413, "{path}: {problem}");
+        assert!(problem["hint"].as_str().unwrap().contains("100000"), "{problem}");
+    }
+    // As many as may be are looked at, and none of them is known.
+    assert_eq!(rig.post("/api/users/move", &body(MOVE_USERS_MAX)).await.0, 404);
+    assert!(rig.told().is_empty());
+}
+
 #[tokio::test]
 async fn many_users_are_moved_in_batches_with_progress_and_can_be_stopped() {
     let rig = rig(|_| ()).await;

@@ -37,7 +37,10 @@ async fn run_against(moved: Result<MovedAnswer, String>, words: &[&str]) -> (u8,
     let address = listener.local_addr().unwrap().to_string();
     let (_stop, stopped) = watch::channel(false);
     let (access, feed) = (Default::default(), Default::default());
-    tokio::spawn(admin::serve(admin::Listening { listener, desk, access, feed, tls: None }, stopped));
+    tokio::spawn(admin::serve(
+        admin::Listening { listener, desk, access, feed, tls: None, words: None },
+        stopped,
+    ));
     run_at(&address, words).await
 }
 
