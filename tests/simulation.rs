@@ -285,14 +285,20 @@ fn real_backends_keep_every_stanza_under_pressure() {
     many_pressed(150, real_cast);
 }
 
-/// Seeds beyond those that are always tried, with which something once went wrong.
-const KEPT: [u64; 2] = [359, 465];
+/// Seeds beyond those that are always tried, with which something once went wrong: of the dying, and under pressure.
+const KEPT: [u64; 3] = [359, 465, 838];
+const KEPT_PRESSED: [u64; 1] = [1150];
 
 #[test]
 fn what_once_failed_does_not() {
     for seed in KEPT {
         seeds(seed, 1, |seed| {
             dying(seed);
+        });
+    }
+    for seed in KEPT_PRESSED {
+        seeds(seed, 1, |seed| {
+            pressed(seed, |world, ledger| toy_cast(world.shards, ledger));
         });
     }
 }

@@ -217,8 +217,14 @@ impl Shard {
             Sent::Answered(stanza) => self.delivered(now, stanza, out),
             Sent::NotNow(mut stanza) => {
                 self.put_on_disk(&mut stanza, out);
+                let returning = self.returning && stanza.attempts > 0;
                 if let Some(waiting) = self.destinations.get_mut(destination) {
-                    waiting.spool.put_back(std::iter::once(stanza));
+                    if returning {
+                        // Those of the same read that are given back after it are younger.
+                        waiting.spool.restore(stanza);
+                    } else {
+                        waiting.spool.put_back(std::iter::once(stanza));
+                    }
                     waiting.state = State::Blocked(link);
                     self.set_timer(destination);
                 }
