@@ -231,6 +231,11 @@ impl Ledger {
         }
     }
 
+    /// What was to tell its sender has waited for as long as it may.
+    pub fn excuse(&self, number: usize) {
+        self.book().said[number].excused = true;
+    }
+
     /// There is a durable spool: what is acknowledged may wait on disk.
     pub fn is_durable(&self) {
         self.book().durable = true;

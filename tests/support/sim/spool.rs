@@ -8,6 +8,7 @@ use turnout::spool::journal::{Act, Journal, Settings, Step};
 use turnout_core::backend::Backend;
 use turnout_core::durable::{Entry, EntryKey, Opened, hand_out};
 use turnout_core::io::{Input, Output};
+use turnout_core::limits::SPOOL_AGE_MADE_SECONDS;
 use turnout_core::moves::Mover;
 use turnout_core::shard::Shard;
 use turnout_core::world::World;
@@ -232,18 +233,37 @@ impl Sim {
         }
         self.ledger.died(&numbers);
         self.now += Duration::from_millis(self.random.below(3000));
+        self.excuse_the_old(&entries);
         self.open(entries);
+    }
+
+    /// An error that is on disk for as long as one may wait ends by its rule, and nobody is told of what it was about.
+    fn excuse_the_old(&self, entries: &[Entry]) {
+        let Some(spool) = &self.spool else { return };
+        let most = spool.age.max(Duration::from_secs(SPOOL_AGE_MADE_SECONDS)).as_millis();
+        for entry in entries.iter().filter(|entry| entry.made) {
+            let waited = u128::from(self.unix_millis(spool).saturating_sub(entry.unix_millis));
+            if waited >= most
+                && let Some(number) = number(std::str::from_utf8(&entry.bytes).unwrap())
+            {
+                self.ledger.excuse(number);
+            }
+        }
+    }
+
+    fn unix_millis(&self, spool: &Spool) -> u64 {
+        let since = self.now.saturating_duration_since(crate::support::epoch());
+        spool.wall_millis + u64::try_from(since.as_millis()).unwrap()
     }
 
     /// Shards hear of the spool, and of what waited, before anything else.
     fn open(&mut self, entries: Vec<Entry>) {
         let Some(spool) = &self.spool else { return };
-        let since = self.now.saturating_duration_since(crate::support::epoch());
         let (shards, detours) = hand_out(&spool.world, &self.directory, entries);
         let opened = Opened {
             epoch: spool.journal.epoch(),
             at: self.now,
-            unix_millis: spool.wall_millis + u64::try_from(since.as_millis()).unwrap(),
+            unix_millis: self.unix_millis(spool),
             age: spool.age,
             detours: Arc::new(detours),
         };
