@@ -2,7 +2,7 @@
 //! outages and moves. After every input, each shard holds exactly what its counters say; at rest, everything received was
 //! delivered, bounced or dropped by rule; nothing is reordered or doubled beyond what `support::ledger` allows and states.
 //!
-//! `SEED=n cargo test --test simulation` repeats one run; `SEEDS=n` sets how many are tried. A seed that fails is tried with fewer and fewer
+//! `SEED=n cargo test --test simulation` repeats one run; `SEEDS=n` sets how many are tried, `FROM=n` from which one on. A seed that fails is tried with fewer and fewer
 //! stanzas, and `STANZAS=n` repeats it with so many. What once failed stays in `KEPT`.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as it should be")]
@@ -63,7 +63,7 @@ fn seeds(first: u64, count: u64, run: impl Fn(u64)) {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let (first, count) = match number("SEED") {
         Some(seed) => (seed, 1),
-        None => (first, number("SEEDS").unwrap_or(count)),
+        None => (number("FROM").unwrap_or(first), number("SEEDS").unwrap_or(count)),
     };
     let most = number("STANZAS").map_or(usize::MAX, |most| usize::try_from(most).unwrap());
     let fails = |seed, most| {
