@@ -260,7 +260,8 @@ impl Ledger {
         book.arrived_before = book.said.iter().filter(|said| said.arrived > 0).count();
         for number in on_disk.iter().flatten() {
             let said = &mut book.said[*number];
-            said.late |= said.told || said.bounced > 0;
+            // One that is dropped and nobody is told of may have been given up already, as one whose sender was told.
+            said.late |= said.told || said.bounced > 0 || said.may_be_nowhere();
             said.doubtful |= said.read > 0 || said.late;
         }
         let book = &mut *book;
