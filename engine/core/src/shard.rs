@@ -268,8 +268,9 @@ impl Shard {
     /// The counters, with the gauges brought up to date.
     pub fn tally(&mut self) -> &Tally {
         self.tally.held = self.held() as u64;
-        self.spooled_bytes_bound = self.destinations.values().map(|waiting| waiting.spool.bytes()).sum();
-        self.tally.spooled_bytes = self.spooled_bytes_bound as u64;
+        let spooled: usize = self.destinations.values().map(|waiting| waiting.spool.bytes()).sum();
+        self.spooled_bytes_bound = spooled + self.holds.bytes();
+        self.tally.spooled_bytes = spooled as u64;
         self.tally.moving_users = self.holds.users() as u64;
         self.tally.paused_links = self.pressures.paused() as u64;
         self.tally.contacts = self.presences.contacts.counts();

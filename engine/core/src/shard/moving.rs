@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hashbrown::{HashMap, HashSet};
 
 use super::deliver::Waiting;
+use super::refusals::full;
 use super::{Shard, Timer};
 use crate::backend::Destination;
 use crate::home::{HomeId, Residence};
@@ -69,6 +70,11 @@ impl Holds {
         if self.users.is_empty() { 0 } else { self.users.values().map(|held| held.spool.made()).sum() }
     }
 
+    /// Octets held.
+    pub(super) fn bytes(&self) -> usize {
+        if self.users.is_empty() { 0 } else { self.users.values().map(|held| held.spool.bytes()).sum() }
+    }
+
     /// Takes all that is held; the users stay held.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Stanza> {
         self.users.values_mut().flat_map(|held| held.spool.take())
@@ -113,8 +119,14 @@ impl Shard {
         if !self.holds.users.contains_key(stanza.to.bare_str()) {
             return Some(Ok(stanza));
         }
+        // What is held counts to what the shard may have waiting, as whoever brings it is not stopped.
+        let len = stanza.len();
+        if self.spooled_bytes_bound + len > self.world.flow.room.shard_spool_bytes {
+            return Some(Err((stanza, full("too much waits in the router"))));
+        }
         self.put_held_on_disk(&mut stanza, out);
         let Some(held) = self.holds.users.get_mut(stanza.to.bare_str()) else { return Some(Ok(stanza)) };
+        self.spooled_bytes_bound += len;
         self.trace.step(now, &stanza, Step::Held, stanza.origin.side);
         match held.spool.push(stanza, &self.world.flow.room) {
             Ok(()) => None,
@@ -210,6 +222,7 @@ impl Shard {
                     .left
                     .insert(Arc::clone(user), (home, now + Duration::from_secs(MOVE_GRACE_SECONDS)));
             }
+            self.spooled_bytes_bound = self.spooled_bytes_bound.saturating_sub(held.spool.bytes());
             for stanza in held.spool.take() {
                 self.follow(now, stanza, out);
                 self.pump(now, out);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use turnout_core::durable::Opened;
 use turnout_core::flow::{FlowLimits, Room};
-use turnout_core::io::{Input, Side};
+use turnout_core::io::{Input, MoveOrder, Side};
 use turnout_core::limits::{
     PAUSE_SHARED_MILLIS, SHARE_BYTES_MAX, SHARE_BYTES_PRESSED, SHARE_BYTES_RESUME, SHARED_SECONDS,
     SPOOL_AGE_MADE_SECONDS, SPOOL_AGE_SECONDS, SPOOL_AGE_SIP_SECONDS,
@@ -68,6 +68,24 @@ fn so_many_bytes_wait_in_a_shard() {
     rig.write_all(first);
     rig.shard.tally();
     rig.say(LEGACY, ANNA, "u@other.example", 1);
+    assert_eq!((rig.shard.held(), rig.refused()), (4, 1));
+    rig.check();
+}
+
+#[test]
+fn what_is_held_for_a_move_counts_to_what_waits_in_a_shard() {
+    let mut rig = shut(Room { shard_spool_bytes: 4 * large().len(), ..Room::default() });
+    let hold = |id| Input::Hold(Arc::new(MoveOrder { id, users: vec![ANNA.into()] }));
+    rig.handle(hold(1));
+    rig.say_large(Side::Partners, link_of(Side::Partners, 0), BOB, ANNA, 4);
+    assert_eq!((rig.shard.held(), rig.refused()), (4, 0));
+    rig.shard.tally();
+    rig.say(Side::Partners, BOB, ANNA, 1);
+    let (condition, text) = rig.refusal();
+    assert_eq!((rig.shard.held(), condition), (4, Condition::ResourceConstraint));
+    assert!(text.contains("too much waits in the router"), "{text}");
+    // Let go they are counted once: all four wait for the gateway, and none is refused.
+    rig.handle(Input::Release(1));
     assert_eq!((rig.shard.held(), rig.refused()), (4, 1));
     rig.check();
 }
