@@ -121,7 +121,8 @@ pub struct Shard {
     keeps_contacts: bool,
     random: Random,
     tally: Tally,
-    /// No less than what waits in all spools, in bytes: exact whenever the counters are read, since then what came was only added.
+    /// No less than what waits in all spools and is held for moves, in bytes: exact whenever the counters are read, since then what
+    /// came was only added.
     spooled_bytes_bound: usize,
     /// Outputs already looked at for transmitted bytes.
     accounted: usize,
