@@ -90,6 +90,16 @@ impl Process {
         }
     }
 
+    /// It still takes what a partner says, ends his stream in order when it is told to stop, and itself with it.
+    pub fn serves_and_leaves(mut self, ground: &Ground, wire: &mut Wire) {
+        wire.send(chat("bob@partner.example", "anna@contoso.com", "m1", "still here"));
+        ground.gateway.stanzas.at_least(1);
+        self.signal("-TERM");
+        assert_eq!(wire.next(), Item::Close);
+        wire.send("</stream:stream>");
+        assert_eq!(self.wait().code(), Some(0));
+    }
+
     pub fn partner_stream(&self, ground: &Ground) -> Wire {
         let address = self.at("federation.listen");
         let config = ground.client("partner.example");
@@ -178,7 +188,7 @@ fn an_idle_router_ends_at_once() {
 fn sighup_reloads() {
     let plan = Plan { drain_seconds: 20, ..Plan::default() };
     let ground = Ground::new(&plan);
-    let mut process = Process::start(&ground.configure(&plan));
+    let process = Process::start(&ground.configure(&plan));
     let mut wire = process.partner_stream(&ground);
     ground.configure(&Plan { federation: "colour = \"red\"".to_owned(), ..Plan::default() });
     process.signal("-HUP");
@@ -194,12 +204,7 @@ fn sighup_reloads() {
     let address = process.at("federation.listen");
     let (_, features) = starttls(address, ground.client("other.example"), "other.example", "contoso.com");
     assert!(features.contains("EXTERNAL"), "{features}");
-    wire.send(chat("bob@partner.example", "anna@contoso.com", "m1", "still here"));
-    ground.gateway.stanzas.at_least(1);
-    process.signal("-TERM");
-    assert_eq!(wire.next(), Item::Close);
-    wire.send("</stream:stream>");
-    assert_eq!(process.wait().code(), Some(0));
+    process.serves_and_leaves(&ground, &mut wire);
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn what_waits_on_disk_is_taken_over_once_and_in_its_order() {
 fn an_upgrade_to_a_disk_that_cannot_be_used_changes_nothing() {
     let plan = plan();
     let ground = Ground::new(&plan);
-    let mut process = Process::start(&ground.configure(&plan));
+    let process = Process::start(&ground.configure(&plan));
     let mut wire = process.partner_stream(&ground);
     let refused = |process: &Process, count: usize, key: &str| {
         wait("a refusal", || {
@@ -106,12 +106,7 @@ fn an_upgrade_to_a_disk_that_cannot_be_used_changes_nothing() {
         process.signal("-USR2");
         refused(&process, count + 1, key);
     }
-    wire.send(chat("bob@partner.example", "anna@contoso.com", "m1", "still here"));
-    ground.gateway.stanzas.at_least(1);
-    process.signal("-TERM");
-    assert_eq!(wire.next(), Item::Close);
-    wire.send("</stream:stream>");
-    assert_eq!(process.wait().code(), Some(0));
+    process.serves_and_leaves(&ground, &mut wire);
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn an_upgrade_refuses_nobody_and_loses_nothing() {
 fn an_upgrade_to_what_cannot_begin_changes_nothing() {
     let plan = Plan { drain_seconds: 20, ..Plan::default() };
     let ground = Ground::new(&plan);
-    let mut process = Process::start(&ground.configure(&plan));
+    let process = Process::start(&ground.configure(&plan));
     let mut wire = process.partner_stream(&ground);
     ground.configure(&Plan { federation: "colour = \"red\"".to_owned(), ..Plan::default() });
     process.signal("-USR2");
@@ -159,12 +159,7 @@ fn an_upgrade_to_what_cannot_begin_changes_nothing() {
         refused.contains("everything stays as it was") && refused.contains("it says above why"),
         "{refused}"
     );
-    wire.send(chat("bob@partner.example", "anna@contoso.com", "m1", "still here"));
-    ground.gateway.stanzas.at_least(1);
-    process.signal("-TERM");
-    assert_eq!(wire.next(), Item::Close);
-    wire.send("</stream:stream>");
-    assert_eq!(process.wait().code(), Some(0));
+    process.serves_and_leaves(&ground, &mut wire);
 }
 
 #[test]
