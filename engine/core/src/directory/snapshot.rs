@@ -11,7 +11,8 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::hint::black_box;
 
-use foldhash::quality::RandomState;
+use foldhash::SharedSeed;
+use foldhash::quality::SeedableRandomState;
 use hashbrown::HashMap;
 
 use super::User;
@@ -39,7 +40,7 @@ pub struct Snapshot {
     pub(super) domains: Vec<Box<str>>,
     pub(super) domain_ids: HashMap<Box<str>, u32>,
     pub(super) pools: Vec<Box<str>>,
-    seed: RandomState,
+    seed: SeedableRandomState,
     /// Tests keep these bits of a hash only, so that there are collisions.
     #[cfg(test)]
     pub(super) hash_bits: Option<u32>,
@@ -56,6 +57,12 @@ impl fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
+    /// With a seed that anybody may know: see [`SnapshotBuilder::counted`](super::SnapshotBuilder::counted).
+    pub(super) fn counted(seed: u64) -> Self {
+        let seed = SeedableRandomState::with_seed(seed, SharedSeed::global_fixed());
+        Self { seed, ..Self::default() }
+    }
+
     /// How many users there are.
     pub fn len(&self) -> usize {
         self.users
