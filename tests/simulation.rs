@@ -270,6 +270,9 @@ fn many_pressed(count: u64, cast: impl Fn(u64, &Arc<World>, &Ledger) -> Cast) {
         let total = sum.get();
         sum.set(std::array::from_fn(|at| total[at] + run.totals[at]));
     });
+    if std::env::var_os("SEED").is_some() {
+        return;
+    }
     let [said, arrived, read, _] = sum.get();
     let enough = arrived * 2 > said && read * 2 > arrived && pauses.get() as u64 > count / 2;
     assert!(enough, "little happened: {:?}, {} pauses", sum.get(), pauses.get());
@@ -288,6 +291,7 @@ fn real_backends_keep_every_stanza_under_pressure() {
 /// Seeds beyond those that are always tried, with which something once went wrong: of the dying, and under pressure.
 const KEPT: [u64; 4] = [359, 465, 838, 4919];
 const KEPT_PRESSED: [u64; 1] = [1150];
+const KEPT_PRESSED_REAL: [u64; 1] = [3149];
 
 #[test]
 fn what_once_failed_does_not() {
@@ -299,6 +303,11 @@ fn what_once_failed_does_not() {
     for seed in KEPT_PRESSED {
         seeds(seed, 1, |seed| {
             pressed(seed, |world, ledger| toy_cast(world.shards, ledger));
+        });
+    }
+    for seed in KEPT_PRESSED_REAL {
+        seeds(seed, 1, |seed| {
+            pressed(seed, |world, ledger| real_cast(seed, world, ledger));
         });
     }
 }

@@ -315,7 +315,7 @@ impl Spool {
 }
 
 /// The link whose share a stanza is of; what the router makes is of none.
-fn source(stanza: &Stanza) -> LinkId {
+pub(crate) fn source(stanza: &Stanza) -> LinkId {
     if stanza.made { LinkId::NONE } else { stanza.origin.link }
 }
 

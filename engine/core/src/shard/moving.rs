@@ -1,5 +1,6 @@
 //! Users being moved. Invariant: while a user is held, every stanza for him waits here in the order it came, bounded by count;
-//! after the release they follow in that order before any later one.
+//! after the release they follow in that order before any later one. What one link brought of it is bounded like what waits for one
+//! destination: [`super::pressure`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,14 +8,15 @@ use std::time::{Duration, Instant};
 use hashbrown::{HashMap, HashSet};
 
 use super::deliver::Waiting;
+use super::pressure::{Full, beyond_share_of_held};
 use super::refusals::full;
 use super::{Shard, Timer};
 use crate::backend::Destination;
 use crate::home::{HomeId, Residence};
-use crate::io::{MoveOrder, Outbox, Output, Side};
+use crate::io::{LinkId, MoveOrder, Outbox, Output, Side};
 use crate::limits::{MOVE_GRACE_SECONDS, MOVE_SETTLE_MILLIS};
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
-use crate::spool::Spool;
+use crate::spool::{Spool, source};
 use crate::stanza::Stanza;
 use crate::trace::Step;
 
@@ -25,6 +27,10 @@ const LOOK_MILLIS: u64 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     users: HashMap<Arc<str>, Held>,
+    /// Octets held by the link that brought them.
+    shares: HashMap<LinkId, usize>,
+    /// Links whose share is full.
+    pub(super) full: Vec<Full>,
     orders: HashMap<u64, Order>,
     /// A timer to look again is set.
     looking: bool,
@@ -75,8 +81,34 @@ impl Holds {
         if self.users.is_empty() { 0 } else { self.users.values().map(|held| held.spool.bytes()).sum() }
     }
 
+    /// Octets held of what this link brought.
+    pub(super) fn share(&self, link: LinkId) -> usize {
+        self.shares.get(&link).copied().unwrap_or(0)
+    }
+
+    /// The most octets held of what one link brought.
+    pub(super) fn largest_share(&self) -> usize {
+        self.shares.values().copied().max().unwrap_or(0)
+    }
+
+    fn share_in(&mut self, link: LinkId, bytes: usize) {
+        if link != LinkId::NONE {
+            *self.shares.entry(link).or_default() += bytes;
+        }
+    }
+
+    fn share_out(&mut self, link: LinkId, bytes: usize) {
+        if let Some(share) = self.shares.get_mut(&link) {
+            *share = share.saturating_sub(bytes);
+            if *share == 0 {
+                self.shares.remove(&link);
+            }
+        }
+    }
+
     /// Takes all that is held; the users stay held.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Stanza> {
+        self.shares.clear();
         self.users.values_mut().flat_map(|held| held.spool.take())
     }
 
@@ -124,12 +156,24 @@ impl Shard {
         if self.spooled_bytes_bound + len > self.world.flow.room.shard_spool_bytes {
             return Some(Err((stanza, full("too much waits in the router"))));
         }
+        let (side, link) = (stanza.origin.side, source(&stanza));
+        let towards = self.side_towards(&stanza);
+        if let Some(link) = self.links.get_mut(&link) {
+            link.brought.note(now, towards, stanza.from.domain(), stanza.to.domain());
+        }
+        if !self.may_be_held(side, link, len) {
+            return Some(Err((stanza, beyond_share_of_held())));
+        }
         self.put_held_on_disk(&mut stanza, out);
         let Some(held) = self.holds.users.get_mut(stanza.to.bare_str()) else { return Some(Ok(stanza)) };
         self.spooled_bytes_bound += len;
-        self.trace.step(now, &stanza, Step::Held, stanza.origin.side);
+        self.trace.step(now, &stanza, Step::Held, side);
         match held.spool.push(stanza, &self.world.flow.room) {
-            Ok(()) => None,
+            Ok(()) => {
+                self.holds.share_in(link, len);
+                self.press_held(now, side, link, out);
+                None
+            }
             Err(stanza) => Some(Err((
                 stanza,
                 Refusal::new(
@@ -224,10 +268,12 @@ impl Shard {
             }
             self.spooled_bytes_bound = self.spooled_bytes_bound.saturating_sub(held.spool.bytes());
             for stanza in held.spool.take() {
+                self.holds.share_out(source(&stanza), stanza.len());
                 self.follow(now, stanza, out);
                 self.pump(now, out);
             }
         }
+        self.relieve_held(now, out);
     }
 
     /// Whether a stanza for one of the users, or an answer of one, is still on its way on this shard.

@@ -13,6 +13,9 @@
 //!   refused at once, which the pool hears as 500. So is what comes while a link is stopped that carries stanzas out as well, after
 //!   the same time.
 //!
+//! What is held while users are moved ([`super::moving`]) counts as waiting for one more destination, which takes it when the moves are over:
+//! a move ends by itself.
+//!
 //! When half of what the shard may hold is taken, [`SHARE_BYTES_PRESSED`] counts as the full share.
 //!
 //! The destination may lie on another shard than the link ([`Pressure`]). There it is counted, here it is obeyed.
@@ -44,6 +47,8 @@ pub(super) struct Full {
 struct Stopped {
     turn: u64,
     destinations: Vec<Destination>,
+    /// For what is held of it, too.
+    held: bool,
 }
 
 /// A link of this shard that is not read.
@@ -127,14 +132,37 @@ impl Shard {
             return;
         }
         waiting.full.push(Full { link, refusing: false });
-        if let Some(stopped) = self.pressures.stopped.get_mut(&link) {
-            stopped.destinations.push(destination.clone());
+        self.ask_to_stop(now, link, out).destinations.push(destination.clone());
+    }
+
+    /// The same for what is held while users are moved.
+    pub(super) fn press_held(&mut self, now: Instant, side: Side, link: LinkId, out: &mut Outbox) {
+        if link == LinkId::NONE || self.draining.is_some() || !self.may_be_stopped(side) {
             return;
         }
-        self.pressures.turns += 1;
+        if self.holds.share(link) < self.share_max() || self.holds.full.iter().any(|full| full.link == link) {
+            return;
+        }
+        self.holds.full.push(Full { link, refusing: false });
+        self.ask_to_stop(now, link, out).held = true;
+    }
+
+    /// Whether this much more of what the link brought may be held.
+    pub(super) fn may_be_held(&self, side: Side, link: LinkId, bytes: usize) -> bool {
+        let share = self.holds.share(link);
+        let refusing = self.holds.full.iter().any(|full| full.link == link && full.refusing);
+        (!refusing && self.may_be_stopped(side)) || share == 0 || share + bytes <= self.share_max()
+    }
+
+    /// The link is not to be read, if that has not been said already.
+    fn ask_to_stop(&mut self, now: Instant, link: LinkId, out: &mut Outbox) -> &mut Stopped {
+        if !self.pressures.stopped.contains_key(&link) {
+            self.pressures.turns += 1;
+            let stop = Pressure::Stop { link, shard: self.index, turn: self.pressures.turns };
+            self.tell_pressure(now, link, stop, out);
+        }
         let turn = self.pressures.turns;
-        self.pressures.stopped.insert(link, Stopped { turn, destinations: vec![destination.clone()] });
-        self.tell_pressure(now, link, Pressure::Stop { link, shard: self.index, turn }, out);
+        self.pressures.stopped.entry(link).or_insert(Stopped { turn, destinations: Vec::new(), held: false })
     }
 
     /// Something has left the spool of a destination: whoever was stopped for it goes on when little of his is left.
@@ -154,12 +182,34 @@ impl Shard {
             stays
         });
         for link in gone {
-            let Some(stopped) = self.pressures.stopped.get_mut(&link) else { continue };
-            stopped.destinations.retain(|other| other != destination);
-            if stopped.destinations.is_empty() {
-                self.pressures.stopped.remove(&link);
-                self.tell_pressure(now, link, Pressure::Go { link, shard: self.index }, out);
+            if let Some(stopped) = self.pressures.stopped.get_mut(&link) {
+                stopped.destinations.retain(|other| other != destination);
             }
+            self.let_go(now, link, out);
+        }
+    }
+
+    /// Moves are over: whoever was stopped for what was held goes on when little of his is left.
+    pub(super) fn relieve_held(&mut self, now: Instant, out: &mut Outbox) {
+        let resume = self.world.flow.share_bytes_resume;
+        for full in std::mem::take(&mut self.holds.full) {
+            if self.holds.share(full.link) > resume {
+                self.holds.full.push(full);
+                continue;
+            }
+            if let Some(stopped) = self.pressures.stopped.get_mut(&full.link) {
+                stopped.held = false;
+            }
+            self.let_go(now, full.link, out);
+        }
+    }
+
+    /// The link may be read if nothing of it is too much any more.
+    fn let_go(&mut self, now: Instant, link: LinkId, out: &mut Outbox) {
+        let over = |stopped: &mut Stopped| stopped.destinations.is_empty() && !stopped.held;
+        if self.pressures.stopped.get_mut(&link).is_some_and(over) {
+            self.pressures.stopped.remove(&link);
+            self.tell_pressure(now, link, Pressure::Go { link, shard: self.index }, out);
         }
     }
 
@@ -179,6 +229,9 @@ impl Shard {
                 if stopped.turn != turn {
                     self.pressures.stopped.insert(link, stopped);
                     return;
+                }
+                for full in self.holds.full.iter_mut().filter(|full| full.link == link) {
+                    full.refusing = true;
                 }
                 for destination in &stopped.destinations {
                     let full = self.destinations.get_mut(destination).map(|waiting| &mut waiting.full);
@@ -285,7 +338,8 @@ impl Shard {
 
     /// The largest share there is, in bytes.
     pub fn largest_share(&self) -> usize {
-        self.destinations.values().map(|waiting| waiting.spool.largest_share()).max().unwrap_or(0)
+        let waiting = self.destinations.values().map(|waiting| waiting.spool.largest_share());
+        waiting.chain([self.holds.largest_share()]).max().unwrap_or(0)
     }
 
     /// Links that are not read though nothing of theirs waits for long, on a shard alone: none, ever. For the simulator.
@@ -305,6 +359,9 @@ impl Shard {
                     return Err(format!("{link} is stopped for {share} bytes to {destination:?}"));
                 }
             }
+            if stopped.held && self.holds.share(*link) <= resume {
+                return Err(format!("{link} is stopped for {} bytes held", self.holds.share(*link)));
+            }
         }
         for (link, paused) in &self.pressures.paused {
             let own = paused.by.iter().any(|(shard, _)| *shard == self.index);
@@ -319,6 +376,12 @@ impl Shard {
 /// How long a link is stopped before it is looked whether it brings for others too.
 fn pause() -> Duration {
     Duration::from_millis(PAUSE_SHARED_MILLIS)
+}
+
+/// The answer to what is beyond the share of what is held.
+pub(super) fn beyond_share_of_held() -> Refusal {
+    let text = "the recipient is being moved, and too much waits for that";
+    Refusal::new(Condition::ResourceConstraint, Blame::Router, Retry::Later, Bounce::Yes, text)
 }
 
 /// The answer to what is beyond a share.

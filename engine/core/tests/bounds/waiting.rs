@@ -181,6 +181,66 @@ fn a_full_share_stops_its_link_until_little_of_it_is_left() {
 }
 
 #[test]
+fn what_a_link_brought_for_who_is_being_moved_is_a_share_too() {
+    let mut rig = shut(Room::default());
+    let one = link_of(Side::Partners, 0);
+    let most = SHARE_BYTES_MAX / large().len();
+    rig.handle(Input::Hold(Arc::new(MoveOrder { id: 1, users: vec![ANNA.into()] })));
+    rig.say_large(Side::Partners, one, BOB, ANNA, most - 1);
+    assert!(!rig.is_paused(one));
+    rig.say_large(Side::Partners, one, BOB, ANNA, 1);
+    assert!(rig.is_paused(one), "who has brought a share is not read");
+    let other = rig.accept(Side::Partners, 1);
+    rig.say_large(Side::Partners, other, "x@other.example", ANNA, 1);
+    assert!(!rig.is_paused(other) && rig.refused() == 0, "another link is");
+    rig.check();
+    // Now it waits for the gateway, and is a share of what waits there.
+    rig.handle(Input::Release(1));
+    assert!(rig.is_paused(one) && rig.refused() == 0);
+    rig.check();
+    let gateway = rig.seen().dialed[0];
+    rig.event(gateway, "ready");
+    while rig.given(gateway) < most {
+        rig.write_all(gateway);
+    }
+    rig.write_all(gateway);
+    assert!(!rig.is_paused(one));
+    rig.check();
+}
+
+#[test]
+fn a_move_that_takes_long_costs_others_a_second_and_not_their_traffic() {
+    let one = link_of(Side::Partners, 0);
+    let most = SHARE_BYTES_MAX / large().len();
+    let mut rig = shut(Room::default());
+    rig.say(Side::Partners, BOB, CARLA, 1);
+    rig.handle(Input::Hold(Arc::new(MoveOrder { id: 1, users: vec![ANNA.into()] })));
+    flood(&mut rig, most);
+    rig.say(Side::Partners, BOB, CARLA, 1);
+    assert!(rig.is_paused(one));
+    rig.millis(PAUSE_SHARED_MILLIS);
+    assert!(!rig.is_paused(one), "it brings for others too");
+    let before = rig.refused();
+    rig.say(Side::Partners, BOB, ANNA, 1);
+    let (condition, text) = rig.refusal();
+    assert_eq!((rig.refused() - before, condition), (1, Condition::ResourceConstraint));
+    assert!(text.contains("being moved"), "{text}");
+    rig.say(Side::Partners, BOB, CARLA, 1);
+    assert_eq!(rig.refused() - before, 1, "what is for others is not refused");
+    rig.handle(Input::Release(1));
+    rig.check();
+    // A link of the pool brings answers too and is never stopped: what is beyond its share is refused at once.
+    let mut rig = shut(Room::default());
+    let pool = link_of(POOL, 0);
+    rig.handle(Input::Hold(Arc::new(MoveOrder { id: 1, users: vec![ANNA.into()] })));
+    rig.say_large(POOL, pool, CARLA, ANNA, most);
+    assert_eq!(rig.refused(), 0);
+    rig.say(POOL, CARLA, ANNA, 1);
+    assert!(!rig.is_paused(pool) && rig.refused() == 1);
+    rig.check();
+}
+
+#[test]
 fn shares_are_small_when_the_shard_is_half_full() {
     let size = large().len();
     let share = SHARE_BYTES_PRESSED / size;
