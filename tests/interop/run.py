@@ -2,7 +2,8 @@
 """Runs the interop cases: `run.py [CASE…] [--list] [--turnout PATH]`.
 
 One line a case: ok or FAIL, its name, its seconds. The exit code is 0 when every case was ok, 1 when one failed, 2 for wrong usage.
-A CASE may be a pattern (`dialback*`). Needs the peers (see tests/run) and Linux; root, or user namespaces, for private resolv.conf.
+A CASE may be a pattern (`dialback*`). Those that wait more than they work run
+beside the others, in a network of their own. Needs the peers (see tests/run) and Linux; root, or user namespaces, for private resolv.conf.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import fnmatch
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -36,6 +38,7 @@ def _options() -> argparse.Namespace:
                                                               "by themselves (the others fail)")
     parser.add_argument("--keep", action="store_true", help="keep the directories of estates")
     parser.add_argument("--quiet", action="store_true", help="no logs on failure")
+    parser.add_argument("--beside", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -49,6 +52,13 @@ def _chosen(options: argparse.Namespace) -> list[Case]:
     else:
         names = list(every)
     return [every[n] for n in names if not (options.rig_only and every[n].router)]
+
+
+def _beside(chosen: list[Case]) -> subprocess.Popen[bytes]:
+    """Runs these in a process, and a network, of their own; it prints its own lines."""
+    options = [word for word in sys.argv[1:] if word.startswith("--") and word != "--turnout" and "=" not in word]
+    print(f"beside: {', '.join(one.name for one in chosen)}", flush=True)
+    return subprocess.Popen([sys.executable, sys.argv[0], *options, "--beside", *(one.name for one in chosen)], env=netns.outside())
 
 
 def _run(one: Case, quiet: bool) -> bool:
@@ -65,11 +75,13 @@ def _run(one: Case, quiet: bool) -> bool:
     except Exception:  # noqa: BLE001 - a case may fail in any way; the run goes on
         failure = traceback.format_exc()
     seconds = time.monotonic() - begun
-    print(f"{'FAIL' if failure else 'ok  '} {one.name:<40} {seconds:6.1f} s", flush=True)
+    told = f"{'FAIL' if failure else 'ok  '} {one.name:<40} {seconds:6.1f} s"
     if failure:
-        print(textwrap.indent(failure, "     "))
+        told += "\n" + textwrap.indent(failure, "     ")
         if estates.LAST_REPORT and not quiet:
-            print(textwrap.indent(estates.LAST_REPORT, "     | "))
+            told += "\n" + textwrap.indent(estates.LAST_REPORT, "     | ")
+    # In one piece: others may print at the same time.
+    print(told, flush=True)
     return not failure
 
 
@@ -89,9 +101,26 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not options.bypass and any(c.router for c in chosen) and not binary().exists():
         print(f"note: no {binary()}; every case that needs turnout will fail. Build it, or say --turnout PATH.", file=sys.stderr)
-    failed = [c.name for c in chosen if not _run(c, options.quiet)]
-    print(f"{len(chosen) - len(failed)} of {len(chosen)} ok" + (f"; failed: {', '.join(failed)}" if failed else ""))
-    return 1 if failed else 0
+    waiting = [c for c in chosen if c.waits]
+    aside = None
+    if not options.beside and waiting and len(waiting) < len(chosen):
+        chosen = [c for c in chosen if not c.waits]
+        aside = _beside(waiting)
+    try:
+        failed = [c.name for c in chosen if not _run(c, options.quiet)]
+        if options.beside:
+            return min(len(failed), 255)
+        count = len(failed)
+        if aside is not None:
+            count += abs(aside.wait())
+    except KeyboardInterrupt:
+        if aside is not None:
+            aside.terminate()
+            aside.wait()
+        raise
+    every = len(chosen) + (len(waiting) if aside is not None else 0)
+    print(f"{every - count} of {every} ok" + (f"; failed: {', '.join(failed) or 'see above'}" if count else ""))
+    return 1 if count else 0
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ async def removed_on_one_side_only() -> None:
         await pool.no_violations()
 
 
-@case(90)
+@case(90, waits=True)
 async def watch_outlives_the_pool_s_moods() -> None:
     """NOTIFY before the 200, short lives, forgotten dialogs and every reason to end: the contact stays, or is gone for good."""
     async with Estate(plan()) as estate:

@@ -53,7 +53,7 @@ async def own_domain_answers() -> None:
         assert "http://jabber.org/protocol/muc" not in features, features
 
 
-@case(150)
+@case(150, waits=True)
 async def partner_down() -> None:
     """The partner's server is down: remote-server-timeout for the legacy user, 408 for the 2019 user."""
     async with Estate(Plan(start_partner=False)) as estate:
@@ -66,7 +66,7 @@ async def partner_down() -> None:
         await estate.pool.no_violations()
 
 
-@case(150)
+@case(150, waits=True)
 async def partner_not_in_dns() -> None:
     """The partner has no address: remote-server-not-found for the legacy user, 404 for the 2019 user."""
     plan = Plan(policy=Partner("gone.example"), start_partner=False)
@@ -83,7 +83,7 @@ async def partner_not_in_dns() -> None:
         await estate.pool.no_violations()
 
 
-@case(150)
+@case(150, waits=True)
 async def gateway_down() -> None:
     """The legacy gateway is down: the partner's sender is told, and the 2019 side goes on."""
     async with Estate() as estate:
@@ -97,7 +97,7 @@ async def gateway_down() -> None:
         await estate.pool.no_violations()
 
 
-@case(150)
+@case(150, waits=True)
 async def pool_down() -> None:
     """The 2019 pool is down: the partner's sender is told, and the legacy side goes on."""
     async with Estate() as estate:

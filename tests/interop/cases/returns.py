@@ -24,7 +24,7 @@ def _unasked(romeo: Roster, contact: str, prompts: int = 1) -> None:
     assert not romeo.count(contact, "unsubscribed") and not romeo.count(contact, "unsubscribe"), romeo.told(contact)
 
 
-@case(90)
+@case(90, waits=True)
 async def turnout_restarts() -> None:
     """turnout is stopped, and killed: both sides change meanwhile, both are shown right afterwards, and nobody is asked again."""
     async with Estate(plan()) as estate:
@@ -49,7 +49,7 @@ async def turnout_restarts() -> None:
         await pool.no_violations()
 
 
-@case(90)
+@case(90, waits=True)
 async def pool_restarts() -> None:
     """The pool dies: its users become unavailable, never unsubscribed. It comes back empty: they are seen again, unasked."""
     async with Estate(plan()) as estate:
@@ -71,7 +71,7 @@ async def pool_restarts() -> None:
         await pool.no_violations()
 
 
-@case(120)
+@case(120, waits=True)
 async def partner_restarts() -> None:
     """The partner's server is killed: its user is shown gone. It comes back, he logs in: both sides see each other, unasked."""
     async with Estate(plan()) as estate:
@@ -92,7 +92,7 @@ async def partner_restarts() -> None:
         await pool.no_violations()
 
 
-@case(120)
+@case(120, waits=True)
 async def ejabberd_partner_restarts() -> None:
     """The same with ejabberd: it is killed with a contact it had written down, and comes back."""
     policy = Partner(PARTNER, sasl="required", dialback=False)
@@ -115,7 +115,7 @@ async def ejabberd_partner_restarts() -> None:
         await pool.no_violations()
 
 
-@case(120)
+@case(120, waits=True)
 async def gateway_restarts() -> None:
     """The gateway is killed: its user is shown gone, never unsubscribed. It comes back: she is asked for and seen, unasked."""
     async with Estate(plan(partner="ejabberd", partner_dialback=False,

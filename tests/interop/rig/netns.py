@@ -36,6 +36,11 @@ def enter(*more: str) -> None:
         os.execvp("unshare", [*unshare, sys.executable, *sys.argv])
 
 
+def outside() -> dict[str, str]:
+    """The environment for a program that is to enter a namespace of its own, and not the one we are in."""
+    return {name: value for name, value in os.environ.items() if name != _MARK}
+
+
 def _loopback_up() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         request = struct.pack("16sh14x", b"lo", 0)
