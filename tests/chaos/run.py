@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent / "interop"), str(Path(__file__).resolve().parent)]
 
-from ledger import Way, judge  # noqa: E402
+from ledger import Verdict, Way, judge, sent_by_server  # noqa: E402
 from rig import estate as estates, netns  # noqa: E402
 from rig.client import User  # noqa: E402
 from rig.estate import Estate, Plan  # noqa: E402
@@ -239,6 +239,13 @@ class Storm:
         self.arrived(here + await self._of_pool(MOVER, romeo), "partner-mover")
         self.ways["partner-mover"].arrived.sort()
 
+    def verdicts(self) -> list[Verdict]:
+        """What became of every way."""
+        # The pool has no log of this kind and no streams either: it sends one after the other. The mover's are sorted already.
+        sends = {way: order for server in (self.estate.partner, self.estate.gateway)
+                 for way, order in sent_by_server(server.directory / "prosody.log").items() if way != "partner-mover"}
+        return [judge(way, self.broke, sends.get(name)) for name, way in self.ways.items()]
+
     async def _of_pool(self, user: str, romeo: User) -> list[str]:
         found = await self.estate.pool.ask("received", user=user, peer=romeo.bare, kind="text", count=0, seconds=0)
         return [m["text"] for m in found["messages"]]
@@ -280,7 +287,7 @@ async def _run(seconds: float, seed: int, only: list[str], disk: Path | None) ->
         end = time.monotonic() + _CALM_SECONDS
         while True:
             await storm.count(romeo, legacy, mover)
-            verdicts = [judge(way, storm.broke) for way in storm.ways.values()]
+            verdicts = storm.verdicts()
             missing = [v.way for v in verdicts if v.lost]
             if not missing or time.monotonic() > end:
                 break

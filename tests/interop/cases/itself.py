@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 from pathlib import Path
 
@@ -290,3 +291,27 @@ async def _exercise(pool: SkypePool, other: SkypePool, alice: str, bob: str) -> 
     # Being itself a pool, the other side is found at fault for its Via and for nothing else.
     found = [v for v in (await pool.ask("violations"))["violations"] if "Via" not in v]
     assert not found, found[:5]
+
+
+@case(10, router=False)
+async def rig_ledger_of_chaos() -> None:
+    """What the ledger of the chaos run calls overtaken: what did not arrive in the order in which its server sent it."""
+    sys.path.append(str(Path(__file__).resolve().parents[2] / "chaos"))
+    from ledger import Way, judge, sent_by_server
+
+    line = "Nov 28 08:16:36 s2sout55e99ca77140\tdebug\tSending[s2sout]: <message type='chat' id='{}' to='legacy@contoso.com'>\n"
+    with tempfile.TemporaryDirectory(prefix="turnout-interop-") as name:
+        log = Path(name) / "prosody.log"
+        log.write_text("".join(line.format(id_) for id_ in ("one/0", "one/2", "two/0", "one/1", "one/3", "one/1")) +
+                       line.format("one/4").replace("Sending[s2sout]", "Received[c2s]"))
+        sends = sent_by_server(log)
+    assert sends == {"one": [0, 2, 1, 3, 1], "two": [0]}, sends
+
+    def overtaken(arrived: list[int], order: list[int] | None) -> list[tuple[int, int]]:
+        return judge(Way("one", True, [0.0] * 4, {}, arrived), [], order).overtaken
+
+    assert overtaken([0, 1, 2, 3], None) == [] and overtaken([0, 2, 1, 3], None) == [(2, 1)]
+    assert overtaken([0, 2, 1, 3], sends["one"]) == [], "its server sent it so"
+    assert overtaken([0, 2, 3, 1], sends["one"]) == [], "it was sent again behind the last one"
+    assert overtaken([0, 1, 2, 3], sends["one"]) == [(1, 2)], "the numbers are in order and what was sent is not"
+    assert overtaken([2, 0, 1, 3], sends["one"]) == [(2, 0)]

@@ -66,7 +66,7 @@ async def partner_down() -> None:
         await estate.pool.no_violations()
 
 
-@case(150, waits=True)
+@case(150)
 async def partner_not_in_dns() -> None:
     """The partner has no address: remote-server-not-found for the legacy user, 404 for the 2019 user."""
     plan = Plan(policy=Partner("gone.example"), start_partner=False)

@@ -46,7 +46,7 @@ class Dns:
 
     async def start(self) -> None:
         """Start and wait until it answers."""
-        lines = ["no-resolv", "no-hosts", "no-daemon", "bind-interfaces", "log-queries", "local-ttl=1", "local=//", "user=root",
+        lines = ["no-resolv", "no-hosts", "no-daemon", "bind-interfaces", "log-queries", "local-ttl=1", "local=/#/", "user=root",
                  f"listen-address={self.address}", "port=53", f"pid-file={self._dir / (self.name + '.pid')}"]
         lines += [f"host-record={name},{address}" for name, address in self.zone.hosts.items()]
         lines += [f"srv-host={name},{target},{port},{priority},{weight}"
