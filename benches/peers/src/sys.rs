@@ -82,10 +82,22 @@ pub fn pin(pid: u32, core: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// Lets every other thread go before this one.
+/// Lets every other thread go before this one, also if it was started by one that has stepped forward.
 pub fn step_back() {
+    order(libc::SCHED_OTHER, 0);
     // SAFETY: takes numbers only. Where it fails this thread is as others are.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+}
+
+/// Lets this thread go before every other one that has not asked for it. False where that is not allowed.
+pub fn step_forward() -> bool {
+    order(libc::SCHED_FIFO, 10)
+}
+
+fn order(policy: libc::c_int, priority: libc::c_int) -> bool {
+    let param = libc::sched_param { sched_priority: priority };
+    // SAFETY: the pointer is to a parameter of ours.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const param) == 0 }
 }
 
 /// Raises the number of files this process may have open, as far as it may.

@@ -47,8 +47,15 @@ const RETRY: Duration = Duration::from_millis(1);
 /// Pause after the kernel refused to serve the ring, which can only mean that it has no memory.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
-/// Who receives so much at once has more to say: he comes behind those who say little when there are no buffers.
-const MUCH: usize = 16 * 1024;
+/// What came in a turn.
+#[derive(Clone, Copy, Debug, Default)]
+struct Came {
+    bytes: usize,
+    /// Somebody had little to say.
+    little: bool,
+    /// Somebody has more.
+    much: bool,
+}
 
 /// io_uring as a driver.
 pub struct Uring {
@@ -79,8 +86,12 @@ pub struct Uring {
     parked: Vec<Completion>,
     /// Connections whose receive found no buffer.
     starved: Starved,
-    /// Bytes received in this one.
-    turn_bytes: usize,
+    /// What came in this turn.
+    came: Came,
+    /// Turns that stay short: see [`SHARED_TURNS`].
+    shared: u32,
+    /// Those that say much were kept from receiving in the turn before, so that what little there was went out first.
+    brief: bool,
     /// Connections that were given something to write in this turn.
     touched: Vec<Place>,
     /// Connections for which too much waits, with what they had written when that was seen.
@@ -129,7 +140,9 @@ impl Uring {
             paused: false,
             parked: Vec::new(),
             starved: Starved::default(),
-            turn_bytes: 0,
+            came: Came::default(),
+            shared: 0,
+            brief: false,
             touched: Vec::new(),
             watched: Vec::new(),
             lingering: VecDeque::new(),
@@ -357,6 +370,8 @@ impl Uring {
         let parked = !self.paused && !self.parked.is_empty();
         let mut mail = self.mail.try_recv().ok();
         let mut awake = mail.is_some() || parked || !self.pending.is_empty() || !self.watched.is_empty();
+        // Nobody else starts those that were kept from receiving.
+        awake |= self.brief;
         if !awake {
             // What is sent from here on rings.
             self.post.asleep(self.index);
@@ -378,7 +393,7 @@ impl Uring {
 
     /// What the kernel has completed becomes what happened.
     fn complete_all(&mut self) {
-        self.turn_bytes = 0;
+        self.came = Came::default();
         let mut completions = std::mem::take(&mut self.completions);
         if !self.paused {
             completions.append(&mut self.parked);
@@ -388,6 +403,7 @@ impl Uring {
             self.complete(completion);
         }
         self.completions = completions;
+        self.share();
         self.feed_starved();
         self.cut_overfull();
         self.end_lingering();

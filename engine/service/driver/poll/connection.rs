@@ -2,7 +2,7 @@
 //! nothing more is written to it: by then its stanzas are on their way elsewhere.
 
 use crate::driver::doubt::Doubt;
-use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX};
+use crate::driver::limits::{ANSWERS_BYTES_MAX, READ_BYTES, WAITING_BYTES_MAX};
 use crate::mail::Admission;
 use std::io::{ErrorKind, Read as _};
 use std::sync::Arc;
@@ -16,9 +16,6 @@ use turnout_core::io::{Closed, Input, LinkId};
 use crate::buffers::Buffers;
 use crate::driver::out::Out;
 use crate::tls::TlsSession;
-
-/// Read at most this much at once.
-pub(super) const READ_BYTES: usize = 64 * 1024;
 
 /// What is read into.
 pub(super) struct Memory {
@@ -115,20 +112,26 @@ impl Connection {
         (waiting > most).then(|| format!("the peer does not read: {waiting} bytes wait for it").into())
     }
 
-    /// Reads once.
+    /// Reads once, `bytes_max` at most, and never more than [`READ_BYTES`].
     ///
     /// # Errors
     /// The connection is over.
-    pub(super) fn read(&mut self, memory: &mut Memory, inputs: &mut Vec<Input>) -> Result<Read, Closed> {
+    pub(super) fn read(
+        &mut self,
+        bytes_max: usize,
+        memory: &mut Memory,
+        inputs: &mut Vec<Input>,
+    ) -> Result<Read, Closed> {
         self.active = true;
         self.doubt.heard();
         let result = match &self.tls {
-            None => memory.plain.receive(&SockRef::from(&self.stream), READ_BYTES),
+            None => memory.plain.receive(&SockRef::from(&self.stream), bytes_max),
             Some(_) => {
                 if memory.cipher.is_empty() {
                     memory.cipher = vec![0; READ_BYTES].into();
                 }
-                self.stream.read(&mut memory.cipher)
+                let room = memory.cipher.get_mut(..bytes_max).unwrap_or_default();
+                self.stream.read(room)
             }
         };
         let count = match result {
@@ -151,7 +154,7 @@ impl Connection {
             }
         }
         // Less than there was room for: the socket is empty, and what comes next makes an event of its own.
-        Ok(if count < READ_BYTES && !self.ended { Read::Drained(count) } else { Read::More(count) })
+        Ok(if count < bytes_max && !self.ended { Read::Drained(count) } else { Read::More(count) })
     }
 
     /// Writes what is queued as far as the socket takes it.

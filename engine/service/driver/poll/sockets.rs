@@ -220,7 +220,7 @@ impl Sockets {
         self.ready.begin();
         while let Some(slot) = self.ready.next() {
             let Some(connection) = self.slots[slot].as_mut() else { continue };
-            match connection.read(&mut self.memory, inputs) {
+            match connection.read(self.ready.piece(), &mut self.memory, inputs) {
                 Ok(Read::More(count)) => self.ready.more(slot, count),
                 Ok(Read::Drained(count)) => {
                     connection.ready = false;

@@ -1,11 +1,14 @@
 //! Receives: which connections may bring something, and what they brought. Invariant: a connection has one multishot receive under way or
 //! none; one that found no buffer waits in its order for one, and what came while nothing is to be read waits in `parked`.
 
+use super::Uring;
 use super::connection::{Connection, broken};
 use super::ring::{Completion, Operation, buffers};
 use super::table::Place;
-use super::{MUCH, Uring};
-use crate::driver::limits::{OVERFLOW_MAX, UNSTORED_MAX};
+use crate::driver::limits::{OVERFLOW_MAX, READ_BYTES, SHARED_READ_BYTES, SHARED_TURNS, UNSTORED_MAX};
+
+/// Who receives so much at once has more to say: he comes behind those who say little when there are no buffers.
+const MUCH: usize = 16 * 1024;
 
 impl Uring {
     /// Begins to receive, or begins anew.
@@ -41,9 +44,12 @@ impl Uring {
         match (result, filled) {
             (1.., Some(filled)) => {
                 let length = usize::try_from(result).unwrap_or(0);
-                self.turn_bytes += length;
+                let much = length >= MUCH.min(self.ring.buffers.piece());
+                self.came.bytes += length;
+                self.came.much |= much;
+                self.came.little |= length < SHARED_READ_BYTES;
                 if let Some(connection) = self.table.get(place) {
-                    connection.much = length >= MUCH;
+                    connection.much = much;
                 }
                 self.take_in(place, filled);
                 if !more {
@@ -88,6 +94,19 @@ impl Uring {
                 }
             }
             error => self.end(place, broken(error)),
+        }
+    }
+
+    /// Turns are short from now on if somebody says little while others always have more, and long again when that was some time ago.
+    pub(super) fn share(&mut self) {
+        if self.came.little && (self.came.much || self.starved.has_much()) {
+            self.shared = SHARED_TURNS;
+            self.ring.buffers.cut_to(SHARED_READ_BYTES);
+        } else if self.shared > 0 {
+            self.shared -= 1;
+            if self.shared == 0 {
+                self.ring.buffers.cut_to(READ_BYTES);
+            }
         }
     }
 

@@ -27,6 +27,16 @@ impl Starved {
         self.much.len() + self.little.len()
     }
 
+    /// Whether some wait that say much.
+    pub(super) fn has_much(&self) -> bool {
+        !self.much.is_empty()
+    }
+
+    /// Those that say little.
+    fn pop_little(&mut self) -> Option<Place> {
+        self.little.pop_front()
+    }
+
     /// Whether it waits.
     pub(super) fn contains(&self, place: Place) -> bool {
         self.much.contains(&place) || self.little.contains(&place)
@@ -66,10 +76,20 @@ impl Uring {
     /// Receives that found no buffer begin anew, as many as there are buffers: one more would end at once.
     pub(super) fn feed_starved(&mut self) {
         let starved = self.starved.len();
+        let was_brief = std::mem::take(&mut self.brief);
         if starved == 0 || self.paused {
             return;
         }
-        self.ring.buffers.starved(starved, self.turn_bytes);
+        // Two such turns in a row would keep those waiting that are late already.
+        self.brief = self.shared > 0 && !was_brief && self.came.little && self.starved.has_much();
+        if self.brief {
+            for _ in 0..self.ring.buffers.given() {
+                let Some(place) = self.starved.pop_little() else { return };
+                self.receive(place);
+            }
+            return;
+        }
+        self.ring.buffers.starved(starved, self.came.bytes);
         let most = self.ring.buffers.given().min(starved);
         for left in (1..=most).rev() {
             if let Some(place) = self.starved.pop(left, left == most) {

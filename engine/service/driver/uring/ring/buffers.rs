@@ -16,6 +16,8 @@ use bytes::{Bytes, BytesMut};
 use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
 
+use crate::driver::limits::READ_BYTES;
+
 /// The group of the ring's only buffers.
 pub(super) const GROUP: u16 = 0;
 
@@ -28,7 +30,7 @@ const PLACES: u16 = 256;
 const GIVEN_AT_FIRST: usize = 4;
 
 /// Bytes of a buffer.
-const SIZE: usize = 64 * 1024;
+const SIZE: usize = READ_BYTES;
 
 /// A buffer with less room than this is not given again before it is empty.
 const ROOM_MIN: usize = 16 * 1024;
@@ -63,6 +65,8 @@ pub(in super::super) struct Buffers {
     spare: Vec<u16>,
     /// How many are to be given.
     target: usize,
+    /// How much of a buffer the kernel may fill at once.
+    piece: usize,
     /// Lent to the shard, in whole or in part; the oldest in front.
     resting: VecDeque<BytesMut>,
     made: usize,
@@ -86,6 +90,7 @@ impl Buffers {
             given: (0..PLACES).map(|_| None).collect(),
             spare: (0..PLACES).rev().collect(),
             target: GIVEN_AT_FIRST,
+            piece: SIZE,
             resting: VecDeque::new(),
             made: 0,
             copies: None,
@@ -158,12 +163,22 @@ impl Buffers {
         self.made
     }
 
+    /// From now on the kernel may fill so much of a buffer at once. What it has already stays as it is.
+    pub(in super::super) fn cut_to(&mut self, piece: usize) {
+        self.piece = piece.min(SIZE);
+    }
+
+    /// So much of a buffer may be filled at once.
+    pub(in super::super) fn piece(&self) -> usize {
+        self.piece
+    }
+
     /// So many connections found no buffer in a turn that brought so many bytes: more are given if they are many and bring little. If they
     /// bring much, fewer are: what one turn brings keeps everybody else waiting.
     pub(in super::super) fn starved(&mut self, connections: usize, bytes: usize) {
-        if bytes > GIVEN_AT_FIRST * SIZE {
+        if bytes >= GIVEN_AT_FIRST * self.piece {
             self.target = (self.target / 2).max(GIVEN_AT_FIRST);
-        } else if connections > self.target / 4 {
+        } else if connections > self.target / 4 && (self.piece == SIZE || bytes < self.piece) {
             self.target = (self.target * 2).min(usize::from(PLACES));
         }
         if self.withheld.is_none() {
@@ -268,6 +283,7 @@ impl Buffers {
 
     /// Puts a buffer of `given` into the ring.
     fn put(&mut self, id: u16) {
+        let piece = self.piece;
         let Some(buffer) = self.given.get_mut(usize::from(id)).and_then(Option::as_mut) else { return };
         let room = buffer.spare_capacity_mut();
         let place = usize::from(self.tail & (PLACES - 1));
@@ -276,7 +292,7 @@ impl Buffers {
         unsafe {
             let entry = &mut *self.ring.as_ptr().add(place);
             entry.set_addr(room.as_mut_ptr() as u64);
-            entry.set_len(room.len() as u32);
+            entry.set_len(room.len().min(piece) as u32);
             entry.set_bid(id);
         }
         self.tail = self.tail.wrapping_add(1);
