@@ -270,6 +270,7 @@ fn bench(driver: &str, folder: &Path, cores: &[usize]) -> Outcome<()> {
     }
     if let [.., last] = *cores {
         sys::pin(router.0.id(), last)?;
+        sys::favour(router.0.id())?;
     }
     sys::exact_sleep();
     if !sys::step_forward() {

@@ -61,14 +61,7 @@ pub fn cores() -> Vec<usize> {
 /// # Errors
 /// When the kernel refuses, or there is no such process.
 pub fn pin(pid: u32, core: usize) -> Outcome<()> {
-    let threads: Vec<i32> = match pid {
-        0 => vec![0],
-        pid => std::fs::read_dir(format!("/proc/{pid}/task"))
-            .map_err(|error| error.to_string())?
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .collect(),
-    };
-    for thread in threads {
+    for thread in threads_of(pid)? {
         // SAFETY: the set is ours, and the core is below its size or nothing is written.
         let failed = unsafe {
             let mut set: libc::cpu_set_t = std::mem::zeroed();
@@ -80,6 +73,26 @@ pub fn pin(pid: u32, core: usize) -> Outcome<()> {
         }
     }
     Ok(())
+}
+
+/// Lets all threads a process has go before others that share a core with them, as far as that is allowed.
+///
+/// # Errors
+/// When there is no such process.
+pub fn favour(pid: u32) -> Outcome<()> {
+    for thread in threads_of(pid)? {
+        // SAFETY: takes numbers only. Where it fails the thread is as others are.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, thread.unsigned_abs(), -20) };
+    }
+    Ok(())
+}
+
+fn threads_of(pid: u32) -> Outcome<Vec<i32>> {
+    if pid == 0 {
+        return Ok(vec![0]);
+    }
+    let listed = std::fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| error.to_string())?;
+    Ok(listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
 }
 
 /// Lets every other thread go before this one, also if it was started by one that has stepped forward.

@@ -13,6 +13,10 @@ pub const STANZA_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that may be handed to the driver for one link and not yet be written, before its stanzas wait in the spool.
 pub const LINK_CREDIT_BYTES: u64 = 1024 * 1024;
 
+/// Bytes of what waits for a link that are handed to the driver in one turn: a link that takes much at once after a while is not to keep all
+/// others waiting for the time that takes.
+pub const FLUSH_BYTES: u64 = 64 * 1024;
+
 /// Stanzas that may be handed to the driver for one link and not yet be written.
 pub const LINK_CREDIT_STANZAS: usize = 8192;
 

@@ -283,11 +283,6 @@ impl Link {
         self.unwritten.iter().any(|(_, load)| load.any_between(&is))
     }
 
-    /// Octets given to the driver and not yet to the kernel.
-    pub fn unwritten_octets(&self) -> u64 {
-        self.queued - self.written
-    }
-
     /// Whether what was sent counts as delivered when the peer has acknowledged it.
     pub fn is_acknowledging(&self) -> bool {
         self.acks.is_some()

@@ -53,6 +53,7 @@ pub const LIMITS: &[Limit] = &[
     ("VERIFY_STREAMS_MAX", "limits.verify_streams_max", VERIFY),
     ("VERIFY_STREAMS_UNLISTED_MAX", "limits.verify_streams_max", VERIFY),
     ("VERIFY_ASKS_MAX", NO_KEY, &[(FORGED, &["one_verify_stream_is_asked_so_much_at_a_time"])]),
+    ("FLUSH_BYTES", NO_KEY, &[(LINKS, &["what_waits_for_a_link_goes_in_pieces_that_others_can_wait_for"])]),
     ("LINK_CREDIT_BYTES", NO_KEY, &[(LINKS, &["no_more_bytes_are_handed_to_a_link_than_its_credit"])]),
     ("LINK_CREDIT_STANZAS", NO_KEY, &[(LINKS, &["no_more_stanzas_are_handed_to_a_link_than_its_credit"])]),
     (

@@ -11,7 +11,7 @@ use crate::backend::{Destination, Sent};
 use crate::home::BackendKind;
 use crate::io::{Close, Handoff, LinkId, Outbox, Output, Side, Unreachable};
 use crate::jid::Domain;
-use crate::limits::{CLOSE_SECONDS, CONNECT_SECONDS};
+use crate::limits::{CLOSE_SECONDS, CONNECT_SECONDS, FLUSH_BYTES};
 use crate::link::Link;
 use crate::placement::{owner_of_domain, owner_of_user};
 use crate::refusal::Refusal;
@@ -252,12 +252,16 @@ impl Shard {
         }
     }
 
-    /// Sends what waits as long as the link takes it.
+    /// Sends what waits as long as the link takes it, and no more at once than others can wait for. When that is written, it goes on.
     pub(super) fn flush(&mut self, now: Instant, destination: &Destination, out: &mut Outbox) {
+        let mut begun = None;
         loop {
             let Some(waiting) = self.destinations.get_mut(destination) else { return };
             let State::Ready(link) = waiting.state else { return self.relieve(now, destination, out) };
-            let has_credit = self.links.get(&link).is_some_and(|link| link.has_credit(&self.world.flow));
+            let state = self.links.get(&link);
+            let unwritten = state.map_or(0, Link::unwritten_bytes);
+            let enough = unwritten >= *begun.get_or_insert(unwritten) + FLUSH_BYTES;
+            let has_credit = !enough && state.is_some_and(|link| link.has_credit(&self.world.flow));
             let load = if has_credit { waiting.spool.pop() } else { None };
             match load {
                 Some(Load::One(stanza)) => self.send(now, link, destination, stanza, out),

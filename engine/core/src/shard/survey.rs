@@ -41,7 +41,7 @@ impl Shard {
             link: id,
             side: link.side(),
             stanzas: link.unwritten_len(),
-            octets: link.unwritten_octets(),
+            octets: link.unwritten_bytes(),
             acknowledged: link.is_acknowledging(),
             received: link.carried().0,
             delivered: link.carried().1,

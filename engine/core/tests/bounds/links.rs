@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use turnout_core::io::{Closed, Input, Side, Unreachable};
 use turnout_core::limits::{
-    ATTEMPTS_MAX, BACKOFF_SECONDS_MAX, CLOSE_SECONDS, CONNECT_SECONDS, LINK_CREDIT_BYTES,
+    ATTEMPTS_MAX, BACKOFF_SECONDS_MAX, CLOSE_SECONDS, CONNECT_SECONDS, FLUSH_BYTES, LINK_CREDIT_BYTES,
     LINK_CREDIT_STANZAS, LINK_UNACKNOWLEDGED_BYTES,
 };
 use turnout_core::refusal::Condition;
@@ -38,6 +39,31 @@ fn no_more_bytes_are_handed_to_a_link_than_its_credit() {
     assert_eq!((rig.given(link), rig.refused()), (most, 0), "the one too many waits");
     rig.write_all(link);
     assert_eq!(rig.given(link), most + 1);
+    rig.check();
+}
+
+#[test]
+fn what_waits_for_a_link_goes_in_pieces_that_others_can_wait_for() {
+    const BYTES: usize = 1000;
+    let piece = (FLUSH_BYTES as usize).div_ceil(BYTES);
+    let mut rig = Rig::new();
+    rig.seen().dials_wait = true;
+    for _ in 0..3 * piece {
+        let stanza = rig.message(BOB, ANNA, &Bytes::from_static(&[b'x'; BYTES]));
+        rig.bring(Side::Partners, link_of(Side::Partners, 0), [stanza]);
+    }
+    let link = rig.dialed();
+    rig.event(link, "ready");
+    for pieces in 1..=3 {
+        let given = rig.given(link);
+        assert!(given.abs_diff(pieces * piece) <= pieces, "{given} after {pieces} of {piece}");
+        rig.write_all(link);
+    }
+    assert_eq!(
+        (rig.given(link), rig.refused()),
+        (3 * piece, 0),
+        "each piece that is written brings the next"
+    );
     rig.check();
 }
 
