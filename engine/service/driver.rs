@@ -18,6 +18,7 @@ pub(crate) mod doubt;
 mod limits;
 pub(crate) mod out;
 pub mod poll;
+mod share;
 pub mod uring;
 
 /// A driver that was chosen.

@@ -22,22 +22,6 @@ pub(crate) const OVERFLOW_MAX: usize = 1024;
 /// is for a flood of ever new pairs; it is some 150 MB a shard.
 pub(crate) const UNSTORED_MAX: usize = 500_000;
 
-/// Bytes that are read in one turn, unless the last read brings a little more: what passes through the shard together stays in the cache.
-pub(crate) const TURN_BYTES: usize = 256 * 1024;
-
-/// Read from one connection at once at most.
-pub(crate) const READ_BYTES: usize = 64 * 1024;
-
-/// [`TURN_BYTES`] while some say little and others always have more. All of a turn is written when it is over, so this is what who says
-/// little waits for: some hundred stanzas, a tenth of a millisecond. Smaller turns make more calls of the kernel for the same bytes.
-pub(crate) const SHARED_TURN_BYTES: usize = 32 * 1024;
-
-/// [`READ_BYTES`] while turns are shared.
-pub(crate) const SHARED_READ_BYTES: usize = 8 * 1024;
-
-/// Turns that stay shared after somebody said little beside others who always have more: about half a second.
-pub(crate) const SHARED_TURNS: u32 = 4096;
-
 /// How soon what the store's full queue did not take is offered again.
 pub(crate) const STORE_AGAIN: Duration = Duration::from_millis(20);
 

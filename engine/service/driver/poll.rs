@@ -1,7 +1,7 @@
 //! The `poll` driver: epoll (kqueue elsewhere), edge-triggered, on the shard's own thread. Invariant: everything here lives on one
 //! thread and nothing in it waits but [`Driver::wait`]; a connection's bytes are read and written in order.
 //!
-//! A turn reads every socket that has something, up to [`TURN_BYTES`](super::limits::TURN_BYTES) in all and in [`rounds`], so that a flood fills whole
+//! A turn reads every socket that has something, up to [`TURN_BYTES`](super::share::TURN_BYTES) in all and in [`rounds`], so that a flood fills whole
 //! batches and starves nobody; what comes alone is passed on at once, at the price of three system calls: wait, read, write.
 //!
 //! Back-pressure: a connection the shard has paused is not read; while hand-offs to other shards or contacts for the store do not fit,

@@ -30,6 +30,7 @@ use turnout_core::io::{
 };
 use turnout_core::shard::Shard;
 
+use super::share::Share;
 use super::{Driver, Turn};
 use crate::buffers::Buffers;
 use crate::mail::{Admission, Alarm, Mail, Overflow, Post};
@@ -53,8 +54,6 @@ struct Came {
     bytes: usize,
     /// Somebody had little to say.
     little: bool,
-    /// Somebody has more.
-    much: bool,
 }
 
 /// io_uring as a driver.
@@ -88,10 +87,12 @@ pub struct Uring {
     starved: Starved,
     /// What came in this turn.
     came: Came,
-    /// Turns that stay short: see [`SHARED_TURNS`].
-    shared: u32,
+    /// Who has had how much.
+    share: Share,
     /// Those that say much were kept from receiving in the turn before, so that what little there was went out first.
     brief: bool,
+    /// Some wait for a buffer although there are some.
+    unfed: bool,
     /// Connections that were given something to write in this turn.
     touched: Vec<Place>,
     /// Connections for which too much waits, with what they had written when that was seen.
@@ -141,8 +142,9 @@ impl Uring {
             parked: Vec::new(),
             starved: Starved::default(),
             came: Came::default(),
-            shared: 0,
+            share: Share::default(),
             brief: false,
+            unfed: false,
             touched: Vec::new(),
             watched: Vec::new(),
             lingering: VecDeque::new(),
@@ -370,8 +372,7 @@ impl Uring {
         let parked = !self.paused && !self.parked.is_empty();
         let mut mail = self.mail.try_recv().ok();
         let mut awake = mail.is_some() || parked || !self.pending.is_empty() || !self.watched.is_empty();
-        // Nobody else starts those that were kept from receiving.
-        awake |= self.brief;
+        awake |= self.unfed;
         if !awake {
             // What is sent from here on rings.
             self.post.asleep(self.index);

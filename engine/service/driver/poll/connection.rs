@@ -2,7 +2,8 @@
 //! nothing more is written to it: by then its stanzas are on their way elsewhere.
 
 use crate::driver::doubt::Doubt;
-use crate::driver::limits::{ANSWERS_BYTES_MAX, READ_BYTES, WAITING_BYTES_MAX};
+use crate::driver::limits::{ANSWERS_BYTES_MAX, WAITING_BYTES_MAX};
+use crate::driver::share::READ_BYTES;
 use crate::mail::Admission;
 use std::io::{ErrorKind, Read as _};
 use std::sync::Arc;

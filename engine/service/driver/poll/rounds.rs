@@ -1,33 +1,38 @@
-//! Whose turn it is to be read. Invariant: in one turn a connection is read once, unless no other has been read since the turn before; one
-//! that has just become ready is read before those that had more than their share last time, though never at the price of all of the turn; and
-//! among these it goes round. So however many connections flood, one that says little waits for one turn at most.
+//! Whose turn it is to be read. Invariant: in one turn a connection is read once, unless no other has been read since the turn before, or the
+//! others that were say little; and they are read in the order of their [`Share`]. So however many connections flood, one that says little
+//! waits for one turn at most.
 //!
 //! Everything of a turn is written when the turn is over, so what counts for the others is how much a turn may hold, and in which turn
-//! one is read. While some say little and others always have more, turns are short, and every other one is brief: who has just become
-//! ready is read and nobody else, so that what he said goes out before the next piece of a flood is looked at.
+//! one is read. While some say little and others always have more, turns are short, and every other one is brief: those who say little are
+//! read and nobody else, so that what they said goes out before the next piece of a flood is looked at.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
-use crate::driver::limits::{READ_BYTES, SHARED_READ_BYTES, SHARED_TURN_BYTES, SHARED_TURNS, TURN_BYTES};
+use crate::driver::share::Share;
 
 /// Connections that are ready, by their slots; each stands in it once.
 #[derive(Debug, Default)]
 pub(super) struct Rounds {
-    /// Became ready since they were read last.
-    fresh: VecDeque<usize>,
-    /// Had more when they were read last.
-    backlog: VecDeque<usize>,
+    share: Share,
+    /// By rank and then in the order in which they became ready.
+    ready: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    /// How many have become ready.
+    count: u64,
+    /// What is counted of each slot. A connection goes on with what is counted of the one before it, which is no more than it would have
+    /// had.
+    counted: Vec<u64>,
     /// Were read in this turn and have more.
     served: Vec<usize>,
     room: usize,
-    /// Turns that stay short.
-    shared: u32,
-    /// Only who has become ready is read in this turn.
+    /// Only those who say little are read in this turn.
     brief: bool,
     /// Who was read in the turn before.
     before: Seen,
     /// Who was read in this one.
     seen: Seen,
+    /// The rank of who is being read.
+    rank: u64,
 }
 
 /// Who was read in a turn.
@@ -42,54 +47,54 @@ enum Seen {
 impl Rounds {
     /// It has become ready.
     pub(super) fn push(&mut self, slot: usize) {
-        self.fresh.push_back(slot);
+        if self.counted.len() <= slot {
+            self.counted.resize(slot + 1, 0);
+        }
+        let rank = self.share.rank(self.counted[slot]);
+        self.counted[slot] = rank;
+        self.count += 1;
+        self.ready.push(Reverse((rank, self.count, slot)));
     }
 
     /// It is not to be read.
     pub(super) fn remove(&mut self, slot: usize) {
-        self.fresh.retain(|other| *other != slot);
-        self.backlog.retain(|other| *other != slot);
+        self.ready.retain(|Reverse((_, _, other))| *other != slot);
         self.served.retain(|other| *other != slot);
     }
 
     /// Whether one is ready.
     pub(super) fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.backlog.is_empty()
+        self.ready.is_empty()
     }
 
     /// A turn begins.
     pub(super) fn begin(&mut self) {
-        self.shared = self.shared.saturating_sub(1);
-        self.room = self.turn_bytes();
+        self.share.begin();
+        self.room = self.share.turn_bytes();
         // Two in a row would keep those waiting that are late already.
-        self.brief = self.is_shared() && !self.brief && !self.fresh.is_empty() && !self.backlog.is_empty();
+        self.brief = self.share.is_short() && !self.brief && self.first_says_little();
     }
 
     /// How much is to be read at once.
     pub(super) fn piece(&self) -> usize {
-        if self.is_shared() { SHARED_READ_BYTES } else { READ_BYTES }
+        self.share.piece()
     }
 
     /// Who is read next in this turn.
     pub(super) fn next(&mut self) -> Option<usize> {
-        if self.room == 0 || (self.brief && self.fresh.is_empty()) {
+        if self.room == 0 || (self.brief && !self.first_says_little()) {
             return None;
         }
-        // Half of the turn is kept for those that are late already.
-        let fresh_first = self.backlog.is_empty() || self.brief || self.room > self.turn_bytes() / 2;
-        let next = if fresh_first {
-            self.fresh.pop_front().or_else(|| self.backlog.pop_front())
-        } else {
-            self.backlog.pop_front().or_else(|| self.fresh.pop_front())
-        };
-        if let Some(slot) = next {
+        if let Some(Reverse((rank, _, slot))) = self.ready.pop() {
+            self.rank = rank;
+            self.share.reach(rank);
             self.seen = if self.seen == Seen::Nobody { Seen::One(slot) } else { Seen::Several };
-            return next;
+            return Some(slot);
         }
         // Whoever is alone may have all of the turn.
         match (self.served.as_slice(), self.seen) {
             ([slot], Seen::One(_))
-                if self.is_shared() || self.before == Seen::Nobody || self.before == self.seen =>
+                if self.share.is_short() || self.before == Seen::Nobody || self.before == self.seen =>
             {
                 let slot = *slot;
                 self.served.clear();
@@ -101,37 +106,43 @@ impl Rounds {
 
     /// So many bytes were read from it, and it may have more.
     pub(super) fn more(&mut self, slot: usize, bytes: usize) {
-        self.room = self.room.saturating_sub(bytes.max(1));
+        self.count(slot, bytes.max(1));
         self.served.push(slot);
     }
 
     /// So many bytes were read from it, and it has no more.
-    pub(super) fn drained(&mut self, bytes: usize) {
-        if bytes < SHARED_READ_BYTES && !(self.backlog.is_empty() && self.served.is_empty()) {
-            self.shared = SHARED_TURNS;
-            self.room = self.room.min(SHARED_TURN_BYTES);
+    pub(super) fn drained(&mut self, slot: usize, bytes: usize) {
+        if self.share.is_little(self.rank) && !(self.ready.is_empty() && self.served.is_empty()) {
+            self.share.shorten();
+            self.room = self.room.min(self.share.turn_bytes());
         }
-        self.room = self.room.saturating_sub(bytes);
+        self.count(slot, bytes);
     }
 
     /// The turn is over.
     pub(super) fn end(&mut self) {
         self.before = std::mem::take(&mut self.seen);
-        self.backlog.extend(self.served.drain(..));
+        let mut served = std::mem::take(&mut self.served);
+        served.drain(..).for_each(|slot| self.push(slot));
+        self.served = served;
     }
 
-    fn is_shared(&self) -> bool {
-        self.shared > 0
+    fn count(&mut self, slot: usize, bytes: usize) {
+        self.room = self.room.saturating_sub(bytes);
+        if let Some(counted) = self.counted.get_mut(slot) {
+            *counted += bytes as u64;
+        }
     }
 
-    fn turn_bytes(&self) -> usize {
-        if self.is_shared() { SHARED_TURN_BYTES } else { TURN_BYTES }
+    fn first_says_little(&self) -> bool {
+        self.ready.peek().is_some_and(|Reverse((rank, ..))| self.share.is_little(*rank))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::share::{READ_BYTES, SHARED_READ_BYTES, SHARED_TURN_BYTES, SHARED_TURNS};
 
     /// One turn in which `floods` always have more, and all others say little: who was read, in order.
     fn turn(rounds: &mut Rounds, floods: std::ops::Range<usize>) -> Vec<usize> {
@@ -142,7 +153,7 @@ mod tests {
             if floods.contains(&slot) {
                 rounds.more(slot, rounds.piece());
             } else {
-                rounds.drained(400);
+                rounds.drained(slot, 400);
             }
         }
         rounds.end();
@@ -163,8 +174,10 @@ mod tests {
         let mut rounds = Rounds::default();
         rounds.push(0);
         turn(&mut rounds, 0..1);
-        rounds.push(1);
-        assert_eq!(turn(&mut rounds, 0..1), [1, 0], "nobody knew that there are two kinds");
+        for _ in 0..2 {
+            rounds.push(1);
+            assert_eq!(turn(&mut rounds, 0..1), [1, 0], "nobody knew that there are two kinds");
+        }
         for _ in 0..10 {
             rounds.push(1);
             assert_eq!(turn(&mut rounds, 0..1), [1]);
@@ -184,7 +197,9 @@ mod tests {
             let reads = turn(rounds, 0..2).len();
             reads * rounds.piece()
         };
-        assert_eq!(bytes(&mut rounds), 2 * READ_BYTES);
+        for _ in 0..3 {
+            assert_eq!(bytes(&mut rounds), 2 * READ_BYTES);
+        }
         rounds.push(2);
         turn(&mut rounds, 0..2);
         for _ in 1..SHARED_TURNS {
@@ -207,50 +222,67 @@ mod tests {
     }
 
     #[test]
-    fn floods_take_turns_and_are_not_starved() {
+    fn after_a_pause_what_has_come_meanwhile_is_read_at_once() {
         let mut rounds = Rounds::default();
         (0..20).for_each(|slot| rounds.push(slot));
-        let mut reads = [0; 20];
-        for _ in 0..50 {
-            // A hundred others speak a little each turn, 8 of them with all a read may hold.
-            for slot in 0..8 {
-                rounds.push(100 + slot);
-            }
+        (0..10).for_each(|_| drop(turn(&mut rounds, 0..20)));
+        rounds.push(20);
+        turn(&mut rounds, 0..20);
+        // Twenty thousand octets wait for him, more than he is read at once.
+        rounds.push(20);
+        let mut left = 20_000_usize;
+        for _ in 0..2 {
             rounds.begin();
             while let Some(slot) = rounds.next() {
-                match reads.get_mut(slot) {
-                    Some(reads) => {
-                        *reads += 1;
-                        rounds.more(slot, rounds.piece());
-                    }
-                    None => rounds.drained(READ_BYTES),
+                let bytes = if slot == 20 { left.min(rounds.piece()) } else { rounds.piece() };
+                if slot != 20 {
+                    rounds.more(slot, bytes);
+                    continue;
+                }
+                left -= bytes;
+                if left > 0 { rounds.more(slot, bytes) } else { rounds.drained(slot, bytes) }
+            }
+            rounds.end();
+            let _ = left;
+        }
+        // One piece a turn.
+        assert_eq!(left, 20_000 - 2 * SHARED_READ_BYTES);
+        assert_eq!(turn(&mut rounds, 0..20)[0], 20, "the third piece comes before the next of any flood");
+    }
+
+    /// The bytes each has been read in so many turns: those before `floods.end` always have more, the others say 400 bytes as soon as they
+    /// were read.
+    fn shares(floods: usize, all: usize, turns: usize, others: usize) -> Vec<usize> {
+        let mut rounds = Rounds::default();
+        let mut shares = vec![0; all];
+        (0..all).for_each(|slot| rounds.push(slot));
+        for _ in 0..turns {
+            rounds.begin();
+            let mut silent = Vec::new();
+            while let Some(slot) = rounds.next() {
+                if slot < floods {
+                    shares[slot] += rounds.piece();
+                    rounds.more(slot, rounds.piece());
+                } else {
+                    shares[slot] += others;
+                    rounds.drained(slot, others);
+                    silent.push(slot);
                 }
             }
             rounds.end();
+            silent.into_iter().for_each(|slot| rounds.push(slot));
         }
-        let (least, most) = (reads.iter().min().unwrap(), reads.iter().max().unwrap());
-        assert!(*least >= 4 && most - least <= 2, "{reads:?}");
+        shares
     }
 
     #[test]
-    fn floods_have_half_of_what_many_who_say_little_leave_them() {
-        let mut rounds = Rounds::default();
-        (0..20).for_each(|slot| rounds.push(slot));
-        let mut reads = [0; 20];
-        for _ in 0..200 {
-            (100..300)
-                .filter(|slot| !rounds.fresh.contains(slot))
-                .collect::<Vec<_>>()
-                .into_iter()
-                .for_each(|slot| rounds.push(slot));
-            for slot in turn(&mut rounds, 0..20) {
-                if let Some(reads) = reads.get_mut(slot) {
-                    *reads += 1;
-                }
-            }
+    fn all_have_the_same_who_have_always_something() {
+        for (floods, all, others) in [(20, 28, READ_BYTES), (20, 20, 1), (20, 220, 400), (1, 300, 4000)] {
+            let shares = shares(floods, all, 4000, others);
+            let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
+            let apart = 2 * READ_BYTES.max(others) + 32 * 1024;
+            assert!(*least > 0 && most - least <= apart, "{floods} of {all}: {least} to {most}");
         }
-        let (least, most) = (reads.iter().min().unwrap(), reads.iter().max().unwrap());
-        assert!(*least >= 8 && most - least <= 3, "{reads:?}");
     }
 
     #[test]

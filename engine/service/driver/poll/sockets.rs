@@ -224,7 +224,7 @@ impl Sockets {
                 Ok(Read::More(count)) => self.ready.more(slot, count),
                 Ok(Read::Drained(count)) => {
                     connection.ready = false;
-                    self.ready.drained(count);
+                    self.ready.drained(slot, count);
                 }
                 Err(why) => self.remove(slot, why, inputs),
             }

@@ -57,8 +57,8 @@ pub(super) struct Connection {
     sending: bool,
     /// A receive is under way.
     pub(super) receiving: bool,
-    /// It received much at once when it last received something.
-    pub(super) much: bool,
+    /// What is counted of it: see [`Share`](crate::driver::share::Share).
+    pub(super) counted: u64,
     /// No receive is to begin.
     pub(super) paused: bool,
     finishing: bool,
@@ -94,7 +94,7 @@ impl Connection {
             under_way: 0,
             sending: false,
             receiving: false,
-            much: false,
+            counted: 0,
             paused: false,
             finishing: false,
             shut: false,

@@ -5,19 +5,22 @@ use super::Uring;
 use super::connection::{Connection, broken};
 use super::ring::{Completion, Operation, buffers};
 use super::table::Place;
-use crate::driver::limits::{OVERFLOW_MAX, READ_BYTES, SHARED_READ_BYTES, SHARED_TURNS, UNSTORED_MAX};
-
-/// Who receives so much at once has more to say: he comes behind those who say little when there are no buffers.
-const MUCH: usize = 16 * 1024;
+use crate::driver::limits::{OVERFLOW_MAX, UNSTORED_MAX};
+use crate::driver::share::SHARED_READ_BYTES;
 
 impl Uring {
     /// Begins to receive, or begins anew.
     pub(super) fn receive(&mut self, place: Place) {
         let may = |connection: &&mut Connection| !connection.is_ending() && !connection.paused;
-        if let Some(connection) = self.table.get(place).filter(may) {
-            connection.under_way += 1;
-            connection.receiving = true;
-            self.ring.receive(connection.descriptor(), place.token(Operation::Receive));
+        let Some(connection) = self.table.get(place).filter(may) else { return };
+        connection.under_way += 1;
+        connection.receiving = true;
+        let (socket, token) = (connection.descriptor(), place.token(Operation::Receive));
+        // Who floods would take all buffers there are.
+        if self.share.is_short() && !self.share.is_little(self.share.rank(connection.counted)) {
+            self.ring.receive_once(socket, token, SHARED_READ_BYTES as u32);
+        } else {
+            self.ring.receive(socket, token);
         }
     }
 
@@ -44,15 +47,12 @@ impl Uring {
         match (result, filled) {
             (1.., Some(filled)) => {
                 let length = usize::try_from(result).unwrap_or(0);
-                let much = length >= MUCH.min(self.ring.buffers.piece());
                 self.came.bytes += length;
-                self.came.much |= much;
-                self.came.little |= length < SHARED_READ_BYTES;
-                if let Some(connection) = self.table.get(place) {
-                    connection.much = much;
-                }
+                let little = self.count(place, length);
                 self.take_in(place, filled);
-                if !more {
+                if !more && self.share.is_short() && !little {
+                    self.starve(place);
+                } else if !more {
                     self.receive(place);
                 }
             }
@@ -97,17 +97,23 @@ impl Uring {
         }
     }
 
+    /// So much came on a connection. Whether it says little.
+    fn count(&mut self, place: Place, length: usize) -> bool {
+        let Some(connection) = self.table.get(place) else { return false };
+        let rank = self.share.rank(connection.counted);
+        connection.counted = rank + length as u64;
+        let little = self.share.is_little(rank);
+        self.came.little |= little;
+        little
+    }
+
     /// Turns are short from now on if somebody says little while others always have more, and long again when that was some time ago.
     pub(super) fn share(&mut self) {
-        if self.came.little && (self.came.much || self.starved.has_much()) {
-            self.shared = SHARED_TURNS;
-            self.ring.buffers.cut_to(SHARED_READ_BYTES);
-        } else if self.shared > 0 {
-            self.shared -= 1;
-            if self.shared == 0 {
-                self.ring.buffers.cut_to(READ_BYTES);
-            }
+        self.share.begin();
+        if self.came.little && self.somebody_floods() {
+            self.share.shorten();
         }
+        self.ring.buffers.cut_to(self.share.piece());
     }
 
     /// While hand-offs do not fit, nothing is received.

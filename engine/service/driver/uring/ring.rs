@@ -170,6 +170,12 @@ impl Ring {
         self.queue(entry.user_data(token.pack()));
     }
 
+    /// Receives on a socket once, so many bytes at most.
+    pub(super) fn receive_once(&mut self, socket: RawFd, token: Token, bytes_max: u32) {
+        let entry = opcode::Recv::new(Fd(socket), std::ptr::null_mut(), bytes_max).buf_group(buffers::GROUP);
+        self.queue(entry.build().flags(squeue::Flags::BUFFER_SELECT).user_data(token.pack()));
+    }
+
     /// An empty message, to be filled and sent.
     pub(super) fn message(&mut self) -> Box<Message> {
         self.idle.pop().unwrap_or_default()

@@ -1,60 +1,67 @@
-//! Connections that are not received on: those that wait for a buffer, and those the shard has paused. Invariant, of the waiting: each kind leaves in the order it came, those that say little first, and those that
-//! say much keep one place of several.
+//! Connections that are not received on: those that wait for a buffer, and those the shard has paused. Invariant: those that wait are received
+//! on again in the order of their [`Share`](crate::driver::share::Share).
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use turnout_core::io::LinkId;
 
 use super::Uring;
 use super::ring::Operation;
 use super::table::Place;
+use crate::driver::share::{SHARED_READ_BYTES, SHARED_TURN_BYTES};
 
-/// All that wait.
+/// All that wait for a buffer, by rank and then in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Starved {
-    much: VecDeque<Place>,
-    little: VecDeque<Place>,
+    waiting: BTreeMap<(u64, u64), Place>,
+    count: u64,
 }
 
 impl Starved {
-    /// One more; `much` is what it said when it had a buffer.
-    pub(super) fn push(&mut self, place: Place, much: bool) {
-        if much { self.much.push_back(place) } else { self.little.push_back(place) }
+    /// One more.
+    fn push(&mut self, rank: u64, place: Place) {
+        self.count += 1;
+        self.waiting.insert((rank, self.count), place);
     }
 
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        self.much.len() + self.little.len()
-    }
-
-    /// Whether some wait that say much.
-    pub(super) fn has_much(&self) -> bool {
-        !self.much.is_empty()
-    }
-
-    /// Those that say little.
-    fn pop_little(&mut self) -> Option<Place> {
-        self.little.pop_front()
+        self.waiting.len()
     }
 
     /// Whether it waits.
     pub(super) fn contains(&self, place: Place) -> bool {
-        self.much.contains(&place) || self.little.contains(&place)
+        self.waiting.values().any(|other| *other == place)
     }
 
-    /// The next, with so many places left for it and others.
-    pub(super) fn pop(&mut self, left: usize, first: bool) -> Option<Place> {
-        let keep = left == 1 && !first && !self.much.is_empty();
-        let little = if keep { None } else { self.little.pop_front() };
-        little.or_else(|| self.much.pop_front()).or_else(|| self.little.pop_front())
+    /// The rank of who is next.
+    fn first(&self) -> Option<u64> {
+        self.waiting.first_key_value().map(|((rank, _), _)| *rank)
+    }
+
+    /// The rank of who is last.
+    fn last(&self) -> Option<u64> {
+        self.waiting.last_key_value().map(|((rank, _), _)| *rank)
+    }
+
+    fn pop(&mut self) -> Option<Place> {
+        self.waiting.pop_first().map(|(_, place)| place)
     }
 }
 
 impl Uring {
     /// A connection waits for a buffer.
     pub(super) fn starve(&mut self, place: Place) {
-        let much = self.table.get(place).is_some_and(|connection| connection.much);
-        self.starved.push(place, much);
+        if let Some(connection) = self.table.get(place) {
+            let rank = self.share.rank(connection.counted);
+            connection.counted = rank;
+            self.starved.push(rank, place);
+        }
+    }
+
+    /// Whether somebody waits who has always more.
+    pub(super) fn somebody_floods(&self) -> bool {
+        self.starved.last().is_some_and(|rank| !self.share.is_little(rank))
     }
 
     /// Receives no more on a connection, or again. What the kernel had received before it heard of it is handed on in its order: a few
@@ -73,28 +80,39 @@ impl Uring {
         }
     }
 
-    /// Receives that found no buffer begin anew, as many as there are buffers: one more would end at once.
+    /// Receives that found no buffer begin anew, as many as there are buffers: one more would end at once. While turns are short, those that
+    /// flood are no more than a turn has room for, and every other turn none, so that what others said goes out first.
     pub(super) fn feed_starved(&mut self) {
-        let starved = self.starved.len();
         let was_brief = std::mem::take(&mut self.brief);
+        self.unfed = false;
+        let starved = self.starved.len();
         if starved == 0 || self.paused {
             return;
         }
-        // Two such turns in a row would keep those waiting that are late already.
-        self.brief = self.shared > 0 && !was_brief && self.came.little && self.starved.has_much();
-        if self.brief {
-            for _ in 0..self.ring.buffers.given() {
-                let Some(place) = self.starved.pop_little() else { return };
-                self.receive(place);
-            }
-            return;
-        }
         self.ring.buffers.starved(starved, self.came.bytes);
-        let most = self.ring.buffers.given().min(starved);
-        for left in (1..=most).rev() {
-            if let Some(place) = self.starved.pop(left, left == most) {
+        let short = self.share.is_short();
+        // Two such turns in a row would keep those waiting that are late already.
+        self.brief = short && !was_brief && self.came.little && self.somebody_floods();
+        let mut floods = match (short, self.brief) {
+            (false, _) => starved,
+            (true, false) => SHARED_TURN_BYTES / SHARED_READ_BYTES,
+            (true, true) => 0,
+        };
+        let given = self.ring.buffers.given();
+        for _ in 0..given.min(starved) {
+            let Some(rank) = self.starved.first() else { break };
+            if !self.share.is_little(rank) {
+                if floods == 0 {
+                    break;
+                }
+                floods -= 1;
+            }
+            self.share.reach(rank);
+            if let Some(place) = self.starved.pop() {
                 self.receive(place);
             }
         }
+        // Those that were begun may have nothing now, and then nobody else wakes us for the rest.
+        self.unfed = given > 0 && self.starved.len() > 0;
     }
 }

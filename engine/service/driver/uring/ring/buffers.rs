@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
 
-use crate::driver::limits::READ_BYTES;
+use crate::driver::share::{READ_BYTES, SHARED_TURN_BYTES};
 
 /// The group of the ring's only buffers.
 pub(super) const GROUP: u16 = 0;
@@ -28,6 +28,9 @@ const PLACES: u16 = 256;
 /// one connection that floods another waits in its socket and not in our spool. More when several connections run out of them that bring
 /// little.
 const GIVEN_AT_FIRST: usize = 4;
+
+/// Buffers given at first while turns are short. Floods are not to take more than half of them: see `feed_starved`.
+const GIVEN_WHEN_SHORT: usize = 8;
 
 /// Bytes of a buffer.
 const SIZE: usize = READ_BYTES;
@@ -165,25 +168,30 @@ impl Buffers {
 
     /// From now on the kernel may fill so much of a buffer at once. What it has already stays as it is.
     pub(in super::super) fn cut_to(&mut self, piece: usize) {
-        self.piece = piece.min(SIZE);
-    }
-
-    /// So much of a buffer may be filled at once.
-    pub(in super::super) fn piece(&self) -> usize {
-        self.piece
+        if self.piece != piece.min(SIZE) {
+            self.piece = piece.min(SIZE);
+            self.target = self.target_min();
+            if self.withheld.is_none() {
+                self.fill();
+            }
+        }
     }
 
     /// So many connections found no buffer in a turn that brought so many bytes: more are given if they are many and bring little. If they
     /// bring much, fewer are: what one turn brings keeps everybody else waiting.
     pub(in super::super) fn starved(&mut self, connections: usize, bytes: usize) {
-        if bytes >= GIVEN_AT_FIRST * self.piece {
-            self.target = (self.target / 2).max(GIVEN_AT_FIRST);
-        } else if connections > self.target / 4 && (self.piece == SIZE || bytes < self.piece) {
+        if bytes > if self.piece < SIZE { SHARED_TURN_BYTES } else { GIVEN_AT_FIRST * SIZE } {
+            self.target = (self.target / 2).max(self.target_min());
+        } else if connections > self.target / 4 {
             self.target = (self.target * 2).min(usize::from(PLACES));
         }
         if self.withheld.is_none() {
             self.fill();
         }
+    }
+
+    fn target_min(&self) -> usize {
+        if self.piece < SIZE { GIVEN_WHEN_SHORT } else { GIVEN_AT_FIRST }
     }
 
     /// No buffer goes to the kernel any more: it fills those it has, and receives end one by one.

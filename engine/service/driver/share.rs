@@ -1,0 +1,108 @@
+//! Who has had how much: the order in which connections are read where there is more than a turn holds. Invariant: whoever has asked for less
+//! than an equal share of what is read comes before everybody who floods, and among the others it goes round.
+//!
+//! It is start-time fair queueing: a connection's *rank* is the number of bytes read from it, moved up to where the others are when it has been
+//! silent; the lowest rank is read next. One that has used less than its share keeps [`CREDIT_BYTES`] of that, so that after a pause, its own
+//! or the machine's, what has come meanwhile is read at once. One that floods never has any.
+
+/// How far below the others a rank may stay.
+const CREDIT_BYTES: u64 = 32 * 1024;
+
+/// A rank so far below the others is that of somebody who says little, and not of a flood's neighbour in a round.
+const LITTLE_BYTES: u64 = CREDIT_BYTES / 2;
+
+/// Bytes that are read in one turn, unless the last read brings a little more: what passes through the shard together stays in the cache.
+pub(crate) const TURN_BYTES: usize = 256 * 1024;
+
+/// Read from one connection at once at most.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
+
+/// [`TURN_BYTES`] while some say little and others always have more. All of a turn is written when it is over, so this is what who says
+/// little waits for: some hundred stanzas, a tenth of a millisecond. Smaller turns make more calls of the kernel for the same bytes.
+pub(crate) const SHARED_TURN_BYTES: usize = 32 * 1024;
+
+/// [`READ_BYTES`] while turns are shared.
+pub(crate) const SHARED_READ_BYTES: usize = 8 * 1024;
+
+/// Turns that stay shared after somebody said little beside others who always have more: about half a second.
+pub(crate) const SHARED_TURNS: u32 = 4096;
+
+/// Who has had how much, and whether turns are short.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    /// The highest rank that was read from.
+    reached: u64,
+    /// Turns that stay short.
+    shared: u32,
+}
+
+impl Share {
+    /// The rank of a connection that has something again, of which so much is counted.
+    pub(crate) fn rank(&self, counted: u64) -> u64 {
+        counted.max(self.reached.saturating_sub(CREDIT_BYTES))
+    }
+
+    /// It is the turn of somebody with this rank.
+    pub(crate) fn reach(&mut self, rank: u64) {
+        self.reached = self.reached.max(rank);
+    }
+
+    /// Whether a rank is that of somebody who says little.
+    pub(crate) fn is_little(&self, rank: u64) -> bool {
+        rank + LITTLE_BYTES <= self.reached
+    }
+
+    /// A turn begins.
+    pub(crate) fn begin(&mut self) {
+        self.shared = self.shared.saturating_sub(1);
+    }
+
+    /// Somebody has said little while others have more.
+    pub(crate) fn shorten(&mut self) {
+        self.shared = SHARED_TURNS;
+    }
+
+    /// Whether turns are short.
+    pub(crate) fn is_short(&self) -> bool {
+        self.shared > 0
+    }
+
+    /// Bytes of a turn.
+    pub(crate) fn turn_bytes(&self) -> usize {
+        if self.is_short() { SHARED_TURN_BYTES } else { TURN_BYTES }
+    }
+
+    /// Bytes to be read at once.
+    pub(crate) fn piece(&self) -> usize {
+        if self.is_short() { SHARED_READ_BYTES } else { READ_BYTES }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_silent_has_some_credit_and_who_floods_has_none() {
+        let mut share = Share::default();
+        share.reach(1_000_000);
+        assert_eq!(share.rank(0), 1_000_000 - CREDIT_BYTES);
+        assert_eq!(share.rank(999_999), 999_999);
+        assert!(share.is_little(share.rank(0)) && !share.is_little(999_999));
+        share.reach(5);
+        assert!(!share.is_little(1_000_000), "what was reached stays reached");
+    }
+
+    #[test]
+    fn turns_are_short_for_a_while() {
+        let mut share = Share::default();
+        assert_eq!((share.turn_bytes(), share.piece()), (TURN_BYTES, READ_BYTES));
+        share.shorten();
+        for _ in 1..SHARED_TURNS {
+            share.begin();
+            assert_eq!((share.turn_bytes(), share.piece()), (SHARED_TURN_BYTES, SHARED_READ_BYTES));
+        }
+        share.begin();
+        assert!(!share.is_short());
+    }
+}
