@@ -4,7 +4,7 @@
 //!     cargo bench --bench fair [-- poll|io_uring]…
 //!
 //! The quiet partner sends at half of what the router passes on when it is flooded, by one shard, or at what he can. Everything runs on one
-//! machine: the router has a core to itself, all others share another one, and there the quiet partner and his recipient go before all others,
+//! machine: the router has a core to itself, from which the kernel's own threads are kept away, all others share another one, and there the quiet partner and his recipient go before all others,
 //! and who floods goes last, as on machines of their own. Without that the figures would say how a kernel shares a core among thirty threads:
 //! a slice of its scheduler is three milliseconds. What is left of that is measured, too: beside a flood that goes past the router to the same
 //! recipients, which costs the other core as much. A machine that others use, too, stands still for milliseconds now and then, which only adds:
@@ -255,6 +255,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn bench(driver: &str, folder: &Path, cores: &[usize]) -> Outcome<()> {
+    // The router and the recipients are started by this thread, and would go first as well.
+    sys::step_aside();
     let seen = Arc::new(Seen::default());
     let (servers, listen) = ([server(Arc::default())?, server(Arc::clone(&seen))?], free()?);
     let file = folder.join("fair.toml");
@@ -332,6 +334,7 @@ fn main() -> std::process::ExitCode {
         Ok(status) if status.success() => {
             std::fs::write(folder.join("fair-users.csv"), users).map_err(failed).and_then(|()| {
                 let cores = sys::cores();
+                let _cleared = cores.last().filter(|_| cores.len() > 1).map(|last| sys::Cleared::of(*last));
                 if let [first, _, ..] = cores[..] {
                     sys::pin(0, first)?;
                 }

@@ -75,6 +75,57 @@ pub fn pin(pid: u32, core: usize) -> Outcome<()> {
     Ok(())
 }
 
+/// A core from which everybody who may be moved is kept away, threads of the kernel, too, until this is dropped.
+#[derive(Debug)]
+pub struct Cleared {
+    core: usize,
+    moved: Vec<i32>,
+}
+
+impl Cleared {
+    /// Moves all threads there are away from a core; those that may not be moved stay. Threads that are pinned to it later are not touched.
+    pub fn of(core: usize) -> Self {
+        let mut moved = Vec::new();
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
+            // A process that has ended meanwhile has no threads.
+            moved.extend(
+                threads_of(pid).unwrap_or_default().into_iter().filter(|thread| change(*thread, core, false)),
+            );
+        }
+        Self { core, moved }
+    }
+}
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        for thread in &self.moved {
+            // It may have ended.
+            change(*thread, self.core, true);
+        }
+    }
+}
+
+/// Takes a core out of those a thread may run on, or adds it. False where that changes nothing or is not allowed.
+fn change(thread: i32, core: usize, add: bool) -> bool {
+    // SAFETY: the set is ours, and the kernel writes no more than its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(thread, size_of::<libc::cpu_set_t>(), &raw mut set) != 0
+            || libc::CPU_ISSET(core, &set) == add
+            || (!add && libc::CPU_COUNT(&set) < 2)
+        {
+            return false;
+        }
+        if add {
+            libc::CPU_SET(core, &mut set);
+        } else {
+            libc::CPU_CLR(core, &mut set);
+        }
+        libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &raw const set) == 0
+    }
+}
+
 /// Lets all threads a process has go before others that share a core with them, as far as that is allowed.
 ///
 /// # Errors
@@ -105,6 +156,11 @@ pub fn step_back() {
 /// Lets this thread go before every other one that has not asked for it. False where that is not allowed.
 pub fn step_forward() -> bool {
     order(libc::SCHED_FIFO, 10)
+}
+
+/// Takes [`step_forward`] back: what this thread starts from now on is as others are.
+pub fn step_aside() {
+    order(libc::SCHED_OTHER, 0);
 }
 
 fn order(policy: libc::c_int, priority: libc::c_int) -> bool {

@@ -11,21 +11,47 @@ const CREDIT_BYTES: u64 = 32 * 1024;
 /// A rank so far below the others is that of somebody who says little, and not of a flood's neighbour in a round.
 const LITTLE_BYTES: u64 = CREDIT_BYTES / 2;
 
+/// Whether somebody is modest is judged anew when those that flood have each been read so much.
+const JUDGED_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Who brings less than this part of what each that floods brings is modest.
+const MODEST_PART: u64 = 4;
+
 /// Bytes that are read in one turn, unless the last read brings a little more: what passes through the shard together stays in the cache.
 pub(crate) const TURN_BYTES: usize = 256 * 1024;
 
 /// Read from one connection at once at most.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
 
-/// [`TURN_BYTES`] while some say little and others always have more. All of a turn is written when it is over, so this is what who says
+/// [`TURN_BYTES`] while some are modest and others always have more. All of a turn is written when it is over, so this is what who says
 /// little waits for: some hundred stanzas, a tenth of a millisecond. Smaller turns make more calls of the kernel for the same bytes.
 pub(crate) const SHARED_TURN_BYTES: usize = 32 * 1024;
 
 /// [`READ_BYTES`] while turns are shared.
 pub(crate) const SHARED_READ_BYTES: usize = 8 * 1024;
 
-/// Turns that stay shared after somebody said little beside others who always have more: about half a second.
+/// Turns that stay short after somebody modest has said something beside others who always have more: about half a second.
 pub(crate) const SHARED_TURNS: u32 = 4096;
+
+/// What is known of one connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Account {
+    /// Bytes read, moved up to where the others are.
+    counted: u64,
+    /// What had been reached when it was judged last.
+    since: u64,
+    /// Bytes read since.
+    brought: u64,
+    modest: bool,
+}
+
+impl Account {
+    /// Whether it brings far less than those that flood. Streams that are as busy as each other are not modest, though each of them has
+    /// nothing more now and then.
+    pub(crate) fn is_modest(&self) -> bool {
+        self.modest
+    }
+}
 
 /// Who has had how much, and whether turns are short.
 #[derive(Debug, Default)]
@@ -37,9 +63,21 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// The rank of a connection that has something again, of which so much is counted.
-    pub(crate) fn rank(&self, counted: u64) -> u64 {
-        counted.max(self.reached.saturating_sub(CREDIT_BYTES))
+    /// The rank of a connection that has something again.
+    pub(crate) fn rank(&self, account: &mut Account) -> u64 {
+        account.counted = account.counted.max(self.reached.saturating_sub(CREDIT_BYTES));
+        account.counted
+    }
+
+    /// So much was read from a connection.
+    pub(crate) fn read(&self, account: &mut Account, bytes: usize) {
+        account.counted += bytes as u64;
+        account.brought += bytes as u64;
+        let passed = self.reached.saturating_sub(account.since);
+        if passed >= JUDGED_BYTES {
+            account.modest = account.brought < passed / MODEST_PART;
+            (account.since, account.brought) = (self.reached, 0);
+        }
     }
 
     /// It is the turn of somebody with this rank.
@@ -57,7 +95,7 @@ impl Share {
         self.shared = self.shared.saturating_sub(1);
     }
 
-    /// Somebody has said little while others have more.
+    /// Somebody modest has said something while others have more.
     pub(crate) fn shorten(&mut self) {
         self.shared = SHARED_TURNS;
     }
@@ -86,11 +124,32 @@ mod tests {
     fn who_was_silent_has_some_credit_and_who_floods_has_none() {
         let mut share = Share::default();
         share.reach(1_000_000);
-        assert_eq!(share.rank(0), 1_000_000 - CREDIT_BYTES);
-        assert_eq!(share.rank(999_999), 999_999);
-        assert!(share.is_little(share.rank(0)) && !share.is_little(999_999));
+        let mut silent = Account::default();
+        assert_eq!(share.rank(&mut silent), 1_000_000 - CREDIT_BYTES);
+        let mut busy = Account { counted: 999_999, ..Account::default() };
+        assert_eq!(share.rank(&mut busy), 999_999);
+        assert!(share.is_little(1_000_000 - CREDIT_BYTES) && !share.is_little(999_999));
         share.reach(5);
         assert!(!share.is_little(1_000_000), "what was reached stays reached");
+    }
+
+    #[test]
+    fn who_brings_less_than_a_quarter_is_modest() {
+        let mut share = Share::default();
+        let (mut modest, mut slow, mut busy) = Default::default();
+        for round in 1..100 {
+            share.reach(round * 10_000);
+            for (account, bytes) in [(&mut modest, 2_000), (&mut slow, 3_000), (&mut busy, 10_000)] {
+                share.read(account, bytes);
+            }
+        }
+        assert_eq!([modest, slow, busy].map(|account| account.is_modest()), [true, false, false]);
+        // Whoever begins to flood is modest no more when the next judgement is due.
+        for round in 100..130 {
+            share.reach(round * 10_000);
+            share.read(&mut modest, 10_000);
+        }
+        assert!(!modest.is_modest());
     }
 
     #[test]

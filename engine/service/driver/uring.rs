@@ -54,6 +54,8 @@ struct Came {
     bytes: usize,
     /// Somebody had little to say.
     little: bool,
+    /// Somebody had who is modest.
+    modest: bool,
 }
 
 /// io_uring as a driver.

@@ -20,6 +20,7 @@ use super::ring::{Operation, Ring};
 use super::table::Place;
 use crate::buffers::Buffers;
 use crate::driver::out::{Out, SLICES_MAX};
+use crate::driver::share::Account;
 use crate::outside::Outside;
 use crate::tls::TlsSession;
 
@@ -57,8 +58,7 @@ pub(super) struct Connection {
     sending: bool,
     /// A receive is under way.
     pub(super) receiving: bool,
-    /// What is counted of it: see [`Share`](crate::driver::share::Share).
-    pub(super) counted: u64,
+    pub(super) account: Account,
     /// No receive is to begin.
     pub(super) paused: bool,
     finishing: bool,
@@ -94,7 +94,7 @@ impl Connection {
             under_way: 0,
             sending: false,
             receiving: false,
-            counted: 0,
+            account: Account::default(),
             paused: false,
             finishing: false,
             shut: false,

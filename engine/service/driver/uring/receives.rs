@@ -17,7 +17,7 @@ impl Uring {
         connection.receiving = true;
         let (socket, token) = (connection.descriptor(), place.token(Operation::Receive));
         // Who floods would take all buffers there are.
-        if self.share.is_short() && !self.share.is_little(self.share.rank(connection.counted)) {
+        if self.share.is_short() && !self.share.is_little(self.share.rank(&mut connection.account)) {
             self.ring.receive_once(socket, token, SHARED_READ_BYTES as u32);
         } else {
             self.ring.receive(socket, token);
@@ -100,17 +100,18 @@ impl Uring {
     /// So much came on a connection. Whether it says little.
     fn count(&mut self, place: Place, length: usize) -> bool {
         let Some(connection) = self.table.get(place) else { return false };
-        let rank = self.share.rank(connection.counted);
-        connection.counted = rank + length as u64;
+        let rank = self.share.rank(&mut connection.account);
+        self.share.read(&mut connection.account, length);
         let little = self.share.is_little(rank);
         self.came.little |= little;
+        self.came.modest |= little && connection.account.is_modest();
         little
     }
 
-    /// Turns are short from now on if somebody says little while others always have more, and long again when that was some time ago.
+    /// Turns are short from now on if somebody modest says something while others always have more, and long again when that was some time ago.
     pub(super) fn share(&mut self) {
         self.share.begin();
-        if self.came.little && self.somebody_floods() {
+        if self.came.modest && self.somebody_floods() {
             self.share.shorten();
         }
         self.ring.buffers.cut_to(self.share.piece());

@@ -53,8 +53,7 @@ impl Uring {
     /// A connection waits for a buffer.
     pub(super) fn starve(&mut self, place: Place) {
         if let Some(connection) = self.table.get(place) {
-            let rank = self.share.rank(connection.counted);
-            connection.counted = rank;
+            let rank = self.share.rank(&mut connection.account);
             self.starved.push(rank, place);
         }
     }
