@@ -191,6 +191,9 @@ fn pace(wire: &mut Wire, rate: f64) -> Outcome<()> {
     Ok(())
 }
 
+/// Sends what it is given. False when that cannot be done any more.
+type Send = Box<dyn FnMut(&[u8]) -> bool + std::marker::Send>;
+
 /// Where a flood goes.
 #[derive(Clone, Copy)]
 enum Flood {
@@ -207,7 +210,7 @@ impl Flood {
         let batch = message(LOUD, "").repeat(200);
         let mut threads = Vec::new();
         for _ in 0..FLOODS {
-            let mut send: Box<dyn FnMut(&[u8]) -> bool + Send> = match self {
+            let mut send: Send = match self {
                 Self::None => break,
                 Self::Past(server) => {
                     let mut stream = TcpStream::connect(server).map_err(failed)?;
