@@ -2,7 +2,8 @@
 //! operation is named by its connection and the life of its slot, and a connection is told to be gone when none of its operations is left.
 //!
 //! A turn is one call of the kernel: it takes what was queued, waits for the first completion or the deadline, and leaves all
-//! completions there are. Receives are multishot, on buffers that are lent to the shard; a connection has one gathered write under way.
+//! completions there are. Receives are multishot, but of those that flood while turns are short, on buffers that are lent to
+//! the shard; a connection has one gathered write under way.
 //!
 //! Back-pressure: a connection the shard has paused is not received on; while hand-offs to other shards or contacts for the store do not fit, the kernel is given no more buffers to fill, and what it filled
 //! before waits here. A connection that closes in order is given [`LINGER`] to take what is queued and to close its own half.

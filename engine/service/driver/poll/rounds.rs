@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(turn(&mut rounds, 0..20)[0], 20, "the third piece comes before the next of any flood");
     }
 
-    /// The bytes each has been read in so many turns: those before `floods.end` always have more, the others say 400 bytes as soon as they
+    /// The bytes each has been read in so many turns: the first `floods` always have more, the others have `others` bytes again as soon as they
     /// were read.
     fn shares(floods: usize, all: usize, turns: usize, others: usize) -> Vec<usize> {
         let mut rounds = Rounds::default();

@@ -58,6 +58,7 @@ pub(super) struct Connection {
     sending: bool,
     /// A receive is under way.
     pub(super) receiving: bool,
+    /// What it has been read: see [`Share`](crate::driver::share::Share).
     pub(super) account: Account,
     /// No receive is to begin.
     pub(super) paused: bool,

@@ -1,4 +1,4 @@
-//! Receives: which connections may bring something, and what they brought. Invariant: a connection has one multishot receive under way or
+//! Receives: which connections may bring something, and what they brought. Invariant: a connection has one receive under way or
 //! none; one that found no buffer waits in its order for one, and what came while nothing is to be read waits in `parked`.
 
 use super::Uring;
