@@ -5,8 +5,8 @@
 //! silent; the lowest rank is read next. One that has used less than its share keeps [`CREDIT_BYTES`] of that, so that after a pause, its own
 //! or the machine's, what has come meanwhile is read at once. One that floods never has any.
 
-/// How far below the others a rank may stay.
-const CREDIT_BYTES: u64 = 32 * 1024;
+/// How far below the others a rank may stay: farther than those that flood are apart from each other, which is what one may be read in a turn.
+pub(crate) const CREDIT_BYTES: u64 = 1024 * 1024;
 
 /// A rank so far below the others is that of somebody who says little, and not of a flood's neighbour in a round.
 const LITTLE_BYTES: u64 = CREDIT_BYTES / 2;
@@ -123,31 +123,34 @@ mod tests {
     #[test]
     fn who_was_silent_has_some_credit_and_who_floods_has_none() {
         let mut share = Share::default();
-        share.reach(1_000_000);
+        let reached = 10 * CREDIT_BYTES;
+        share.reach(reached);
         let mut silent = Account::default();
-        assert_eq!(share.rank(&mut silent), 1_000_000 - CREDIT_BYTES);
-        let mut busy = Account { counted: 999_999, ..Account::default() };
-        assert_eq!(share.rank(&mut busy), 999_999);
-        assert!(share.is_little(1_000_000 - CREDIT_BYTES) && !share.is_little(999_999));
+        assert_eq!(share.rank(&mut silent), reached - CREDIT_BYTES);
+        let mut busy = Account { counted: reached - 1, ..Account::default() };
+        assert_eq!(share.rank(&mut busy), reached - 1);
+        assert!(share.is_little(reached - CREDIT_BYTES) && !share.is_little(reached - 1));
         share.reach(5);
-        assert!(!share.is_little(1_000_000), "what was reached stays reached");
+        assert!(!share.is_little(reached) && share.is_little(0), "what was reached stays reached");
     }
 
     #[test]
     fn who_brings_less_than_a_quarter_is_modest() {
         let mut share = Share::default();
         let (mut modest, mut slow, mut busy) = Default::default();
-        for round in 1..100 {
-            share.reach(round * 10_000);
-            for (account, bytes) in [(&mut modest, 2_000), (&mut slow, 3_000), (&mut busy, 10_000)] {
-                share.read(account, bytes);
+        let piece = JUDGED_BYTES / 16;
+        let of = |part: u64| usize::try_from(piece * part / 100).unwrap();
+        for round in 1..50 {
+            share.reach(round * piece);
+            for (account, part) in [(&mut modest, 20), (&mut slow, 30), (&mut busy, 100)] {
+                share.read(account, of(part));
             }
         }
         assert_eq!([modest, slow, busy].map(|account| account.is_modest()), [true, false, false]);
         // Whoever begins to flood is modest no more when the next judgement is due.
-        for round in 100..130 {
-            share.reach(round * 10_000);
-            share.read(&mut modest, 10_000);
+        for round in 50..85 {
+            share.reach(round * piece);
+            share.read(&mut modest, of(100));
         }
         assert!(!modest.is_modest());
     }
