@@ -28,9 +28,47 @@ pub struct Spool {
     pairs: HashMap<u64, u32>,
     bytes: usize,
     /// Bytes by the link they arrived on.
-    shares: HashMap<LinkId, usize>,
+    shares: Shares,
     made: usize,
     next_expiry: Option<Instant>,
+}
+
+/// Bytes that wait, by the link that brought them. What the router makes is of none.
+#[derive(Debug, Default)]
+pub(crate) struct Shares(HashMap<LinkId, usize>);
+
+impl Shares {
+    /// Bytes of what this link brought.
+    pub(crate) fn of(&self, link: LinkId) -> usize {
+        self.0.get(&link).copied().unwrap_or(0)
+    }
+
+    /// The most bytes of what one link brought.
+    pub(crate) fn largest(&self) -> usize {
+        self.0.values().copied().max().unwrap_or(0)
+    }
+
+    /// Nothing waits.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// So much more waits.
+    pub(crate) fn add(&mut self, link: LinkId, bytes: usize) {
+        if link != LinkId::NONE {
+            *self.0.entry(link).or_default() += bytes;
+        }
+    }
+
+    /// So much has gone.
+    pub(crate) fn remove(&mut self, link: LinkId, bytes: usize) {
+        if let Some(share) = self.0.get_mut(&link) {
+            *share = share.saturating_sub(bytes);
+            if *share == 0 {
+                self.0.remove(&link);
+            }
+        }
+    }
 }
 
 /// Stanzas whose time is up are looked for no more often than this.
@@ -78,7 +116,7 @@ impl Spool {
         }
         run.settle_down();
         self.bytes += bytes;
-        self.share_in(run.link, bytes);
+        self.shares.add(run.link, bytes);
         self.expire_by(expiry_of(run.arrived, 0));
         self.queued += run.len();
         self.queue.push_back(Load::Run(run));
@@ -88,7 +126,7 @@ impl Spool {
     /// Puts back a run that was just taken.
     pub fn put_back_run(&mut self, run: Run) {
         self.bytes += run.bytes_left();
-        self.share_in(run.link, run.bytes_left());
+        self.shares.add(run.link, run.bytes_left());
         self.expire_by(expiry_of(run.arrived, 0));
         self.queued += run.len();
         self.queue.push_front(Load::Run(run));
@@ -160,7 +198,7 @@ impl Spool {
             Load::One(stanza) => self.count_out(stanza),
             Load::Run(run) => {
                 self.bytes -= run.bytes_left();
-                self.share_out(run.link, run.bytes_left());
+                self.shares.remove(run.link, run.bytes_left());
             }
         }
         if self.is_empty() {
@@ -254,12 +292,12 @@ impl Spool {
 
     /// Bytes waiting of what this link brought.
     pub fn share(&self, link: LinkId) -> usize {
-        self.shares.get(&link).copied().unwrap_or(0)
+        self.shares.of(link)
     }
 
     /// The most bytes that wait of what one link brought.
     pub fn largest_share(&self) -> usize {
-        self.shares.values().copied().max().unwrap_or(0)
+        self.shares.largest()
     }
 
     /// Stanzas waiting that the router made itself.
@@ -278,23 +316,8 @@ impl Spool {
         self.next_expiry = Some(self.next_expiry.map_or(expiry, |at| at.min(expiry)));
     }
 
-    fn share_in(&mut self, link: LinkId, bytes: usize) {
-        if link != LinkId::NONE {
-            *self.shares.entry(link).or_default() += bytes;
-        }
-    }
-
-    fn share_out(&mut self, link: LinkId, bytes: usize) {
-        if let Some(share) = self.shares.get_mut(&link) {
-            *share = share.saturating_sub(bytes);
-            if *share == 0 {
-                self.shares.remove(&link);
-            }
-        }
-    }
-
     fn count_in(&mut self, stanza: &Stanza) {
-        self.share_in(source(stanza), stanza.len());
+        self.shares.add(source(stanza), stanza.len());
         self.bytes += stanza.len();
         self.made += usize::from(stanza.made);
         self.expire_by(expiry(stanza));
@@ -302,7 +325,7 @@ impl Spool {
     }
 
     fn count_out(&mut self, stanza: &Stanza) {
-        self.share_out(source(stanza), stanza.len());
+        self.shares.remove(source(stanza), stanza.len());
         self.bytes -= stanza.len();
         self.made -= usize::from(stanza.made);
         if let Some(count) = self.pairs.get_mut(&pair(stanza)) {

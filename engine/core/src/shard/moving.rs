@@ -16,7 +16,7 @@ use crate::home::{HomeId, Residence};
 use crate::io::{LinkId, MoveOrder, Outbox, Output, Side};
 use crate::limits::{MOVE_GRACE_SECONDS, MOVE_SETTLE_MILLIS};
 use crate::refusal::{Blame, Bounce, Condition, Refusal, Retry};
-use crate::spool::{Spool, source};
+use crate::spool::{Shares, Spool, source};
 use crate::stanza::Stanza;
 use crate::trace::Step;
 
@@ -27,8 +27,8 @@ const LOOK_MILLIS: u64 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     users: HashMap<Arc<str>, Held>,
-    /// Octets held by the link that brought them.
-    shares: HashMap<LinkId, usize>,
+    /// What is held, by the link that brought it.
+    shares: Shares,
     /// Links whose share is full.
     pub(super) full: Vec<Full>,
     orders: HashMap<u64, Order>,
@@ -83,27 +83,12 @@ impl Holds {
 
     /// Octets held of what this link brought.
     pub(super) fn share(&self, link: LinkId) -> usize {
-        self.shares.get(&link).copied().unwrap_or(0)
+        self.shares.of(link)
     }
 
     /// The most octets held of what one link brought.
     pub(super) fn largest_share(&self) -> usize {
-        self.shares.values().copied().max().unwrap_or(0)
-    }
-
-    fn share_in(&mut self, link: LinkId, bytes: usize) {
-        if link != LinkId::NONE {
-            *self.shares.entry(link).or_default() += bytes;
-        }
-    }
-
-    fn share_out(&mut self, link: LinkId, bytes: usize) {
-        if let Some(share) = self.shares.get_mut(&link) {
-            *share = share.saturating_sub(bytes);
-            if *share == 0 {
-                self.shares.remove(&link);
-            }
-        }
+        self.shares.largest()
     }
 
     /// Takes all that is held; the users stay held.
@@ -170,7 +155,7 @@ impl Shard {
         self.trace.step(now, &stanza, Step::Held, side);
         match held.spool.push(stanza, &self.world.flow.room) {
             Ok(()) => {
-                self.holds.share_in(link, len);
+                self.holds.shares.add(link, len);
                 self.press_held(now, side, link, out);
                 None
             }
@@ -268,7 +253,7 @@ impl Shard {
             }
             self.spooled_bytes_bound = self.spooled_bytes_bound.saturating_sub(held.spool.bytes());
             for stanza in held.spool.take() {
-                self.holds.share_out(source(&stanza), stanza.len());
+                self.holds.shares.remove(source(&stanza), stanza.len());
                 self.follow(now, stanza, out);
                 self.pump(now, out);
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use turnout_core::durable::Opened;
 use turnout_core::flow::{FlowLimits, Room};
-use turnout_core::io::{Input, MoveOrder, Side};
+use turnout_core::io::{Input, LinkId, MoveOrder, Side};
 use turnout_core::limits::{
     PAUSE_SHARED_MILLIS, SHARE_BYTES_MAX, SHARE_BYTES_PRESSED, SHARE_BYTES_RESUME, SHARED_SECONDS,
     SPOOL_AGE_MADE_SECONDS, SPOOL_AGE_SECONDS, SPOOL_AGE_SIP_SECONDS,
@@ -153,11 +153,8 @@ fn an_error_of_the_routers_own_waits_longer_on_a_disk() {
     }
 }
 
-#[test]
-fn a_full_share_stops_its_link_until_little_of_it_is_left() {
-    let mut rig = shut(Room::default());
-    let (one, size) = (link_of(Side::Partners, 0), large().len());
-    let most = SHARE_BYTES_MAX / size;
+/// A link brings what fills its share, so many large messages, and is stopped; another one is not.
+fn bring_a_share(rig: &mut Rig, one: LinkId, most: usize) {
     rig.say_large(Side::Partners, one, BOB, ANNA, most - 1);
     assert!(!rig.is_paused(one));
     rig.say_large(Side::Partners, one, BOB, ANNA, 1);
@@ -165,6 +162,14 @@ fn a_full_share_stops_its_link_until_little_of_it_is_left() {
     let other = rig.accept(Side::Partners, 1);
     rig.say_large(Side::Partners, other, "x@other.example", ANNA, 1);
     assert!(!rig.is_paused(other) && rig.refused() == 0, "another link is");
+}
+
+#[test]
+fn a_full_share_stops_its_link_until_little_of_it_is_left() {
+    let mut rig = shut(Room::default());
+    let (one, size) = (link_of(Side::Partners, 0), large().len());
+    let most = SHARE_BYTES_MAX / size;
+    bring_a_share(&mut rig, one, most);
     // It goes on when no more than the rest is left, and not before. The link has a credit of four such stanzas.
     let link = rig.dialed();
     let gateway = rig.seen().dialed[0];
@@ -186,13 +191,7 @@ fn what_a_link_brought_for_who_is_being_moved_is_a_share_too() {
     let one = link_of(Side::Partners, 0);
     let most = SHARE_BYTES_MAX / large().len();
     rig.handle(Input::Hold(Arc::new(MoveOrder { id: 1, users: vec![ANNA.into()] })));
-    rig.say_large(Side::Partners, one, BOB, ANNA, most - 1);
-    assert!(!rig.is_paused(one));
-    rig.say_large(Side::Partners, one, BOB, ANNA, 1);
-    assert!(rig.is_paused(one), "who has brought a share is not read");
-    let other = rig.accept(Side::Partners, 1);
-    rig.say_large(Side::Partners, other, "x@other.example", ANNA, 1);
-    assert!(!rig.is_paused(other) && rig.refused() == 0, "another link is");
+    bring_a_share(&mut rig, one, most);
     rig.check();
     // Now it waits for the gateway, and is a share of what waits there.
     rig.handle(Input::Release(1));
