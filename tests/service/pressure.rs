@@ -34,6 +34,8 @@ impl Flood {
     fn begin(mut wire: Wire, from: &'static str, to: &'static str) -> Self {
         let (sent, enough) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, stop) = (Arc::clone(&sent), Arc::clone(&enough));
+        // He waits until what he has sent before is too old to be kept.
+        wire.send_within(OUTAGE);
         let thread = std::thread::spawn(move || {
             for number in 0..FLOOD {
                 if stop.load(Ordering::Relaxed) {
@@ -127,7 +129,7 @@ fn a_recipient_that_never_comes_back_costs_his_sender_an_error_each() {
 
     // Whatever had not gone out is answered when it has waited long enough, each once, and the sender is read again: what he had written
     // meanwhile, and the kernels kept, waits as long.
-    estate.until_within(OUTAGE * 2, "an end for each", |passed, made, held| {
+    estate.until_within(OUTAGE * 2, &format!("an end for each of {sent} and one"), |passed, made, held| {
         passed.received == sent as u64 + 1
             && passed.expected_held() == 0
             && made.expected_held() == 0

@@ -77,19 +77,30 @@ impl Wire {
         self.tls.as_ref().and_then(|tls| tls.alpn_protocol()).map(<[u8]>::to_vec)
     }
 
+    /// How long [`Self::send`] waits for a side that does not read.
+    pub fn send_within(&self, patience: Duration) {
+        self.socket.set_write_timeout(Some(patience)).unwrap();
+    }
+
     /// Sends. That the other side is gone shows when reading.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         for part in bytes.as_ref().chunks(16 * 1024) {
             match &mut self.tls {
                 Some(tls) => tls.writer().write_all(part).unwrap(),
                 None => {
-                    if self.socket.write_all(part).is_err() {
-                        return;
+                    if let Err(error) = self.socket.write_all(part) {
+                        return Self::is_gone(&error);
                     }
                 }
             }
             self.flush();
         }
+    }
+
+    /// A part of what was to be sent would be missing, which is no more what a test means to send.
+    fn is_gone(error: &std::io::Error) {
+        let late = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        assert!(!late, "the other side does not read what is sent");
     }
 
     /// Says that nothing more comes.
@@ -105,8 +116,8 @@ impl Wire {
     fn flush(&mut self) {
         if let Some(tls) = &mut self.tls {
             while tls.wants_write() {
-                if tls.write_tls(&mut self.socket).is_err() {
-                    return;
+                if let Err(error) = tls.write_tls(&mut self.socket) {
+                    return Self::is_gone(&error);
                 }
             }
         }
