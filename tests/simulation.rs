@@ -291,7 +291,7 @@ fn real_backends_keep_every_stanza_under_pressure() {
 /// Seeds beyond those that are always tried, with which something once went wrong: of the dying, and under pressure.
 const KEPT: [u64; 4] = [359, 465, 838, 4919];
 const KEPT_PRESSED: [u64; 1] = [1150];
-const KEPT_PRESSED_REAL: [u64; 1] = [3149];
+const KEPT_PRESSED_REAL: [u64; 2] = [3149, 8649];
 
 #[test]
 fn what_once_failed_does_not() {

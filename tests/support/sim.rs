@@ -62,6 +62,8 @@ struct Cell {
     mail: VecDeque<Input>,
     accepted: u64,
     drained: bool,
+    /// How many stanzas made by routers had come to be here, and when that was.
+    made: VecDeque<(Instant, u64)>,
 }
 
 /// The world.
@@ -122,6 +124,7 @@ impl Sim {
                 mail: VecDeque::new(),
                 accepted: 0,
                 drained: false,
+                made: VecDeque::new(),
             })
             .collect();
         let down = vec![false; cast.peers.len()];

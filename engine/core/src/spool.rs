@@ -48,6 +48,11 @@ impl Shares {
         self.0.values().copied().max().unwrap_or(0)
     }
 
+    /// Bytes of all that was brought.
+    pub(crate) fn total(&self) -> usize {
+        self.0.values().sum()
+    }
+
     /// Nothing waits.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
@@ -298,6 +303,11 @@ impl Spool {
     /// The most bytes that wait of what one link brought.
     pub fn largest_share(&self) -> usize {
         self.shares.largest()
+    }
+
+    /// Bytes waiting of what links brought: all but what the router made itself.
+    pub fn brought_bytes(&self) -> usize {
+        self.shares.total()
     }
 
     /// Stanzas waiting that the router made itself.

@@ -91,6 +91,11 @@ impl Holds {
         self.shares.largest()
     }
 
+    /// Bytes held of what links brought.
+    pub(super) fn brought_bytes(&self) -> usize {
+        self.shares.total()
+    }
+
     /// Takes all that is held; the users stay held.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Stanza> {
         self.shares.clear();

@@ -342,6 +342,15 @@ impl Shard {
         waiting.chain([self.holds.largest_share()]).max().unwrap_or(0)
     }
 
+    /// What waits here for servers and for moves: the bytes of what links brought, and how many stanzas the router made itself. For the
+    /// simulator.
+    pub fn waiting(&self) -> (usize, usize) {
+        let spools = self.destinations.values().map(|waiting| &waiting.spool);
+        spools.fold((self.holds.brought_bytes(), self.holds.made()), |(bytes, made), spool| {
+            (bytes + spool.brought_bytes(), made + spool.made())
+        })
+    }
+
     /// Links that are not read though nothing of theirs waits for long, on a shard alone: none, ever. For the simulator.
     ///
     /// # Errors
