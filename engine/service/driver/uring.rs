@@ -55,8 +55,8 @@ struct Came {
     bytes: usize,
     /// Somebody had little to say.
     little: bool,
-    /// Somebody had who is modest.
-    modest: bool,
+    /// Somebody had who says words.
+    words: bool,
 }
 
 /// io_uring as a driver.

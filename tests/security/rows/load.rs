@@ -12,7 +12,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "TL-01",
         attack: "a flood that takes the turns of others",
-        tried: "one and twenty connections that always have more to say, with both drivers: whoever says little is read in the next turn and turns are short for him, floods have the same each; what it comes to in time is measured in benches/fair.rs",
+        tried: "one and twenty connections that always have more to say, with both drivers: whoever says little at a time is read in the next turn and turns are short for him, floods have the same each and are not starved by many who say little; what it comes to in time is measured in benches/fair.rs",
         ends_in: "engine/service/driver/poll/rounds.rs",
         tests: &[
             (
@@ -20,15 +20,26 @@ pub const ROWS: &[Row] = &[
                 &[
                     "who_says_little_beside_a_flood_has_every_other_turn_for_himself",
                     "all_have_the_same_who_have_always_something",
+                    "however_many_say_words_a_flood_has_its_part",
                     "twenty_floods_keep_nobody_waiting_for_more_than_a_short_turn",
                     "after_a_pause_what_has_come_meanwhile_is_read_at_once",
                 ],
             ),
-            ("engine/service/driver/share.rs", &["who_brings_less_than_a_quarter_is_modest"]),
-            ("engine/service/driver/uring/tests.rs", &["floods_keep_nobody_waiting"]),
+            (
+                "engine/service/driver/share.rs",
+                &[
+                    "who_brings_less_than_a_quarter_goes_first",
+                    "who_says_one_word_after_the_other_goes_first_however_much_that_is",
+                    "who_is_modest_comes_first_and_who_floods_has_no_credit",
+                ],
+            ),
+            (
+                "engine/service/driver/uring/tests.rs",
+                &["floods_keep_nobody_waiting", "however_many_say_words_a_flood_is_heard"],
+            ),
         ],
         state: Partly(
-            "p50 and p90 stay within twice; the factor of p99 that is wanted, 2, is not reached: docs/performance.md has what is",
+            "p50 and p90 stay within twice; the factor of p99 that is wanted, 2, is reached in quiet rounds and not in all: docs/performance.md has what is",
         ),
     },
     Row {

@@ -3,11 +3,12 @@
 //! waits for one turn at most.
 //!
 //! Everything of a turn is written when the turn is over, so what counts for the others is how much a turn may hold, and in which turn
-//! one is read. While some are modest and others always have more, turns are short, and every other one is brief: those who say little are
-//! read and nobody else, so that what they said goes out before the next piece of a flood is looked at.
+//! one is read. While some say words and others always have more, turns are short, and every other one is brief: those who go first are
+//! read and nobody else, so that what they said goes out before the next piece of a flood is looked at. Of the turns between, half is for the
+//! others, however many go first.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use crate::driver::share::{Account, Share};
 
@@ -15,7 +16,9 @@ use crate::driver::share::{Account, Share};
 #[derive(Debug, Default)]
 pub(super) struct Rounds {
     share: Share,
-    /// By rank and then in the order in which they became ready.
+    /// Those that go first.
+    first: VecDeque<usize>,
+    /// The others, by rank and then in the order in which they became ready.
     ready: BinaryHeap<Reverse<(u64, u64, usize)>>,
     /// How many have become ready.
     count: u64,
@@ -24,7 +27,11 @@ pub(super) struct Rounds {
     /// Were read in this turn and have more.
     served: Vec<usize>,
     room: usize,
-    /// Only those who say little are read in this turn.
+    /// How much of it those have who go first, while others wait.
+    first_room: usize,
+    /// One that goes first is being read.
+    is_first: bool,
+    /// Nobody else is read in this turn.
     brief: bool,
     /// Who was read in the turn before.
     before: Seen,
@@ -48,19 +55,23 @@ impl Rounds {
             self.accounts.resize(slot + 1, Account::default());
         }
         let rank = self.share.rank(&mut self.accounts[slot]);
+        if self.accounts[slot].goes_first() {
+            return self.first.push_back(slot);
+        }
         self.count += 1;
         self.ready.push(Reverse((rank, self.count, slot)));
     }
 
     /// It is not to be read.
     pub(super) fn remove(&mut self, slot: usize) {
+        self.first.retain(|other| *other != slot);
         self.ready.retain(|Reverse((_, _, other))| *other != slot);
         self.served.retain(|other| *other != slot);
     }
 
     /// Whether one is ready.
     pub(super) fn is_empty(&self) -> bool {
-        self.ready.is_empty()
+        self.first.is_empty() && self.ready.is_empty()
     }
 
     /// A turn begins.
@@ -68,7 +79,8 @@ impl Rounds {
         self.share.begin();
         self.room = self.share.turn_bytes();
         // Two in a row would keep those waiting that are late already.
-        self.brief = self.share.is_short() && !self.brief && self.first_says_little();
+        self.brief = self.share.is_short() && !self.brief && !self.first.is_empty();
+        self.first_room = self.room / 2;
     }
 
     /// How much is to be read at once.
@@ -78,11 +90,16 @@ impl Rounds {
 
     /// Who is read next in this turn.
     pub(super) fn next(&mut self) -> Option<usize> {
-        if self.room == 0 || (self.brief && !self.first_says_little()) {
+        if self.room == 0 {
             return None;
         }
-        if let Some(Reverse((rank, _, slot))) = self.ready.pop() {
-            self.share.reach(rank);
+        let before_others = self.brief || self.first_room > 0 || self.ready.is_empty();
+        let first = if before_others { self.first.pop_front() } else { None };
+        self.is_first = first.is_some();
+        if first.is_none() && self.brief {
+            return None;
+        }
+        if let Some(slot) = first.or_else(|| self.next_by_rank()) {
             self.seen = if self.seen == Seen::Nobody { Seen::One(slot) } else { Seen::Several };
             return Some(slot);
         }
@@ -107,8 +124,8 @@ impl Rounds {
 
     /// So many bytes were read from it, and it has no more.
     pub(super) fn drained(&mut self, slot: usize, bytes: usize) {
-        let modest = self.accounts.get(slot).is_some_and(Account::is_modest);
-        if modest && !(self.ready.is_empty() && self.served.is_empty()) {
+        let words = self.accounts.get(slot).is_some_and(Account::says_words);
+        if words && !(self.ready.is_empty() && self.served.is_empty()) {
             self.share.shorten();
             self.room = self.room.min(self.share.turn_bytes());
         }
@@ -125,13 +142,26 @@ impl Rounds {
 
     fn count(&mut self, slot: usize, bytes: usize) {
         self.room = self.room.saturating_sub(bytes);
-        if let Some(account) = self.accounts.get_mut(slot) {
-            self.share.read(account, bytes);
+        if self.is_first {
+            self.first_room = self.first_room.saturating_sub(bytes);
+        }
+        let others_wait = self.others_wait();
+        match self.accounts.get_mut(slot) {
+            Some(account) if others_wait => self.share.read(account, bytes),
+            Some(account) => self.share.read_alone(account, bytes),
+            None => (),
         }
     }
 
-    fn first_says_little(&self) -> bool {
-        self.ready.peek().is_some_and(|Reverse((rank, ..))| self.share.is_little(*rank))
+    /// Whether somebody has something beside the one that was read just now.
+    fn others_wait(&self) -> bool {
+        !(self.is_empty() && self.served.is_empty())
+    }
+
+    fn next_by_rank(&mut self) -> Option<usize> {
+        let Reverse((rank, _, slot)) = self.ready.pop()?;
+        self.share.reach(rank);
+        Some(slot)
     }
 }
 
@@ -173,7 +203,8 @@ mod tests {
         (0..floods).for_each(|slot| rounds.push(slot));
         for _ in 0..1000 {
             // At first the floods are as fresh as he is.
-            if !rounds.ready.iter().any(|Reverse((_, _, slot))| *slot == floods) {
+            let waits = rounds.ready.iter().any(|Reverse((_, _, slot))| *slot == floods);
+            if !waits && !rounds.first.contains(&floods) {
                 rounds.push(floods);
             }
             turn(&mut rounds, 0..floods);
@@ -181,7 +212,7 @@ mod tests {
                 return rounds;
             }
         }
-        panic!("nobody sees who is modest");
+        panic!("nobody sees who says words");
     }
 
     #[test]
@@ -294,11 +325,25 @@ mod tests {
 
     #[test]
     fn all_have_the_same_who_have_always_something() {
-        for (floods, all, others) in [(20, 28, READ_BYTES), (20, 20, 1), (20, 220, 4000), (1, 300, 4000)] {
+        for (floods, all, others) in [(20, 28, READ_BYTES), (20, 20, 1), (20, 220, 20_000), (1, 300, 20_000)]
+        {
             let shares = shares(floods, all, 20_000, others);
             let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
             let apart = 2 * READ_BYTES.max(others) + usize::try_from(CREDIT_BYTES).unwrap();
             assert!(*least > 0 && most - least <= apart, "{floods} of {all}: {least} to {most}");
+        }
+    }
+
+    #[test]
+    fn however_many_say_words_a_flood_has_its_part() {
+        for (floods, all) in [(20, 220), (1, 300), (1, 2)] {
+            let shares = shares(floods, all, 20_000, 4000);
+            let (flood, words) = (shares[..floods].iter().min(), shares[floods..].iter().max());
+            assert!(flood >= words, "{floods} of {all}: {flood:?}, and of those who say words {words:?}");
+            for class in [&shares[..floods], &shares[floods..]] {
+                let (least, most) = (class.iter().min().unwrap(), class.iter().max().unwrap());
+                assert!(most - least <= 2 * READ_BYTES, "{floods}: {least} to {most}");
+            }
         }
     }
 

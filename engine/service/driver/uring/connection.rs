@@ -60,6 +60,8 @@ pub(super) struct Connection {
     pub(super) receiving: bool,
     /// What it has been read: see [`Share`](crate::driver::share::Share).
     pub(super) account: Account,
+    /// The rank with which the receive under way was begun, until that brings something.
+    pub(super) begun: Option<u64>,
     /// No receive is to begin.
     pub(super) paused: bool,
     finishing: bool,
@@ -96,6 +98,7 @@ impl Connection {
             sending: false,
             receiving: false,
             account: Account::default(),
+            begun: None,
             paused: false,
             finishing: false,
             shut: false,

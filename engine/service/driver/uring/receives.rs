@@ -16,8 +16,10 @@ impl Uring {
         connection.under_way += 1;
         connection.receiving = true;
         let (socket, token) = (connection.descriptor(), place.token(Operation::Receive));
+        let rank = self.share.rank(&mut connection.account);
+        connection.begun = Some(rank);
         // Who floods would take all buffers there are.
-        if self.share.is_short() && !self.share.is_little(self.share.rank(&mut connection.account)) {
+        if self.share.is_short() && !self.share.is_little(rank) {
             self.ring.receive_once(socket, token, SHARED_READ_BYTES as u32);
         } else {
             self.ring.receive(socket, token);
@@ -101,17 +103,26 @@ impl Uring {
     fn count(&mut self, place: Place, length: usize) -> bool {
         let Some(connection) = self.table.get(place) else { return false };
         let rank = self.share.rank(&mut connection.account);
-        self.share.read(&mut connection.account, length);
+        // Where nobody waits, whoever speaks is where all are. Else all are where the one began that is received on now: by how much he
+        // takes, he comes after those who wait.
+        let begun = connection.begun.take();
+        if self.starved.len() == 0 {
+            self.share.reach(rank);
+            self.share.read_alone(&mut connection.account, length);
+        } else {
+            begun.into_iter().for_each(|rank| self.share.reach(rank));
+            self.share.read(&mut connection.account, length);
+        }
         let little = self.share.is_little(rank);
         self.came.little |= little;
-        self.came.modest |= little && connection.account.is_modest();
+        self.came.words |= connection.account.says_words();
         little
     }
 
-    /// Turns are short from now on if somebody modest says something while others always have more, and long again when that was some time ago.
+    /// Turns are short from now on if somebody says a word while others always have more, and long again when that was some time ago.
     pub(super) fn share(&mut self) {
         self.share.begin();
-        if self.came.modest && self.somebody_floods() {
+        if self.came.words && self.somebody_floods() {
             self.share.shorten();
         }
         self.ring.buffers.cut_to(self.share.piece());

@@ -106,7 +106,6 @@ impl Uring {
                 }
                 floods -= 1;
             }
-            self.share.reach(rank);
             if let Some(place) = self.starved.pop() {
                 self.receive(place);
             }

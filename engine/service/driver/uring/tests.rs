@@ -178,7 +178,7 @@ fn floods_keep_nobody_waiting() {
                 waited += bytes.len();
                 if link == quiet {
                     said = None;
-                    // Before, nobody knows who floods, and later, who is modest.
+                    // Before, nobody knows who floods, and later, who says words.
                     let known = [50..400, 400..800].iter().position(|turns| turns.contains(&turn));
                     known.into_iter().for_each(|at| longest[at] = longest[at].max(waited));
                 }
@@ -191,6 +191,38 @@ fn floods_keep_nobody_waiting() {
     assert!(said.is_none_or(|turn| turn >= 780), "last said in {said:?}");
     assert!(longest[0] <= 1024 * 1024 && longest[1] <= 128 * 1024, "{longest:?} bytes before a word");
     assert!(most <= 1024 * 1024, "{most} bytes in one turn");
+}
+
+#[test]
+fn however_many_say_words_a_flood_is_heard() {
+    let mut rig = Rig::new();
+    let (flood, mut loud) = rig.connect();
+    loud.set_nonblocking(true).unwrap();
+    // Each has one word under way.
+    let mut others: Vec<(LinkId, TcpStream, bool)> =
+        (0..600).map(|_| rig.connect()).map(|(link, peer)| (link, peer, false)).collect();
+    let bytes = pattern(64 * 1024);
+    let (mut came, mut longest, mut silent) = (0, 0, 0);
+    for turn in 0..1500 {
+        while loud.write(&bytes).is_ok() {}
+        for (_, peer, said) in others.iter_mut().filter(|(_, _, said)| !said) {
+            peer.write_all(&bytes[..3000]).unwrap();
+            *said = true;
+        }
+        silent += 1;
+        for input in rig.turn() {
+            let Input::Received(link, _) = input else { continue };
+            if link == flood {
+                (came, silent) = (came + 1, 0);
+            } else if let Some((_, _, said)) = others.iter_mut().find(|(other, ..)| *other == link) {
+                *said = false;
+            }
+        }
+        if turn > 700 {
+            longest = longest.max(silent);
+        }
+    }
+    assert!(came > 0 && longest <= 60, "{came} times, and not for {longest} turns");
 }
 
 #[test]
