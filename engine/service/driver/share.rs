@@ -46,7 +46,7 @@ pub(crate) const SHARED_TURN_BYTES: usize = 32 * 1024;
 /// [`READ_BYTES`] while turns are shared.
 pub(crate) const SHARED_READ_BYTES: usize = 8 * 1024;
 
-/// Turns that stay short after somebody has said a word while others had more: about half a second.
+/// Turns that stay short after somebody has said a word while others had more, of those in which some have more: about half a second.
 pub(crate) const SHARED_TURNS: u32 = 4096;
 
 /// What is known of one connection.
@@ -141,8 +141,9 @@ impl Share {
         rank + LITTLE_BYTES <= self.reached
     }
 
-    /// A turn begins.
-    pub(crate) fn begin(&mut self) {
+    /// A turn in which some had more than it holds is over. Others do not count: floods that all wait for a recipient are silent for long, and the
+    /// first turn in which they are back is to be short.
+    pub(crate) fn had_more(&mut self) {
         self.shared = self.shared.saturating_sub(1);
     }
 
@@ -263,10 +264,10 @@ mod tests {
         assert_eq!((share.turn_bytes(), share.piece()), (TURN_BYTES, READ_BYTES));
         share.shorten();
         for _ in 1..SHARED_TURNS {
-            share.begin();
+            share.had_more();
             assert_eq!((share.turn_bytes(), share.piece()), (SHARED_TURN_BYTES, SHARED_READ_BYTES));
         }
-        share.begin();
+        share.had_more();
         assert!(!share.is_short());
     }
 }

@@ -76,7 +76,6 @@ impl Rounds {
 
     /// A turn begins.
     pub(super) fn begin(&mut self) {
-        self.share.begin();
         self.room = self.share.turn_bytes();
         // Two in a row would keep those waiting that are late already.
         self.brief = self.share.is_short() && !self.brief && !self.first.is_empty();
@@ -136,6 +135,9 @@ impl Rounds {
     pub(super) fn end(&mut self) {
         self.before = std::mem::take(&mut self.seen);
         let mut served = std::mem::take(&mut self.served);
+        if !served.is_empty() {
+            self.share.had_more();
+        }
         served.drain(..).for_each(|slot| self.push(slot));
         self.served = served;
     }
@@ -233,8 +235,8 @@ mod tests {
     fn turns_are_long_again_when_nobody_says_little() {
         let mut rounds = short(2);
         let bytes = |rounds: &mut Rounds| {
-            let reads = turn(rounds, 0..2).len();
-            reads * rounds.piece()
+            let piece = rounds.piece();
+            turn(rounds, 0..2).len() * piece
         };
         for _ in 1..SHARED_TURNS {
             assert_eq!(bytes(&mut rounds), 2 * SHARED_READ_BYTES);

@@ -121,9 +121,11 @@ impl Uring {
 
     /// Turns are short from now on if somebody says a word while others always have more, and long again when that was some time ago.
     pub(super) fn share(&mut self) {
-        self.share.begin();
-        if self.came.words && self.somebody_floods() {
-            self.share.shorten();
+        if self.somebody_floods() {
+            self.share.had_more();
+            if self.came.words {
+                self.share.shorten();
+            }
         }
         self.ring.buffers.cut_to(self.share.piece());
     }
