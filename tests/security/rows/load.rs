@@ -39,7 +39,7 @@ pub const ROWS: &[Row] = &[
             ),
         ],
         state: Partly(
-            "p50 and p90 stay within twice; the factor of p99 that is wanted, 2, is reached in quiet rounds and not in all: docs/performance.md has what is",
+            "p50 and p90 stay within twice; the factor of p99 that is wanted, 2, is reached in most runs and not in all: docs/performance.md has what is",
         ),
     },
     Row {
