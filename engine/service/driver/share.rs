@@ -202,7 +202,7 @@ mod tests {
                 share.read(account, of(part));
             }
             let account: &Account = &modest;
-            assert_eq!(account.goes_first(), account.times >= 2 && round > 8, "in round {round}");
+            assert_eq!(account.goes_first(), account.times >= MODEST_TIMES && round > 8, "in round {round}");
         }
         assert_eq!([&modest, &slow, &busy].map(Account::goes_first), [true, false, false]);
         // Whoever begins to flood is modest no more as soon as he has had what is allowed, though nothing is reached meanwhile.

@@ -89,7 +89,7 @@ impl Wire {
                 Some(tls) => tls.writer().write_all(part).unwrap(),
                 None => {
                     if let Err(error) = self.socket.write_all(part) {
-                        return Self::is_gone(&error);
+                        return Self::must_be_gone(&error);
                     }
                 }
             }
@@ -98,7 +98,7 @@ impl Wire {
     }
 
     /// A part of what was to be sent would be missing, which is no more what a test means to send.
-    fn is_gone(error: &std::io::Error) {
+    fn must_be_gone(error: &std::io::Error) {
         let late = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
         assert!(!late, "the other side does not read what is sent");
     }
@@ -117,7 +117,7 @@ impl Wire {
         if let Some(tls) = &mut self.tls {
             while tls.wants_write() {
                 if let Err(error) = tls.write_tls(&mut self.socket) {
-                    return Self::is_gone(&error);
+                    return Self::must_be_gone(&error);
                 }
             }
         }
