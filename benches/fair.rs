@@ -7,9 +7,14 @@
 //! machine: the router has a core to itself, from which the kernel's own threads are kept away, all others share another one, and there the quiet partner and his recipient go before all others,
 //! and who floods goes last, as on machines of their own. Without that the figures would say how a kernel shares a core among thirty threads:
 //! a slice of its scheduler is three milliseconds. What is left of that is measured, too: beside a flood that goes past the router to the same
-//! recipients, which costs the other core as much. A machine that others use, too, stands still for milliseconds now and then, which only adds:
-//! beside the middle of all rounds the quietest one is told.
+//! recipients, which costs the other core as much.
+//!
+//! A virtual machine stops its cores for milliseconds when both are busy, which a flood makes them, whatever runs there: how often, and how
+//! long, is told first, of threads that do nothing but look at the clock. So *alone* is measured twice, on cores that have nothing else to do
+//! and on cores that are kept busy, at the lowest of all priorities, by such threads; they go on beside the floods. Beside the middle of all rounds
+//! the quietest one is told.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -27,6 +32,8 @@ use turnout_bench::{Outcome, sys, xml};
 const ROUNDS: usize = 9;
 /// Seconds of each.
 const SECONDS: f64 = 1.0;
+/// A round is looked at in windows of so many nanoseconds, by the time that messages were due.
+const WINDOW: u64 = 100_000_000;
 /// Connections of the partner that floods: as many as he may have.
 const FLOODS: usize = 20;
 
@@ -47,7 +54,8 @@ impl Drop for Router {
 /// What the recipients saw.
 #[derive(Default)]
 struct Seen {
-    times: Mutex<Histogram>,
+    /// By window.
+    times: Mutex<BTreeMap<u64, Histogram>>,
     messages: AtomicU64,
 }
 
@@ -136,7 +144,7 @@ fn messages(bytes: &[u8], now: u64, seen: &Seen) -> usize {
         if let Some(due) = due {
             let times =
                 times.get_or_insert_with(|| seen.times.lock().unwrap_or_else(PoisonError::into_inner));
-            times.add(now.saturating_sub(due));
+            times.entry(due / WINDOW).or_default().add(now.saturating_sub(due));
         }
     }
     seen.messages.fetch_add(count, Ordering::Relaxed);
@@ -244,12 +252,80 @@ impl Flood {
     }
 }
 
-/// What is told of the times: these shares of the messages waited no longer.
-const SHARES: [f64; 3] = [0.5, 0.9, 0.99];
+/// Threads that keep every core busy while nothing else wants it, and see when it stands still.
+struct Busy {
+    on: AtomicBool,
+    over: AtomicBool,
+}
 
-fn percentiles(seen: &Seen) -> [f64; 3] {
-    let times = std::mem::take(&mut *seen.times.lock().unwrap_or_else(PoisonError::into_inner));
-    SHARES.map(|share| times.percentile(share) as f64 / 1e3)
+/// What the clock leaps over at the least when a core stands still, in nanoseconds.
+const STILL: u64 = 500_000;
+
+impl Busy {
+    /// Works while the cores are kept busy.
+    fn during(cores: &[usize], work: impl FnOnce(&Self) -> Outcome<()>) -> Outcome<()> {
+        let busy = Self { on: AtomicBool::new(false), over: AtomicBool::new(false) };
+        std::thread::scope(|scope| {
+            for core in cores {
+                let busy = &busy;
+                scope.spawn(move || {
+                    // Where neither is allowed the figures are worse for it.
+                    drop(sys::pin(0, *core));
+                    sys::stand_aside();
+                    while !busy.over.load(Ordering::Relaxed) {
+                        if busy.on.load(Ordering::Relaxed) {
+                            std::hint::spin_loop();
+                        } else {
+                            std::thread::sleep(Duration::from_millis(10));
+                        }
+                    }
+                });
+            }
+            let result = work(&busy);
+            busy.over.store(true, Ordering::Relaxed);
+            result
+        })
+    }
+
+    fn set(&self, on: bool) {
+        self.on.store(on, Ordering::Relaxed);
+    }
+}
+
+/// Tells how often each of these cores stands still while all of them are busy with nothing.
+fn tell_of_the_machine(cores: &[usize]) {
+    let end = sys::now() + 5_000_000_000;
+    let watch = |core: usize| {
+        drop(sys::pin(0, core));
+        let (mut before, mut still) = (sys::now(), Vec::new());
+        while before < end {
+            let now = sys::now();
+            if now - before >= STILL {
+                still.push((now - before) as f64 / 1e6);
+            }
+            before = now;
+        }
+        still
+    };
+    let told = std::thread::scope(|scope| {
+        let threads: Vec<_> = cores.iter().map(|core| scope.spawn(move || (*core, watch(*core)))).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
+    });
+    for (core, still) in told {
+        println!(
+            "core {core}, busy with nothing for 5 s, stood still {} times for {:.1} ms in all, {:.1} ms at the longest",
+            still.len(),
+            still.iter().sum::<f64>(),
+            still.iter().copied().fold(0.0, f64::max)
+        );
+    }
+}
+
+/// The windows of a round that were whole, as far as the recipient's machine let them be.
+fn windows(seen: &Seen) -> Vec<Histogram> {
+    let windows = std::mem::take(&mut *seen.times.lock().unwrap_or_else(PoisonError::into_inner));
+    let most = windows.values().map(Histogram::total).max().unwrap_or_default();
+    windows.into_values().filter(|window| window.total() >= most / 2).collect()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -296,27 +372,46 @@ fn bench(driver: &str, folder: &Path, cores: &[usize]) -> Outcome<()> {
     })?;
     // One message a write costs its sender more than the router: no more than he can do.
     let rate = (most / 2.0).min(20_000.0);
-    percentiles(&seen);
-    let floods = [Flood::None, Flood::Past(servers[1]), Flood::Through(listen)];
-    let mut times = [const { Vec::new() }; 3];
-    for _ in 0..ROUNDS {
-        for (flood, times) in floods.iter().zip(&mut times) {
-            flood.beside(|| pace(&mut wire, rate))?;
-            times.push(percentiles(&seen));
+    windows(&seen);
+    let ways = [
+        ("alone, idle cores", Flood::None, false),
+        ("alone, busy cores", Flood::None, true),
+        ("beside floods past it", Flood::Past(servers[1]), true),
+        ("beside floods through it", Flood::Through(listen), true),
+    ];
+    let mut times = [const { Vec::new() }; 4];
+    Busy::during(cores, |busy| {
+        for _ in 0..ROUNDS {
+            for ((_, flood, on), times) in ways.iter().zip(&mut times) {
+                busy.set(*on);
+                flood.beside(|| pace(&mut wire, rate))?;
+                times.extend(windows(&seen));
+            }
         }
-    }
+        Ok(())
+    })?;
     println!(
         "{driver}: flooded it passes {most:.0} messages/s; of {rate:.0}/s of the quiet partner's so much waits no longer than, in us:"
     );
-    let mut first = None;
-    for (what, rounds) in ["alone", "beside floods past it", "beside floods through it"].iter().zip(times) {
-        let [p50, p90, p99] = [0, 1, 2].map(|at| median(rounds.iter().map(|round| round[at]).collect()));
-        let quietest = rounds.iter().map(|round| round[2]).fold(f64::INFINITY, f64::min);
-        let (p99_alone, quietest_alone) = *first.get_or_insert((p99, quietest));
+    let mut alone = [f64::NAN; 2];
+    for ((what, _, busy), windows) in ways.iter().zip(times) {
+        let micros = |window: &Histogram, share| window.percentile(share) as f64 / 1e3;
+        let middle = |share| median(windows.iter().map(|window| micros(window, share)).collect());
+        let mut all = Histogram::default();
+        windows.iter().for_each(|window| all.add_all(window));
+        let p99 = [middle(0.99), micros(&all, 0.99)];
+        // All else is compared with what he waits alone on cores that are as busy.
+        if !*busy || what.starts_with("alone") {
+            alone = p99;
+        }
         println!(
-            "    {what:26} p50 {p50:6.0}  p90 {p90:6.0}  p99 {p99:6.0} ({:.2} x)  p99 of the quietest round {quietest:6.0} ({:.2} x)",
-            p99 / p99_alone,
-            quietest / quietest_alone
+            "    {what:26} p50 {:6.0}  p90 {:6.0}  p99 {:6.0} ({:.2} x)  p99 of all {:6.0} ({:.2} x)",
+            middle(0.5),
+            middle(0.9),
+            p99[0],
+            p99[0] / alone[0],
+            p99[1],
+            p99[1] / alone[1]
         );
     }
     Ok(())
@@ -341,6 +436,7 @@ fn main() -> std::process::ExitCode {
                 if let [first, _, ..] = cores[..] {
                     sys::pin(0, first)?;
                 }
+                tell_of_the_machine(&cores);
                 let wanted = |driver: &&str| words.is_empty() || words.iter().any(|word| word == *driver);
                 ["poll", "io_uring"]
                     .iter()

@@ -26,6 +26,13 @@ impl Histogram {
         self.max = self.max.max(value);
     }
 
+    /// Counts all that another one has counted.
+    pub fn add_all(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        self.total += other.total;
+        self.max = self.max.max(other.max);
+    }
+
     /// How many were counted.
     #[must_use]
     pub fn total(&self) -> u64 {

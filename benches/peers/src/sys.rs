@@ -163,6 +163,11 @@ pub fn step_aside() {
     order(libc::SCHED_OTHER, 0);
 }
 
+/// Lets this thread run only while no other one wants its core. False where that is not allowed.
+pub fn stand_aside() -> bool {
+    order(libc::SCHED_IDLE, 0)
+}
+
 fn order(policy: libc::c_int, priority: libc::c_int) -> bool {
     let param = libc::sched_param { sched_priority: priority };
     // SAFETY: the pointer is to a parameter of ours.

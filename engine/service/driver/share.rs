@@ -62,6 +62,8 @@ pub(crate) struct Account {
     times: u64,
     /// How many reads in turn have brought no more than a word.
     words: u32,
+    /// What had been reached when it was held up.
+    held: Option<u64>,
 }
 
 impl Account {
@@ -108,6 +110,19 @@ impl Share {
         // What he has had before the others is not held against him when he is one of them again.
         account.counted = account.counted.min(self.reached);
         self.reached.saturating_sub(CREDIT_BYTES)
+    }
+
+    /// A connection is not to be read until [`Self::release`]: what others bring meanwhile says nothing of it. A flood that waits for its recipient
+    /// would else be taken for modest, and come before all others when it is read again.
+    pub(crate) fn hold(&self, account: &mut Account) {
+        account.held.get_or_insert(self.reached);
+    }
+
+    /// It is read again.
+    pub(crate) fn release(&self, account: &mut Account) {
+        if let (Some(held), Some(since)) = (account.held.take(), &mut account.since) {
+            *since += self.reached.saturating_sub(held);
+        }
     }
 
     /// So much was read from a connection while nobody else had anything: that says nothing of who is modest.
@@ -256,6 +271,35 @@ mod tests {
         share.reach(102 * JUDGED_BYTES);
         share.read(&mut fresh, 1);
         assert!(fresh.goes_first());
+    }
+
+    #[test]
+    fn who_was_held_up_was_not_modest_meanwhile() {
+        for held in [false, true] {
+            let mut share = Share::default();
+            let mut flood = Account::default();
+            for _ in 0..4 {
+                share.read(&mut flood, READ_BYTES);
+            }
+            if held {
+                share.hold(&mut flood);
+            }
+            share.reach(100 * JUDGED_BYTES);
+            share.release(&mut flood);
+            share.read(&mut flood, READ_BYTES);
+            assert_eq!(flood.goes_first(), !held, "silence alone is modest");
+        }
+        // Who was modest before is so again, and what he had brought still counts.
+        let mut share = Share::default();
+        let mut modest = Account { times: MODEST_TIMES, since: Some(CREDIT_BYTES), ..Account::default() };
+        for round in 0..4 {
+            assert!(modest.goes_first(), "round {round}");
+            share.read(&mut modest, READ_BYTES / 2);
+            share.hold(&mut modest);
+            share.reach(CREDIT_BYTES * (round + 2));
+            share.release(&mut modest);
+        }
+        assert!(!modest.goes_first(), "a flood in pieces");
     }
 
     #[test]

@@ -69,6 +69,12 @@ impl Rounds {
         self.served.retain(|other| *other != slot);
     }
 
+    /// It is held up from now on, or read again.
+    pub(super) fn hold(&mut self, slot: usize, held: bool) {
+        let Some(account) = self.accounts.get_mut(slot) else { return };
+        if held { self.share.hold(account) } else { self.share.release(account) }
+    }
+
     /// Whether one is ready.
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_empty() && self.ready.is_empty()

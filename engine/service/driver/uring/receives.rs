@@ -18,8 +18,8 @@ impl Uring {
         let (socket, token) = (connection.descriptor(), place.token(Operation::Receive));
         let rank = self.share.rank(&mut connection.account);
         connection.begun = Some(rank);
-        // Who floods would take all buffers there are.
-        if self.share.is_short() && !self.share.is_little(rank) {
+        // Who floods would take all buffers there are, and so would a flood that is taken for modest.
+        if self.share.is_short() && !(self.share.is_little(rank) && connection.account.says_words()) {
             self.ring.receive_once(socket, token, SHARED_READ_BYTES as u32);
         } else {
             self.ring.receive(socket, token);

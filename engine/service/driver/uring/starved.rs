@@ -71,6 +71,11 @@ impl Uring {
             return;
         };
         connection.paused = paused;
+        if paused {
+            self.share.hold(&mut connection.account);
+        } else {
+            self.share.release(&mut connection.account);
+        }
         // A receive that is still ending begins anew when it has ended, if by then it is to.
         if paused && connection.receiving {
             self.ring.stop(place.token(Operation::Receive));
