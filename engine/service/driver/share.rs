@@ -40,8 +40,8 @@ pub(crate) const TURN_BYTES: usize = 256 * 1024;
 pub(crate) const READ_BYTES: usize = 64 * 1024;
 
 /// [`TURN_BYTES`] while some say words and others have more. All of a turn is written when it is over, so this is what who says
-/// little waits for: some hundred stanzas, a tenth of a millisecond. Smaller turns make more calls of the kernel for the same bytes.
-pub(crate) const SHARED_TURN_BYTES: usize = 32 * 1024;
+/// little waits for: sixty stanzas or so, a twentieth of a millisecond. Smaller turns make more calls of the kernel for the same bytes.
+pub(crate) const SHARED_TURN_BYTES: usize = 16 * 1024;
 
 /// [`READ_BYTES`] while turns are shared.
 pub(crate) const SHARED_READ_BYTES: usize = 8 * 1024;
@@ -81,6 +81,14 @@ impl Account {
     fn said(&mut self, bytes: usize, piece: usize) {
         self.counted += bytes as u64;
         self.words = if bytes <= WORD_BYTES && bytes < piece { self.words.saturating_add(1) } else { 0 };
+    }
+}
+
+#[cfg(test)]
+impl Account {
+    /// Of one who has brought little, and more than words.
+    pub(crate) fn modest() -> Self {
+        Self { times: MODEST_TIMES, ..Self::default() }
     }
 }
 

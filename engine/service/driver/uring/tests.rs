@@ -7,6 +7,7 @@ use bytes::Bytes;
 use turnout_core::home::HomeId;
 
 use super::*;
+use crate::driver::share::{Account, SHARED_READ_BYTES};
 use crate::mail::post_office;
 use crate::resolve::Resolver;
 use crate::tls::TlsContext;
@@ -189,8 +190,34 @@ fn floods_keep_nobody_waiting() {
         }
     }
     assert!(said.is_none_or(|turn| turn >= 780), "last said in {said:?}");
-    assert!(longest[0] <= 1024 * 1024 && longest[1] <= 128 * 1024, "{longest:?} bytes before a word");
+    assert!(longest[0] <= 1024 * 1024 && longest[1] <= 64 * 1024, "{longest:?} bytes before a word");
     assert!(most <= 1024 * 1024, "{most} bytes in one turn");
+}
+
+#[test]
+fn who_is_taken_for_modest_has_no_more_than_others_at_once() {
+    let mut rig = Rig::new();
+    let (link, mut peer) = rig.connect();
+    let place = rig.driver.table.find(link).unwrap();
+    // A receive that began while turns were long has what there is.
+    peer.write_all(b"a word").unwrap();
+    rig.hoard(6);
+    rig.submit(Output::Pause(link));
+    rig.turn();
+    rig.driver.table.get(place).unwrap().account = Account::modest();
+    rig.driver.share.shorten();
+    peer.write_all(&pattern(300_000)).unwrap();
+    rig.submit(Output::Resume(link));
+    let mut came = 0;
+    while came < 300_000 {
+        let turn: usize = rig
+            .turn()
+            .iter()
+            .map(|input| if let Input::Received(_, bytes) = input { bytes.len() } else { 0 })
+            .sum();
+        assert!(turn <= SHARED_READ_BYTES, "{turn} bytes in a turn after {came}");
+        came += turn;
+    }
 }
 
 #[test]
