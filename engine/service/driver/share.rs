@@ -46,7 +46,7 @@ pub(crate) const SHARED_TURN_BYTES: usize = 16 * 1024;
 /// [`READ_BYTES`] while turns are shared.
 pub(crate) const SHARED_READ_BYTES: usize = 8 * 1024;
 
-/// Turns that stay short after somebody has said a word while others had more, of those in which some have more: about half a second.
+/// Turns that stay short after somebody has said a word while others had more, of those in which some have more: about a quarter of a second.
 pub(crate) const SHARED_TURNS: u32 = 4096;
 
 /// What is known of one connection.
