@@ -11,8 +11,8 @@
 //!
 //! A virtual machine stops its cores for milliseconds when both are busy, which a flood makes them, whatever runs there: how often, and how
 //! long, is told first, of threads that do nothing but look at the clock. So *alone* is measured twice, on cores that have nothing else to do
-//! and on cores that are kept busy, at the lowest of all priorities, by such threads; they go on beside the floods. Beside the middle of all rounds
-//! the quietest one is told.
+//! and on cores that are kept busy, at the lowest of all priorities; they are kept so beside the floods, too. And each round is looked at in windows of a
+//! tenth of a second, most of which have no such stop in them: the middle of all windows is told, and beside it the p99 of all messages.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -321,7 +321,7 @@ fn tell_of_the_machine(cores: &[usize]) {
     }
 }
 
-/// The windows of a round that were whole, as far as the recipient's machine let them be.
+/// The windows of a round, but for a first and a last one of less than half the messages of the others.
 fn windows(seen: &Seen) -> Vec<Histogram> {
     let windows = std::mem::take(&mut *seen.times.lock().unwrap_or_else(PoisonError::into_inner));
     let most = windows.values().map(Histogram::total).max().unwrap_or_default();
@@ -333,20 +333,14 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn bench(driver: &str, folder: &Path, cores: &[usize]) -> Outcome<()> {
-    // The router and the recipients are started by this thread, and would go first as well.
-    sys::step_aside();
-    let seen = Arc::new(Seen::default());
-    let (servers, listen) = ([server(Arc::default())?, server(Arc::clone(&seen))?], free()?);
-    let file = folder.join("fair.toml");
-    std::fs::write(&file, config(listen, free()?, free()?, servers, driver)).map_err(failed)?;
+/// The router, on a core of its own; `None` when it does not start.
+fn start(file: &Path, listen: SocketAddr, cores: &[usize]) -> Outcome<Option<Router>> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_turnout"));
-    command.arg("run").arg("--config").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+    command.arg("run").arg("--config").arg(file).stdout(Stdio::null()).stderr(Stdio::null());
     let mut router = Router(command.spawn().map_err(failed)?);
     while TcpStream::connect(listen).is_err() {
         if router.0.try_wait().is_ok_and(|status| status.is_some()) {
-            println!("{driver:8} skipped: the router does not start with it");
-            return Ok(());
+            return Ok(None);
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -354,6 +348,45 @@ fn bench(driver: &str, folder: &Path, cores: &[usize]) -> Outcome<()> {
         sys::pin(router.0.id(), last)?;
         sys::favour(router.0.id())?;
     }
+    Ok(Some(router))
+}
+
+/// What the quiet partner waits for each of these ways, which say whether the cores are kept busy.
+fn tell(ways: &[(&str, Flood, bool)], times: [Vec<Histogram>; 4]) {
+    let mut alone = [f64::NAN; 2];
+    for ((what, _, busy), windows) in ways.iter().zip(times) {
+        let micros = |window: &Histogram, share| window.percentile(share) as f64 / 1e3;
+        let middle = |share| median(windows.iter().map(|window| micros(window, share)).collect());
+        let mut all = Histogram::default();
+        windows.iter().for_each(|window| all.add_all(window));
+        let p99 = [middle(0.99), micros(&all, 0.99)];
+        // All else is compared with what he waits alone on cores that are as busy.
+        if !*busy || what.starts_with("alone") {
+            alone = p99;
+        }
+        println!(
+            "    {what:26} p50 {:6.0}  p90 {:6.0}  p99 {:6.0} ({:.2} x)  p99 of all {:6.0} ({:.2} x)",
+            middle(0.5),
+            middle(0.9),
+            p99[0],
+            p99[0] / alone[0],
+            p99[1],
+            p99[1] / alone[1]
+        );
+    }
+}
+
+fn bench(driver: &str, folder: &Path, cores: &[usize]) -> Outcome<()> {
+    // The router and the recipients are started by this thread, and would go first as well.
+    sys::step_aside();
+    let seen = Arc::new(Seen::default());
+    let (servers, listen) = ([server(Arc::default())?, server(Arc::clone(&seen))?], free()?);
+    let file = folder.join("fair.toml");
+    std::fs::write(&file, config(listen, free()?, free()?, servers, driver)).map_err(failed)?;
+    let Some(_router) = start(&file, listen, cores)? else {
+        println!("{driver:8} skipped: the router does not start with it");
+        return Ok(());
+    };
     sys::exact_sleep();
     if !sys::step_forward() {
         println!(
@@ -384,6 +417,9 @@ fn bench(driver: &str, folder: &Path, cores: &[usize]) -> Outcome<()> {
     Busy::during(cores, |busy| {
         for _ in 0..ROUNDS {
             for ((_, flood, on), times) in ways.iter().zip(&mut times) {
+                if sys::stopped() {
+                    return Err("interrupted".into());
+                }
                 busy.set(*on);
                 let before = seen.messages.load(Ordering::Relaxed);
                 flood.beside(|| pace(&mut wire, rate))?;
@@ -402,27 +438,7 @@ fn bench(driver: &str, folder: &Path, cores: &[usize]) -> Outcome<()> {
         "    of the flood {:.0} messages/s passed beside him",
         passed as f64 / (SECONDS + 0.3) / ROUNDS as f64
     );
-    let mut alone = [f64::NAN; 2];
-    for ((what, _, busy), windows) in ways.iter().zip(times) {
-        let micros = |window: &Histogram, share| window.percentile(share) as f64 / 1e3;
-        let middle = |share| median(windows.iter().map(|window| micros(window, share)).collect());
-        let mut all = Histogram::default();
-        windows.iter().for_each(|window| all.add_all(window));
-        let p99 = [middle(0.99), micros(&all, 0.99)];
-        // All else is compared with what he waits alone on cores that are as busy.
-        if !*busy || what.starts_with("alone") {
-            alone = p99;
-        }
-        println!(
-            "    {what:26} p50 {:6.0}  p90 {:6.0}  p99 {:6.0} ({:.2} x)  p99 of all {:6.0} ({:.2} x)",
-            middle(0.5),
-            middle(0.9),
-            p99[0],
-            p99[0] / alone[0],
-            p99[1],
-            p99[1] / alone[1]
-        );
-    }
+    tell(&ways, times);
     Ok(())
 }
 
@@ -441,6 +457,7 @@ fn main() -> std::process::ExitCode {
         Ok(status) if status.success() => {
             std::fs::write(folder.join("fair-users.csv"), users).map_err(failed).and_then(|()| {
                 let cores = sys::cores();
+                sys::stop_in_order();
                 let _cleared = cores.last().filter(|_| cores.len() > 1).map(|last| sys::Cleared::of(*last));
                 if let [first, _, ..] = cores[..] {
                     sys::pin(0, first)?;

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Outcome;
 
@@ -75,7 +76,32 @@ pub fn pin(pid: u32, core: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// A core from which everybody who may be moved is kept away, threads of the kernel, too, until this is dropped.
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn stop(_: libc::c_int) {
+    STOPPED.store(true, Ordering::Relaxed);
+}
+
+/// From now on who interrupts or ends this process has [`stopped`] say so, once: for what has to be put back as it was. The second time it ends.
+pub fn stop_in_order() {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: the action is whole, and its handler does nothing but store a flag.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = stop as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            action.sa_flags = libc::SA_RESTART | libc::SA_RESETHAND;
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+        }
+    }
+}
+
+/// Whether this process is to end.
+pub fn stopped() -> bool {
+    STOPPED.load(Ordering::Relaxed)
+}
+
+/// A core from which everybody who may be moved is kept away, threads of the kernel, too, until this is dropped. A process that does this
+/// has to [`stop_in_order`], or whoever interrupts it leaves a machine without that core.
 #[derive(Debug)]
 pub struct Cleared {
     core: usize,

@@ -123,7 +123,7 @@ impl Share {
     /// A connection is not to be read until [`Self::release`]: what others bring meanwhile says nothing of it. A flood that waits for its recipient
     /// would else be taken for modest, and come before all others when it is read again.
     pub(crate) fn hold(&self, account: &mut Account) {
-        account.held.get_or_insert(self.reached);
+        account.held = Some(self.reached);
     }
 
     /// It is read again.
@@ -308,6 +308,14 @@ mod tests {
             share.release(&mut modest);
         }
         assert!(!modest.goes_first(), "a flood in pieces");
+        // Who closed while he was held up leaves nothing to the next one in his place.
+        let mut account = Account { since: Some(CREDIT_BYTES), ..Account::default() };
+        for _ in 0..2 {
+            share.hold(&mut account);
+            share.reach(share.reached + 100 * JUDGED_BYTES);
+        }
+        share.release(&mut account);
+        assert_eq!((account.since, account.held), (Some(CREDIT_BYTES + 100 * JUDGED_BYTES), None));
     }
 
     #[test]

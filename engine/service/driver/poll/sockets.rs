@@ -135,7 +135,9 @@ impl Sockets {
         let Some(slot) = self.find(link) else { return };
         let Some(connection) = self.slots[slot].as_mut() else { return };
         let was = std::mem::replace(&mut connection.paused, paused);
-        self.ready.hold(slot, paused);
+        if was != paused {
+            self.ready.hold(slot, paused);
+        }
         if was && !paused && connection.ready {
             self.ready.push(slot);
         }

@@ -70,11 +70,11 @@ impl Uring {
         let Some(connection) = self.table.get(place).filter(|connection| !connection.is_ending()) else {
             return;
         };
-        connection.paused = paused;
-        if paused {
-            self.share.hold(&mut connection.account);
-        } else {
-            self.share.release(&mut connection.account);
+        if std::mem::replace(&mut connection.paused, paused) != paused {
+            match paused {
+                true => self.share.hold(&mut connection.account),
+                false => self.share.release(&mut connection.account),
+            }
         }
         // A receive that is still ending begins anew when it has ended, if by then it is to.
         if paused && connection.receiving {
