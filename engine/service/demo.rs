@@ -13,6 +13,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use turnout_core::backend::Backend;
 use turnout_core::home::{BackendKind, HomeId};
@@ -154,6 +155,8 @@ async fn watch(
     let mut moves = tokio::time::interval(MOVE_EVERY);
     let mut table = tokio::time::interval(Duration::from_secs(1));
     let mut judge = tokio::time::interval(JUDGE_EVERY);
+    // One for all rounds: a signal that comes while users are being moved is not lost.
+    let mut interrupts = signal(SignalKind::interrupt()).ok();
     let mut moved = 0_usize;
     let mut shown = Table::new(options.json);
     moves.tick().await;
@@ -173,7 +176,7 @@ async fn watch(
                 score.outages.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }
             () = tokio::time::sleep_until(until.into()) => break,
-            _ = tokio::signal::ctrl_c() => break,
+            () = interrupted(&mut interrupts) => break,
         }
     }
     let give_up = crate::clock::now() + PATIENCE;
@@ -186,6 +189,14 @@ async fn watch(
     let totals = score.totals();
     shown.row(&totals, moved);
     totals
+}
+
+/// Returns when somebody has interrupted, now or since the last call.
+async fn interrupted(interrupts: &mut Option<Signal>) {
+    match interrupts {
+        Some(interrupts) => drop(interrupts.recv().await),
+        None => std::future::pending().await,
+    }
 }
 
 /// Returns when the way to the partner has been cut.
@@ -557,4 +568,19 @@ listen = "127.0.0.1:0"
         sip = ports.sip,
         pool = ports.pool,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_interrupt_that_came_while_something_else_was_done_is_not_lost() {
+        let mut interrupts = signal(SignalKind::interrupt()).ok();
+        let us = std::process::id().to_string();
+        assert!(std::process::Command::new("kill").args(["-INT", &us]).status().unwrap().success());
+        // As long as a move may take.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::timeout(PATIENCE, interrupted(&mut interrupts)).await.expect("it is remembered");
+    }
 }
