@@ -12,7 +12,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "TL-01",
         attack: "a flood that takes the turns of others",
-        tried: "one and twenty connections that always have more to say, with both drivers: whoever says little at a time is read in the next turn and turns are short for him, floods have the same each and are not starved by many who say little; who was held up is not taken for modest; what it comes to in time, within twice at p99, is measured in benches/fair.rs",
+        tried: "one and twenty connections that always have more to say, with both drivers: whoever says little at a time is read in the next turn and turns are short for him, floods have the same each and are not starved by many who say little; who was held up is not taken for modest; what it comes to in time is measured in benches/fair.rs: p99 within twice in the middle of its windows, stops of the machine with them in docs/performance.md",
         ends_in: "engine/service/driver/poll/rounds.rs",
         tests: &[
             (
